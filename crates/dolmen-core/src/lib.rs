@@ -1,0 +1,1 @@
+//! Backup, restore and every other verb on a repository

@@ -1,0 +1,1 @@
+//! The user's files: walking, reading and writing them with all their metadata

@@ -1,0 +1,1 @@
+//! Where objects lie: the store trait, its backends and their contract

@@ -1,0 +1,2 @@
+//! Backups that nobody can take away.
+fn main() {}
