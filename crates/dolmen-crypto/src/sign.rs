@@ -1,0 +1,89 @@
+//! Signatures: Ed25519, strict (§3).
+
+use core::fmt;
+
+use dolmen_format::signed::{self, SignedBody};
+use dolmen_format::{ObjectId, RepositoryId, WriterId};
+use ed25519_dalek::Signer as _;
+
+use crate::error::CryptoError;
+use crate::secret::Secret;
+
+/// Signs objects.
+#[derive(Clone)]
+pub struct SigningKey(ed25519_dalek::SigningKey);
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({})", self.verify_key().writer_id())
+    }
+}
+
+impl SigningKey {
+    /// The key of a seed.
+    pub fn new(seed: &Secret) -> Self {
+        Self(ed25519_dalek::SigningKey::from_bytes(seed.expose()))
+    }
+
+    /// The public half.
+    pub fn verify_key(&self) -> VerifyKey {
+        VerifyKey(self.0.verifying_key())
+    }
+
+    /// Encodes and signs an object; returns its stored bytes and its id.
+    pub fn sign<T: SignedBody>(
+        &self,
+        repository: &RepositoryId,
+        body: &T,
+    ) -> Result<(Vec<u8>, ObjectId), CryptoError> {
+        let mut stored = signed::encode_unsigned(body)?;
+        let signature = self.0.sign(&signed::message(repository, &stored));
+        stored.extend_from_slice(&signature.to_bytes());
+        let id = ObjectId::of(&stored);
+        Ok((stored, id))
+    }
+}
+
+/// Verifies objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifyKey(ed25519_dalek::VerifyingKey);
+
+impl VerifyKey {
+    /// Reads a public key; refuses those of small order.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, CryptoError> {
+        let key = ed25519_dalek::VerifyingKey::from_bytes(bytes)
+            .map_err(|_error| CryptoError::PublicKey)?;
+        if key.is_weak() {
+            Err(CryptoError::PublicKey)
+        } else {
+            Ok(Self(key))
+        }
+    }
+
+    /// The public key's bytes.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
+    /// The id under which this signer's objects lie.
+    pub fn writer_id(&self) -> WriterId {
+        let hash = blake3::hash(self.0.as_bytes());
+        let (head, _) = hash.as_bytes().split_at(WriterId::BYTES);
+        WriterId(head.try_into().unwrap_or_default())
+    }
+
+    /// Decodes an object and verifies that this key signed it in this repository.
+    pub fn verify<T: SignedBody>(
+        &self,
+        repository: &RepositoryId,
+        stored: &[u8],
+    ) -> Result<(T, ObjectId), CryptoError> {
+        let unverified = signed::decode::<T>(stored)?;
+        let message = signed::message(repository, signed::signed_part(stored));
+        let signature = ed25519_dalek::Signature::from_bytes(&unverified.signature);
+        self.0
+            .verify_strict(&message, &signature)
+            .map_err(|_error| CryptoError::Signature)?;
+        Ok((unverified.body, unverified.id))
+    }
+}
