@@ -1,1 +1,27 @@
-//! Backup, restore and every other verb on a repository
+//! Backup, restore and every other verb on a repository.
+//!
+//! Data flows one way: files → chunks → frames → packs → store → snapshot. Nothing here prints, reads
+//! the environment or asks the time: clock and randomness arrive in an [`Environment`].
+
+pub mod backup;
+pub mod check;
+pub mod content;
+pub mod environment;
+pub mod error;
+pub mod finding;
+pub mod index;
+pub mod manifest;
+pub mod objects;
+pub mod pack;
+pub mod repair;
+pub mod repository;
+pub mod restore;
+pub mod snapshots;
+pub mod stats;
+pub mod tree;
+
+pub use environment::{Clock, Environment, Random};
+pub use error::{Error, Result};
+pub use finding::{Finding, Findings};
+pub use objects::Objects;
+pub use repository::Repository;

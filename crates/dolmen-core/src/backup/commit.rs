@@ -1,0 +1,315 @@
+//! The end of a backup: segment, manifest, snapshot, in this order; and checkpoints on the way.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use dolmen_crypto::domain::LabelKind;
+use dolmen_format::index::{IndexedFrame, PackEntry, Segment, encode_frames};
+use dolmen_format::limits::SEGMENT_PLAIN_BYTES_TARGET;
+use dolmen_format::manifest::FrameSet;
+use dolmen_format::signed::{Reference, Stamp};
+use dolmen_format::snapshot::{Body, Labels, Snapshot, Summary};
+use dolmen_format::{ObjectKey, PackId, SegmentId, SnapshotId, Timestamp};
+use dolmen_state::state::{InstanceRecord, JournalEntry};
+
+use super::Report;
+use super::assemble::Finished;
+use super::session::{Session, lock};
+use crate::error::{Error, Result};
+use crate::manifest::write_manifest;
+use crate::repository::Repository;
+use crate::snapshots::{BODY_INFO, Filter, MANIFEST_INFO, SnapshotEntry};
+
+/// Gathers what is written into index segments.
+#[derive(Debug, Default)]
+pub(super) struct SegmentBuilder {
+    packs: Vec<PackEntry>,
+    plain: Vec<u8>,
+    instance: Option<dolmen_format::InstanceId>,
+    /// Segments that are in the store already.
+    pub(super) written: Vec<SegmentId>,
+}
+
+impl SegmentBuilder {
+    /// Whose instance writes.
+    pub(super) fn begin(&mut self, instance: dolmen_format::InstanceId) {
+        self.instance = Some(instance);
+    }
+
+    /// Adds a stored pack; writes a segment when it is full.
+    pub(super) fn push(
+        &mut self,
+        repository: &Repository,
+        entry: PackEntry,
+        frames: &[IndexedFrame],
+    ) -> Result<()> {
+        encode_frames(frames, &mut self.plain);
+        self.packs.push(entry);
+        if self.plain.len() >= SEGMENT_PLAIN_BYTES_TARGET { self.flush(repository) } else { Ok(()) }
+    }
+
+    /// Writes what was gathered. Cost: one put.
+    pub(super) fn flush(&mut self, repository: &Repository) -> Result<()> {
+        if self.packs.is_empty() {
+            return Ok(());
+        }
+        let instance = self.instance.ok_or(Error::Internal { what: "a segment of no instance" })?;
+        let (packs, plain) = (std::mem::take(&mut self.packs), std::mem::take(&mut self.plain));
+        self.written.push(write_segment(repository, instance, packs, plain)?);
+        Ok(())
+    }
+}
+
+/// Signs and puts a segment. Cost: one put.
+pub(crate) fn write_segment(
+    repository: &Repository,
+    instance: dolmen_format::InstanceId,
+    packs: Vec<PackEntry>,
+    plain: Vec<u8>,
+) -> Result<SegmentId> {
+    let salt = repository.environment.salt();
+    let blobs = repository
+        .domain()
+        .seal_segment(&repository.id(), &salt, plain)
+        .map_err(Error::encode("an index segment"))?;
+    let (writer, domain) = (repository.writer(), repository.domain().id());
+    let segment = Segment { writer, instance, domain, salt, packs, blobs };
+    let (stored, id) = repository
+        .signing_key()
+        .sign(&repository.id(), &segment)
+        .map_err(Error::encode("an index segment"))?;
+    repository.objects.put(&ObjectKey::Index(writer, id), Bytes::from(stored))?;
+    Ok(id)
+}
+
+/// Writes the snapshot.
+pub(super) fn commit(session: &Session<'_>, finished: Finished) -> Result<Report> {
+    let end = session.repository.environment.clock.now();
+    let mut summary = finished.summary;
+    fill_summary(session, &finished, &mut summary);
+    let parent = parent_of(session);
+    let mut report = Report {
+        snapshot: None,
+        parent: parent.map(|entry| entry.id),
+        summary,
+        errors: finished.errors,
+        start: session.start,
+        end,
+    };
+    let unchanged = parent.is_some_and(|entry| entry.body.tree == finished.root);
+    if session.options.dry_run || (session.options.skip_if_unchanged && unchanged) {
+        return Ok(report);
+    }
+    report.snapshot = Some(write_snapshot(session, &finished, summary, 0, end)?);
+    Ok(report)
+}
+
+fn fill_summary(session: &Session<'_>, finished: &Finished, summary: &mut Summary) {
+    let counters = &session.counters;
+    summary.data_blobs = counters.data_blobs.load(Ordering::Relaxed);
+    summary.tree_blobs = counters.tree_blobs.load(Ordering::Relaxed);
+    summary.data_added = counters.raw_bytes.load(Ordering::Relaxed);
+    summary.data_added_packed = counters.packed_bytes.load(Ordering::Relaxed);
+    summary.total_files_processed = finished.counts.files;
+    summary.total_bytes_processed = finished.counts.bytes;
+}
+
+/// The newest snapshot of the same host and paths.
+fn parent_of<'s>(session: &Session<'s>) -> Option<&'s SnapshotEntry> {
+    let options = session.options;
+    let filter = Filter { hosts: vec![options.hostname.clone()], ..Filter::default() };
+    session.snapshots.snapshots.iter().rev().find(|entry| {
+        let paths = entry.body.paths.iter().map(|path| path.as_slice());
+        filter.matches(entry) && paths.eq(options.paths.iter().map(Vec::as_slice))
+    })
+}
+
+/// Writes a snapshot, or with a sub-number a checkpoint, of what is stored so far.
+///
+/// Cost: one put, one for a new segment, and those of the manifest.
+fn write_snapshot(
+    session: &Session<'_>,
+    finished: &Finished,
+    summary: Summary,
+    checkpoint: u32,
+    end: Timestamp,
+) -> Result<SnapshotId> {
+    let repository = session.repository;
+    let manifest = write_manifest(repository, session.index, &needed_packs(session), session)?;
+    let segments = {
+        let mut builder = lock(&session.segment);
+        builder.flush(repository)?;
+        session.loaded.segments.iter().chain(&builder.written).copied().collect::<Vec<_>>()
+    };
+    let (instance_id, mut record) = {
+        let instance = lock(session.instance);
+        (instance.id(), instance.record().clone())
+    };
+    let snapshot = make_snapshot(
+        session,
+        &Parts {
+            stamp: Stamp {
+                writer: repository.writer(),
+                instance: instance_id,
+                number: record.next_number,
+            },
+            checkpoint,
+            heads: record.checkpoint.or(record.head).into_iter().collect(),
+            segments: segments.clone(),
+            manifest,
+            finished,
+            summary,
+            end,
+        },
+    )?;
+    let (stored, id) = repository
+        .signing_key()
+        .sign(&repository.id(), &snapshot)
+        .map_err(Error::encode("the snapshot"))?;
+    let key = ObjectKey::Snapshot(repository.writer(), id);
+    lock(session.instance).journal_append(&JournalEntry::Put { key: key.to_string() })?;
+    repository.objects.put(&key, Bytes::from(stored))?;
+    session.index.persist(&segments)?;
+    record.note(snapshot.reference(id), checkpoint, segments);
+    let mut instance = lock(session.instance);
+    instance.save(record)?;
+    if checkpoint == 0 {
+        instance.journal_clear()?;
+    }
+    Ok(id)
+}
+
+/// How a client's record follows what it wrote.
+pub(super) trait Note {
+    /// Notes a snapshot or checkpoint of ours as the head.
+    fn note(&mut self, reference: Reference, checkpoint: u32, segments: Vec<SegmentId>);
+}
+
+impl Note for InstanceRecord {
+    fn note(&mut self, reference: Reference, checkpoint: u32, segments: Vec<SegmentId>) {
+        self.segments = segments;
+        if checkpoint > 0 {
+            self.checkpoint = Some(reference);
+            return;
+        }
+        self.head = Some(reference);
+        self.checkpoint = None;
+        self.next_number = self.next_number.max(reference.number.saturating_add(1));
+    }
+}
+
+/// The frames needed, by pack ids instead of this run's numbers.
+fn needed_packs(session: &Session<'_>) -> BTreeMap<PackId, FrameSet> {
+    let needed = session.needed();
+    needed
+        .iter()
+        .filter_map(|(pack, frames)| Some((session.index.pack(*pack)?.pack, frames.clone())))
+        .collect()
+}
+
+struct Parts<'f> {
+    stamp: Stamp,
+    checkpoint: u32,
+    heads: Vec<Reference>,
+    segments: Vec<SegmentId>,
+    manifest: Vec<u8>,
+    finished: &'f Finished,
+    summary: Summary,
+    end: Timestamp,
+}
+
+fn make_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<Snapshot> {
+    let (repository, options) = (session.repository, session.options);
+    let environment = &repository.environment;
+    let nonce = environment.nonce();
+    let aad = Snapshot::box_aad(&repository.id(), &nonce);
+    let body = make_body(session, parts).encode().map_err(Error::encode_format("the snapshot"))?;
+    let seal = |key: &dolmen_crypto::SealKey, info: &[u8], plain: &[u8]| {
+        key.seal(&environment.secret(), info, &aad, plain).map_err(Error::encode("the snapshot"))
+    };
+    let store = blake3::hash(repository.objects.store().identity().as_str().as_bytes());
+    let mut counts = parts.finished.counts;
+    counts.added_bytes = session.counters.packed_bytes.load(Ordering::Relaxed);
+    Ok(Snapshot {
+        stamp: parts.stamp,
+        checkpoint: parts.checkpoint,
+        time: options.time.unwrap_or(session.start),
+        nonce,
+        heads: parts.heads.clone(),
+        certificate: None,
+        domain: repository.domain().id(),
+        segments: parts.segments.clone(),
+        store: store.as_bytes().to_vec(),
+        relied_until: None,
+        counts,
+        alarm: 0,
+        labels: make_labels(session),
+        manifest: seal(repository.maintain_key().public(), MANIFEST_INFO, &parts.manifest)?,
+        body: seal(repository.read_key().public(), BODY_INFO, &body)?,
+    })
+}
+
+fn make_body(session: &Session<'_>, parts: &Parts<'_>) -> Body {
+    let options = session.options;
+    let bytes = |list: &[Vec<u8>]| list.iter().cloned().map(Into::into).collect();
+    Body {
+        hostname: options.hostname.clone(),
+        username: options.username.clone(),
+        uid: options.uid,
+        gid: options.gid,
+        paths: bytes(&options.paths),
+        tags: options.tags.clone(),
+        excludes: bytes(&options.excludes),
+        program_version: options.program_version.clone(),
+        tree: parts.finished.root,
+        summary: parts.summary,
+        backup_start: session.start,
+        backup_end: parts.end,
+    }
+}
+
+fn make_labels(session: &Session<'_>) -> Labels {
+    let (domain, options) = (session.repository.domain(), session.options);
+    let mut sorted = options.paths.clone();
+    sorted.sort();
+    let paths: Vec<u8> = sorted.iter().flat_map(|path| path.iter().copied().chain([0])).collect();
+    Labels {
+        host: domain.label(LabelKind::Host, options.hostname.as_bytes()),
+        paths: domain.label(LabelKind::Paths, &paths),
+        tags: options.tags.iter().map(|tag| domain.label(LabelKind::Tag, tag.as_bytes())).collect(),
+    }
+}
+
+/// Writes checkpoints when they are due.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    packed_bytes: u64,
+    at: Timestamp,
+    count: u32,
+}
+
+impl Checkpoints {
+    pub(super) fn new(session: &Session<'_>) -> Self {
+        Self { packed_bytes: 0, at: session.start, count: 0 }
+    }
+
+    /// Writes a checkpoint if enough bytes or time have gone by since the last.
+    pub(super) fn write_if_due(&mut self, session: &Session<'_>) -> Result<()> {
+        let packed = session.counters.packed_bytes.load(Ordering::Relaxed);
+        if packed == self.packed_bytes || session.options.dry_run {
+            return Ok(());
+        }
+        let now = session.repository.environment.clock.now();
+        let seconds = u64::try_from(now.seconds.saturating_sub(self.at.seconds)).unwrap_or(0);
+        let due = packed - self.packed_bytes >= session.options.checkpoint_bytes
+            || seconds >= session.options.checkpoint_seconds;
+        if !due {
+            return Ok(());
+        }
+        (self.packed_bytes, self.at) = (packed, now);
+        self.count = self.count.saturating_add(1);
+        let finished = Finished::default();
+        write_snapshot(session, &finished, Summary::default(), self.count, now).map(|_id| ())
+    }
+}

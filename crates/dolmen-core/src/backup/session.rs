@@ -1,0 +1,202 @@
+//! One backup run: what its threads share, and how they are started and joined.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use dolmen_format::index::PackEntry;
+use dolmen_format::manifest::FrameSet;
+use dolmen_format::pack::Recipient;
+use dolmen_format::{BlobId, BlobKind, Timestamp};
+use dolmen_fs::PathKey;
+use dolmen_state::index::{BlobIndex, PackInfo, PackRef};
+use dolmen_state::state::{Instance, JournalEntry};
+
+use super::commit::{self, SegmentBuilder};
+use super::{Context, Observer, Options, Progress, Report, Stdin, assemble, resume, stdin};
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::pack::{FinishedPack, PackListener, PackWriter};
+use crate::repository::Repository;
+use crate::snapshots::SnapshotList;
+
+/// Packs that are filled or on their way at the same time.
+const PACK_BUFFERS: usize = 2;
+
+/// Where the data comes from.
+pub(super) enum Source<'a> {
+    Paths(Vec<PathKey>),
+    Stdin(Stdin<'a>),
+}
+
+/// What the threads of a run share.
+pub(super) struct Session<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) index: &'a BlobIndex,
+    pub(super) loaded: &'a Index,
+    pub(super) snapshots: &'a SnapshotList,
+    pub(super) options: &'a Options,
+    pub(super) observer: &'a dyn Observer,
+    pub(super) progress: &'a Progress,
+    pub(super) start: Timestamp,
+    pub(super) instance: &'a Mutex<Instance>,
+    pub(super) segment: Mutex<SegmentBuilder>,
+    pub(super) counters: Counters,
+    /// Blobs that some thread has taken on and whose pack is not stored yet.
+    claims: Mutex<HashSet<BlobId>>,
+    /// Frames that the snapshot needs so far.
+    needed: Mutex<BTreeMap<PackRef, FrameSet>>,
+    failure: Mutex<Option<Error>>,
+}
+
+/// What was written.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) data_blobs: AtomicU64,
+    pub(super) tree_blobs: AtomicU64,
+    pub(super) raw_bytes: AtomicU64,
+    pub(super) packed_bytes: AtomicU64,
+}
+
+/// Whether a blob must be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// It is in the store, or another thread sees to it.
+    Present,
+    /// The caller sees to it.
+    Write,
+}
+
+/// Runs a backup from beginning to end.
+pub(super) fn run(
+    context: Context<'_>,
+    options: &Options,
+    observer: &dyn Observer,
+    progress: &Progress,
+    source: Source<'_>,
+) -> Result<Report> {
+    let Context { repository, index, snapshots, instance } = context;
+    let session = Session {
+        repository,
+        index: &index.blobs,
+        loaded: index,
+        snapshots,
+        options,
+        observer,
+        progress,
+        start: repository.environment.clock.now(),
+        instance,
+        segment: Mutex::default(),
+        counters: Counters::default(),
+        claims: Mutex::default(),
+        needed: Mutex::default(),
+        failure: Mutex::default(),
+    };
+    if !options.dry_run {
+        resume::adopt_journal(&session)?;
+    }
+    let finished = session.run_threads(source);
+    // The first failure is the cause; later ones are its echoes.
+    if let Some(error) = session.take_failure() {
+        return Err(error);
+    }
+    let finished = finished?;
+    if session.progress.is_cancelled() {
+        return Err(Error::Interrupted);
+    }
+    commit::commit(&session, finished)
+}
+
+impl Session<'_> {
+    fn run_threads(&self, source: Source<'_>) -> Result<assemble::Finished> {
+        let (packs, full) = PackWriter::new(self.repository, Recipient::Read, PACK_BUFFERS);
+        std::thread::scope(|scope| {
+            let pool = packs.pool();
+            let uploader = scope.spawn(move || {
+                let result = full.put_all(self.repository, self.index, &pool, self);
+                if let Err(error) = result {
+                    self.fail(error);
+                    full.drain(&pool);
+                }
+            });
+            let finished = match source {
+                Source::Paths(roots) => assemble::run(self, &packs, &roots),
+                Source::Stdin(stdin) => stdin::run(self, &packs, stdin),
+            };
+            let flushed = packs.flush();
+            drop(packs);
+            let joined = uploader.join();
+            flushed?;
+            joined.map_err(|_panic| Error::Internal { what: "the uploading thread died" })?;
+            finished
+        })
+    }
+
+    /// Decides who writes a blob, and notes that the snapshot needs it.
+    pub(super) fn claim(&self, id: &BlobId) -> Claim {
+        if self.need(id) {
+            return Claim::Present;
+        }
+        if lock(&self.claims).insert(*id) { Claim::Write } else { Claim::Present }
+    }
+
+    /// Notes that the snapshot needs a blob; false when it is not stored yet.
+    pub(super) fn need(&self, id: &BlobId) -> bool {
+        let Some(location) = self.index.lookup(id) else { return false };
+        if location.kind != BlobKind::Manifest {
+            lock(&self.needed).entry(location.pack).or_default().insert(location.ordinal);
+        }
+        true
+    }
+
+    /// The frames that are needed so far.
+    pub(super) fn needed(&self) -> MutexGuard<'_, BTreeMap<PackRef, FrameSet>> {
+        lock(&self.needed)
+    }
+
+    /// Notes why the run fails; the first reason counts.
+    pub(super) fn fail(&self, error: Error) {
+        lock(&self.failure).get_or_insert(error);
+    }
+
+    /// Whether the run should end.
+    pub(super) fn is_over(&self) -> bool {
+        self.progress.is_cancelled() || lock(&self.failure).is_some()
+    }
+
+    fn take_failure(&self) -> Option<Error> {
+        lock(&self.failure).take()
+    }
+}
+
+impl PackListener for Session<'_> {
+    fn before_put(&self, info: &PackInfo) -> Result<()> {
+        let PackInfo { pack, writer, pack_bytes, .. } = *info;
+        lock(self.instance)
+            .journal_append(&JournalEntry::PutPack { writer, pack, pack_bytes })
+            .map_err(Error::from)
+    }
+
+    fn after_put(&self, entry: PackEntry, pack: &FinishedPack) -> Result<()> {
+        self.counters.packed_bytes.fetch_add(u64::from(entry.pack_bytes), Ordering::Relaxed);
+        if let Some(stored) = self.index.find_pack(&pack.id) {
+            let mut needed = lock(&self.needed);
+            for (ordinal, frame) in (0_u32..).zip(&pack.frames) {
+                if frame.blobs.iter().all(|blob| blob.kind != BlobKind::Manifest) {
+                    needed.entry(stored).or_default().insert(ordinal);
+                }
+            }
+        }
+        let mut claims = lock(&self.claims);
+        for blob in pack.frames.iter().flat_map(|frame| &frame.blobs) {
+            claims.remove(&blob.id);
+        }
+        drop(claims);
+        lock(&self.segment).push(self.repository, entry, &pack.frames)
+    }
+}
+
+/// A poisoned lock means that a thread of ours panicked, which ends the run with an error of its own.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,1 @@
+//! Whether everything that the snapshots need is there and readable.

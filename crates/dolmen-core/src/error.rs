@@ -1,0 +1,142 @@
+//! How a verb fails. Damage is no error but a [`crate::Finding`].
+
+use dolmen_crypto::CryptoError;
+use dolmen_format::{FormatError, RepositoryId};
+use dolmen_fs::FsError;
+use dolmen_state::StateError;
+use dolmen_store::StoreError;
+
+/// What stops a verb.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The state or cache folder failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The restore target or a source failed as a whole.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// An object that the verb cannot do without is damaged.
+    #[error("{object} is damaged")]
+    Damaged {
+        /// Its key.
+        object: String,
+        /// What is wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Encryption or encoding of something of our own failed.
+    #[error("cannot write {what}")]
+    Encode {
+        /// What was to be written.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: CryptoError,
+    },
+    /// Nothing is there.
+    #[error("no repository at {address}")]
+    NoRepository {
+        /// The store.
+        address: String,
+    },
+    /// `init` where something is already.
+    #[error("a repository already exists at {address}")]
+    RepositoryExists {
+        /// The store.
+        address: String,
+    },
+    /// The pinned repository is not there, another is.
+    #[error("{address} holds repository {found}, not {wanted}")]
+    OtherRepository {
+        /// The store.
+        address: String,
+        /// The repository that this client knows there.
+        wanted: RepositoryId,
+        /// One that is there.
+        found: RepositoryId,
+    },
+    /// The passphrase opens more than one.
+    #[error("{address} holds more than one repository that this passphrase opens: {}", join(.found))]
+    ManyRepositories {
+        /// The store.
+        address: String,
+        /// Them.
+        found: Vec<RepositoryId>,
+    },
+    /// No bundle opens.
+    #[error("wrong passphrase or no key found")]
+    WrongPassphrase,
+    /// No snapshot matches.
+    #[error("no snapshot matches {wanted}")]
+    NoSnapshot {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// A prefix matches several.
+    #[error("{count} snapshots match the prefix {wanted}")]
+    AmbiguousSnapshot {
+        /// The prefix.
+        wanted: String,
+        /// How many.
+        count: usize,
+    },
+    /// A path is not in the snapshot.
+    #[error("path {path} is not in snapshot {snapshot}")]
+    NoPath {
+        /// The path.
+        path: String,
+        /// The snapshot's short id.
+        snapshot: String,
+    },
+    /// A command whose output was to be backed up failed.
+    #[error("the command failed: {reason}")]
+    Command {
+        /// How it ended.
+        reason: String,
+    },
+    /// The user interrupted.
+    #[error("interrupted")]
+    Interrupted,
+    /// A thread of ours died; a bug.
+    #[error("internal error: {what}")]
+    Internal {
+        /// What happened.
+        what: &'static str,
+    },
+    /// An argument that makes no sense.
+    #[error("{reason}")]
+    Usage {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A verb's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Wraps why an object is damaged.
+    pub fn damaged(
+        object: impl ToString,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Damaged { object: object.to_string(), source: source.into() }
+    }
+
+    /// Wraps why something of our own could not be encoded.
+    pub(crate) fn encode(what: &'static str) -> impl FnOnce(CryptoError) -> Self {
+        move |source| Self::Encode { what, source }
+    }
+
+    /// As [`Self::encode`], for plain encodings.
+    pub(crate) fn encode_format(what: &'static str) -> impl FnOnce(FormatError) -> Self {
+        move |source| Self::Encode { what, source: source.into() }
+    }
+}
+
+fn join(ids: &[RepositoryId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

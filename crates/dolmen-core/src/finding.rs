@@ -1,0 +1,42 @@
+//! Damage and oddities: collected, named, never in the way.
+
+/// Something wrong with one object or path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The object's key or the path.
+    pub subject: String,
+    /// What is wrong, in one clause.
+    pub problem: String,
+}
+
+impl Finding {
+    /// Notes a problem.
+    pub fn new(subject: impl ToString, problem: impl ToString) -> Self {
+        Self { subject: subject.to_string(), problem: problem.to_string() }
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.subject, self.problem)
+    }
+}
+
+/// All that was found.
+pub type Findings = Vec<Finding>;
+
+/// An error and its causes in one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Transparent layers repeat what they wrap.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,104 @@
+//! The index: segments of the store, gathered into the client's tables.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use dolmen_format::index::{Segment, decode_frames};
+use dolmen_format::{ObjectId, ObjectKey, ObjectKind, SegmentId, WriterId};
+use dolmen_state::index::{BlobIndex, PackInfo};
+
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Findings, chain};
+use crate::repository::Repository;
+
+/// The index of a repository, as far as its segments are intact.
+#[derive(Debug)]
+pub struct Index {
+    /// The tables.
+    pub blobs: BlobIndex,
+    /// The segments that they hold.
+    pub segments: Vec<SegmentId>,
+    /// What does not verify.
+    pub findings: Findings,
+}
+
+impl Index {
+    /// Loads every segment: from the tables in `cache` where they hold it, else from the store.
+    ///
+    /// Cost: one listing, and one request for each segment that is new to the cache.
+    pub fn load(repository: &Repository, cache: Option<&Path>) -> Result<Self> {
+        let mut listed = Vec::new();
+        let foreign = repository.objects.list("index/", |object| listed.push(object.key))?;
+        listed.sort();
+        let ids: Vec<SegmentId> = listed.iter().map(ObjectKey::id).collect();
+        let (blobs, missing) = BlobIndex::open(cache, &ids)?;
+        let mut index = Self { blobs, segments: Vec::new(), findings: Vec::new() };
+        for name in foreign {
+            index.findings.push(Finding::new(name, "not an object of this repository"));
+        }
+        let keys: Vec<_> = listed
+            .iter()
+            .filter(|key| missing.contains(&key.id()))
+            .map(|key| (*key, ObjectKind::Index))
+            .collect();
+        index.segments = ids.into_iter().filter(|id| !missing.contains(id)).collect();
+        let mut failed = None;
+        repository.objects.fetch_all(&keys, |key, fetched| {
+            let added = fetched
+                .map_err(|error| Error::damaged(key, error))
+                .and_then(|stored| add_segment(repository, &index.blobs, &key, &stored));
+            match added {
+                Ok(()) => index.segments.push(key.id()),
+                Err(Error::Damaged { source, .. }) => {
+                    index.findings.push(Finding::new(key, chain(source.as_ref())));
+                }
+                Err(error) => failed = Some(error),
+            }
+        });
+        match failed {
+            Some(error) => return Err(error),
+            None if !keys.is_empty() => index.blobs.persist(&index.segments)?,
+            None => {}
+        }
+        index.segments.sort();
+        index.findings.sort();
+        Ok(index)
+    }
+}
+
+/// Verifies a segment and adds what it says.
+fn add_segment(
+    repository: &Repository,
+    blobs: &BlobIndex,
+    key: &ObjectKey,
+    stored: &Bytes,
+) -> Result<()> {
+    let damaged = |error: Box<dyn std::error::Error + Send + Sync>| Error::damaged(key, error);
+    let writer = key.writer().unwrap_or(WriterId([0; 16]));
+    let verify =
+        repository.verify_key_of(writer).ok_or_else(|| damaged("not signed by a known writer".into()))?;
+    let (segment, _): (Segment, ObjectId) =
+        verify.verify(&repository.id(), stored).map_err(|error| damaged(error.into()))?;
+    if segment.writer != writer || segment.domain != repository.domain().id() {
+        return Err(damaged("made for another writer or domain".into()));
+    }
+    let Segment { salt, packs, blobs: mut sealed, .. } = segment;
+    let plain = repository
+        .domain()
+        .open_segment(&repository.id(), &salt, &mut sealed)
+        .map_err(|error| damaged(error.into()))?;
+    let mut failed = None;
+    decode_frames(plain, packs.len(), |position, frames| {
+        if let (Some(pack), None) = (packs.get(position), &failed) {
+            let info = PackInfo {
+                pack: pack.pack,
+                writer,
+                pack_bytes: pack.pack_bytes,
+                table_bytes: pack.table_bytes,
+            };
+            failed = blobs.add_pack(info, &frames).err();
+        }
+    })
+    .map_err(|error| damaged(error.into()))?;
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}

@@ -1,0 +1,14 @@
+//! Packs: frames on their way to the store and back.
+
+mod builder;
+mod compress;
+pub mod reader;
+pub mod writer;
+
+pub use reader::{BlobError, BlobReader};
+pub use compress::Effort;
+pub use writer::PackWriter;
+
+pub(crate) use builder::{FinishedPack, PackBuilder};
+pub(crate) use compress::FrameCompressor;
+pub(crate) use writer::{PackListener, put_pack};

@@ -1,0 +1,1 @@
+//! Rebuilding what can be rebuilt.

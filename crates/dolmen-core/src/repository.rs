@@ -1,0 +1,429 @@
+//! Making and opening a repository.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use dolmen_crypto::{AdminSecret, CryptoError, DomainKeys, OpenKey, SigningKey, VerifyKey, bundle};
+use dolmen_format::bundle::Bundle;
+use dolmen_format::certificate::Certificate;
+use dolmen_format::ledger::{Fact, Policy, Record};
+use dolmen_format::root::{Root, SUITE};
+use dolmen_format::signed::{NO_REPOSITORY, Stamp};
+use dolmen_format::{
+    DomainId, InstanceId, ObjectId, ObjectKey, ObjectKind, RepositoryId, SlotId, Timestamp,
+    WriterId,
+};
+use zeroize::Zeroizing;
+
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Findings, chain};
+use crate::objects::{Listed, Objects, kind_of};
+
+/// A passphrase, wiped when dropped.
+pub type Passphrase = Zeroizing<Vec<u8>>;
+
+/// An open repository: the store and the keys.
+#[derive(Debug)]
+pub struct Repository {
+    /// The store.
+    pub objects: Objects,
+    /// Time and randomness.
+    pub environment: Environment,
+    id: RepositoryId,
+    root: Root,
+    admin: AdminSecret,
+    signing: SigningKey,
+    writer: WriterId,
+    read: OpenKey,
+    maintain: OpenKey,
+    domain: DomainKeys,
+    /// The bundles that count, by slot.
+    bundles: BTreeMap<SlotId, Bundle>,
+    /// Which of them the passphrase opened.
+    slot: SlotId,
+    certificates: Vec<(ObjectId, Certificate)>,
+    /// Root and `keys/` as stored, for a client to keep a copy of.
+    standing: Vec<(ObjectKey, Bytes)>,
+    findings: Findings,
+}
+
+impl Repository {
+    /// The repository id.
+    pub const fn id(&self) -> RepositoryId {
+        self.id
+    }
+
+    /// The descriptor.
+    pub const fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Under whose name this client writes.
+    pub const fn writer(&self) -> WriterId {
+        self.writer
+    }
+
+    /// Signs what this client writes.
+    pub const fn signing_key(&self) -> &SigningKey {
+        &self.signing
+    }
+
+    /// Opens contents and names.
+    pub const fn read_key(&self) -> &OpenKey {
+        &self.read
+    }
+
+    /// Opens manifests.
+    pub const fn maintain_key(&self) -> &OpenKey {
+        &self.maintain
+    }
+
+    /// The keys of this client's dedup domain.
+    pub const fn domain(&self) -> &DomainKeys {
+        &self.domain
+    }
+
+    /// Who may sign, beside the admin.
+    pub fn certificates(&self) -> &[(ObjectId, Certificate)] {
+        &self.certificates
+    }
+
+    /// Root and keys as stored: what a client keeps a copy of.
+    pub fn standing_objects(&self) -> &[(ObjectKey, Bytes)] {
+        &self.standing
+    }
+
+    /// What was wrong with root and keys when it was opened.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// The key that verifies what lies under a writer's name.
+    pub fn verify_key_of(&self, writer: WriterId) -> Option<VerifyKey> {
+        let admin = self.signing.verify_key();
+        if admin.writer_id() == writer {
+            return Some(admin);
+        }
+        self.certificates
+            .iter()
+            .filter_map(|(_, certificate)| VerifyKey::from_bytes(&certificate.verify_key).ok())
+            .find(|key| key.writer_id() == writer)
+    }
+
+    /// Makes a repository in an empty store: root, bundle, policy, in this order.
+    ///
+    /// Cost: three puts and a listing.
+    pub fn create(
+        objects: Objects,
+        environment: Environment,
+        passphrase: &[u8],
+        policy: &Policy,
+        instance: InstanceId,
+    ) -> Result<Self> {
+        let mut taken = !list_keys(&objects, "root/")?.is_empty();
+        taken |= !list_keys(&objects, "keys/")?.is_empty();
+        if taken {
+            return Err(Error::RepositoryExists { address: objects.address().to_owned() });
+        }
+        let admin = AdminSecret::new(environment.secret());
+        let signing = admin.signing_key();
+        let now = environment.clock.now();
+        let root = Root {
+            created: now,
+            nonce: environment.salt(),
+            suite: SUITE,
+            verify_key: signing.verify_key().to_bytes(),
+            epoch: admin.epoch(environment.salt()),
+            domain: DomainId(environment.bytes()),
+        };
+        let (stored, id) =
+            signing.sign(&NO_REPOSITORY, &root).map_err(Error::encode("the root"))?;
+        // The bundle goes first: a root that nobody can open would block the address.
+        let bundle = make_bundle(&environment, &id, SlotId(environment.bytes()), 1, passphrase, &admin)?;
+        let (bundle_bytes, bundle_id) =
+            signing.sign(&id, &bundle).map_err(Error::encode("the bundle"))?;
+        let record = Record {
+            stamp: Stamp { writer: signing.verify_key().writer_id(), instance, number: 1 },
+            time: now,
+            nonce: environment.nonce(),
+            certificate: None,
+            fact: Fact::Policy(policy.clone()),
+        };
+        let (record_bytes, record_id) =
+            signing.sign(&id, &record).map_err(Error::encode("the policy"))?;
+        let (stored, bundle_bytes) = (Bytes::from(stored), Bytes::from(bundle_bytes));
+        objects.put(&ObjectKey::Key(bundle_id), bundle_bytes.clone())?;
+        objects.put(
+            &ObjectKey::Ledger(record.stamp.writer, record_id),
+            Bytes::from(record_bytes),
+        )?;
+        objects.put(&ObjectKey::Root(id), stored.clone())?;
+        let candidate = Candidate {
+            id,
+            root,
+            bundles: BTreeMap::from([(bundle.slot, bundle.clone())]),
+            certificates: Vec::new(),
+            standing: vec![
+                (ObjectKey::Root(id), stored),
+                (ObjectKey::Key(bundle_id), bundle_bytes),
+            ],
+            findings: Vec::new(),
+        };
+        Ok(Self::from_candidate(objects, environment, candidate, bundle.slot, admin))
+    }
+
+    /// Replaces the passphrase that opened this repository; the old one is no longer accepted.
+    /// What is in copies of the store still opens with it.
+    ///
+    /// Cost: one put.
+    pub fn change_passphrase(&mut self, passphrase: &[u8]) -> Result<()> {
+        let last = self.bundles.get(&self.slot).map_or(0, |bundle| bundle.number);
+        let bundle = make_bundle(
+            &self.environment,
+            &self.id,
+            self.slot,
+            last.saturating_add(1),
+            passphrase,
+            &self.admin,
+        )?;
+        let (stored, id) =
+            self.signing.sign(&self.id, &bundle).map_err(Error::encode("the bundle"))?;
+        let stored = Bytes::from(stored);
+        self.objects.put(&ObjectKey::Key(id), stored.clone())?;
+        self.standing.push((ObjectKey::Key(id), stored));
+        self.bundles.insert(self.slot, bundle);
+        Ok(())
+    }
+
+    fn from_candidate(
+        objects: Objects,
+        environment: Environment,
+        candidate: Candidate,
+        slot: SlotId,
+        admin: AdminSecret,
+    ) -> Self {
+        let Candidate { id, root, bundles, certificates, standing, findings } = candidate;
+        let signing = admin.signing_key();
+        Self {
+            objects,
+            environment,
+            id,
+            writer: signing.verify_key().writer_id(),
+            signing,
+            read: admin.read_key(&root.epoch.salt),
+            maintain: admin.maintain_key(&root.epoch.salt),
+            domain: admin.domain(&root.domain),
+            admin,
+            root,
+            bundles,
+            slot,
+            certificates,
+            standing,
+            findings,
+        }
+    }
+}
+
+/// A repository that was found but not opened yet.
+#[derive(Debug)]
+struct Candidate {
+    id: RepositoryId,
+    root: Root,
+    bundles: BTreeMap<SlotId, Bundle>,
+    certificates: Vec<(ObjectId, Certificate)>,
+    standing: Vec<(ObjectKey, Bytes)>,
+    findings: Findings,
+}
+
+/// The repositories behind an address, before any passphrase is asked for.
+#[derive(Debug)]
+pub struct Located {
+    objects: Objects,
+    environment: Environment,
+    candidates: Vec<Candidate>,
+}
+
+/// Looks what is behind an address. `pinned` is the repository that this client knows there, and
+/// `kept` the copies of its root and keys that it keeps, which stand in for what the store lost.
+///
+/// Cost: two listings, one request for each object below `root/` and `keys/`.
+pub fn locate(
+    objects: Objects,
+    environment: Environment,
+    pinned: Option<RepositoryId>,
+    kept: &[(ObjectKey, Bytes)],
+) -> Result<Located> {
+    let (mut found, mut findings) = (BTreeMap::new(), Vec::new());
+    let mut stored_at = BTreeMap::new();
+    for prefix in ["root/", "keys/"] {
+        let listed = list_keys(&objects, prefix)?;
+        let keys: Vec<_> = listed.iter().map(|object| (object.key, ObjectKind::Root)).collect();
+        stored_at.extend(listed.iter().map(|object| (object.key, object.stored_at)));
+        objects.fetch_all(&keys, |key, result| match result {
+            Ok(body) => {
+                found.insert(key, body);
+            }
+            Err(error) => findings.push(Finding::new(key, chain(&error))),
+        });
+    }
+    for (key, body) in kept {
+        if ObjectId::of(body) == key.id() && !found.contains_key(key) {
+            if !findings.iter().any(|finding| finding.subject == key.to_string()) {
+                findings.push(Finding::new(key, "missing from the store"));
+            }
+            found.insert(*key, body.clone());
+        }
+    }
+    let mut roots: Vec<_> = found
+        .iter()
+        .filter(|(key, _)| matches!(key, ObjectKey::Root(_)))
+        .map(|(key, body)| (stored_at.get(key).copied().unwrap_or(Timestamp::default()), *key, body))
+        .collect();
+    roots.sort_by_key(|(at, key, _)| (*at, *key));
+    let mut candidates = Vec::new();
+    let mut others = Vec::new();
+    for (_, key, body) in roots {
+        match open_root(body) {
+            Ok(root) if pinned.is_none_or(|pin| pin == key.id()) => {
+                candidates.push(make_candidate(key.id(), root, &found, &findings));
+            }
+            Ok(_) => others.push(key.id()),
+            Err(error) => findings.push(Finding::new(key, chain(&error))),
+        }
+    }
+    if let (true, Some(wanted), Some(other)) = (candidates.is_empty(), pinned, others.first()) {
+        let address = objects.address().to_owned();
+        return Err(Error::OtherRepository { address, wanted, found: *other });
+    }
+    if candidates.is_empty() {
+        return Err(match findings.first() {
+            Some(Finding { subject, problem }) => {
+                Error::damaged(format!("the repository's {subject}"), problem.clone())
+            }
+            None if !found.is_empty() => {
+                Error::damaged("the repository", "its root object is missing".to_owned())
+            }
+            None => Error::NoRepository { address: objects.address().to_owned() },
+        });
+    }
+    Ok(Located { objects, environment, candidates })
+}
+
+impl Located {
+    /// Opens with a passphrase: each slot's newest bundle, the oldest root first.
+    ///
+    /// Cost: no request; one KDF (64 MiB, a fifth of a second) for each passphrase that the repository has.
+    pub fn unlock(self, passphrase: &[u8]) -> Result<Repository> {
+        let mut opened = Vec::new();
+        let mut damaged = None;
+        for (position, candidate) in self.candidates.iter().enumerate() {
+            for (slot, bundle) in &candidate.bundles {
+                match bundle::unwrap(&candidate.id, bundle, passphrase) {
+                    Ok(admin) if admin.matches(&candidate.root).is_ok() => {
+                        opened.push((position, *slot, admin));
+                        break;
+                    }
+                    Ok(_) | Err(CryptoError::Passphrase) => {}
+                    Err(error) => damaged = Some(error),
+                }
+            }
+        }
+        let ids: Vec<_> = self.candidates.iter().map(|candidate| candidate.id).collect();
+        let Some((position, slot, admin)) = opened.pop() else {
+            let no_bundle = self.candidates.iter().all(|candidate| candidate.bundles.is_empty());
+            return Err(match damaged {
+                Some(error) => Error::damaged("the passphrase bundle", error),
+                None if no_bundle => Error::damaged(
+                    "the repository",
+                    "no passphrase bundle in keys/ is intact".to_owned(),
+                ),
+                None => Error::WrongPassphrase,
+            });
+        };
+        if !opened.is_empty() {
+            let address = self.objects.address().to_owned();
+            return Err(Error::ManyRepositories { address, found: ids });
+        }
+        let candidate = self.candidates.into_iter().nth(position);
+        let candidate = candidate.ok_or(Error::Internal { what: "a candidate vanished" })?;
+        Ok(Repository::from_candidate(self.objects, self.environment, candidate, slot, admin))
+    }
+}
+
+/// Verifies a root by its own key.
+fn open_root(body: &[u8]) -> std::result::Result<Root, CryptoError> {
+    let unverified = dolmen_format::signed::decode::<Root>(body)?;
+    let key = VerifyKey::from_bytes(&unverified.body.verify_key)?;
+    Ok(key.verify::<Root>(&NO_REPOSITORY, body)?.0)
+}
+
+/// Gathers what belongs to a root: what in `keys/` its admin signed.
+fn make_candidate(
+    id: RepositoryId,
+    root: Root,
+    found: &BTreeMap<ObjectKey, Bytes>,
+    findings: &[Finding],
+) -> Candidate {
+    let mut candidate = Candidate {
+        id,
+        root,
+        bundles: BTreeMap::new(),
+        certificates: Vec::new(),
+        standing: Vec::new(),
+        findings: findings.to_vec(),
+    };
+    let Ok(admin) = VerifyKey::from_bytes(&candidate.root.verify_key) else { return candidate };
+    for (key, body) in found {
+        match key {
+            ObjectKey::Root(root_id) if *root_id == id => {}
+            ObjectKey::Key(key_id) => {
+                if let Err(error) = take_key(&mut candidate, &admin, *key_id, body) {
+                    candidate.findings.push(Finding::new(key, chain(&error)));
+                    continue;
+                }
+            }
+            _ => continue,
+        }
+        candidate.standing.push((*key, body.clone()));
+    }
+    candidate
+}
+
+fn take_key(
+    candidate: &mut Candidate,
+    admin: &VerifyKey,
+    key_id: ObjectId,
+    body: &[u8],
+) -> std::result::Result<(), CryptoError> {
+    if kind_of(body)? == ObjectKind::Bundle {
+        let (bundle, _) = admin.verify::<Bundle>(&candidate.id, body)?;
+        let newest = candidate.bundles.get(&bundle.slot).map_or(0, |known| known.number);
+        if bundle.number > newest {
+            candidate.bundles.insert(bundle.slot, bundle);
+        }
+    } else {
+        let (certificate, _) = admin.verify::<Certificate>(&candidate.id, body)?;
+        candidate.certificates.push((key_id, certificate));
+    }
+    Ok(())
+}
+
+fn make_bundle(
+    environment: &Environment,
+    id: &RepositoryId,
+    slot: SlotId,
+    number: u64,
+    passphrase: &[u8],
+    admin: &AdminSecret,
+) -> Result<Bundle> {
+    let name = bundle::BundleName { slot, number, created: environment.clock.now() };
+    let kdf = bundle::default_kdf(environment.salt());
+    bundle::wrap(id, name, kdf, passphrase, admin).map_err(Error::encode("the bundle"))
+}
+
+fn list_keys(objects: &Objects, prefix: &str) -> Result<Vec<Listed>> {
+    let mut listed = Vec::new();
+    objects.list(prefix, |object| listed.push(object))?;
+    Ok(listed)
+}

@@ -1,0 +1,84 @@
+//! The state folder: facts that cannot be had again.
+//!
+//! | path | what |
+//! |---|---|
+//! | `pins/<BLAKE3 of the address>` | the repository that the address belongs to |
+//! | `<repository id>/<n>/lock` | locked by the process that uses the instance |
+//! | `<repository id>/<n>/record` | the instance's id and [`InstanceRecord`] |
+//! | `<repository id>/<n>/journal` | the instance's [`JournalEntry`]s |
+//!
+//! Folders have mode 0700, files 0600. An address may hold a password, so that it is not written down.
+
+mod instance;
+mod journal;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use dolmen_format::{InstanceId, RepositoryId};
+
+use crate::durable;
+use crate::error::StateError;
+
+pub use instance::Instance;
+pub use journal::JournalEntry;
+pub use record::InstanceRecord;
+
+/// What can be done about a damaged pin.
+const PIN_REMEDY: &str =
+    "if you know the repository's id otherwise, remove the file and confirm the id again";
+
+/// A client's state folder.
+#[derive(Debug, Clone)]
+pub struct StateFolder {
+    path: PathBuf,
+}
+
+impl StateFolder {
+    /// Opens the folder; creates it if need be.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, StateError> {
+        let path = path.into();
+        durable::create_folder(&path)?;
+        Ok(Self { path })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The repository that `address` was found to be, if it was ever pinned.
+    pub fn pinned(&self, address: &str) -> Result<Option<RepositoryId>, StateError> {
+        record::read(
+            &self.pin_path(address),
+            "the pinned repository id",
+            PIN_REMEDY,
+        )
+    }
+
+    /// Remembers that `address` is this repository, in the place of what was pinned before. Durable when it returns.
+    pub fn pin(&self, address: &str, id: &RepositoryId) -> Result<(), StateError> {
+        let path = self.pin_path(address);
+        durable::create_folder(durable::folder_of(&path))?;
+        record::write(&path, id)
+    }
+
+    /// Takes the first of this repository's instances that no other process uses, for as long as the result lives.
+    ///
+    /// When all are in use there is a new one, with the id `fresh`. Two claims at once never get the
+    /// same instance, in one process or in two.
+    pub fn claim_instance(
+        &self,
+        repository: &RepositoryId,
+        fresh: InstanceId,
+    ) -> Result<Instance, StateError> {
+        Instance::claim(&self.path.join(repository.to_string()), fresh)
+    }
+
+    fn pin_path(&self, address: &str) -> PathBuf {
+        let name = blake3::hash(address.as_bytes()).to_hex();
+        self.path.join("pins").join(name.as_str())
+    }
+}

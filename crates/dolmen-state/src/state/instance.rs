@@ -1,0 +1,109 @@
+//! Instances: the identities under which a client numbers what it signs.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use dolmen_format::InstanceId;
+
+use super::journal::{Journal, JournalEntry};
+use super::record::{self, InstanceRecord, NamedRecord};
+use crate::durable;
+use crate::error::{Operation, StateError};
+
+/// Instances of one repository in one state folder.
+const INSTANCES_MAX: u32 = 1024;
+/// What can be done about a damaged record.
+const REMEDY: &str = "move the folder it lies in away and run again: a new instance begins, and \
+                      nothing in the repository is lost";
+
+/// An instance that belongs to this process alone until it is dropped.
+#[derive(Debug)]
+pub struct Instance {
+    /// Its lock goes when it is closed, however the process ends.
+    _lock: File,
+    folder: PathBuf,
+    named: NamedRecord,
+    journal: Journal,
+}
+
+impl Instance {
+    /// Takes the first slot in `folder` whose lock is free.
+    pub(super) fn claim(folder: &Path, fresh: InstanceId) -> Result<Self, StateError> {
+        for slot in 0..INSTANCES_MAX {
+            let slot = folder.join(slot.to_string());
+            durable::create_folder(&slot)?;
+            let path = slot.join("lock");
+            let lock = durable::open_private(&path)?;
+            if durable::try_lock(&lock).map_err(StateError::io(Operation::Lock, &path))? {
+                return Self::open(slot, lock, fresh);
+            }
+        }
+        Err(StateError::InstancesInUse {
+            path: folder.to_path_buf(),
+            tried: INSTANCES_MAX,
+        })
+    }
+
+    /// This instance's id.
+    pub fn id(&self) -> InstanceId {
+        self.named.id
+    }
+
+    /// What was saved last; the default in a new instance.
+    pub fn record(&self) -> &InstanceRecord {
+        &self.named.record
+    }
+
+    /// Replaces the record. Durable when it returns; after an error the old or the new one is there.
+    pub fn save(&mut self, record: InstanceRecord) -> Result<(), StateError> {
+        let named = NamedRecord {
+            id: self.named.id,
+            record,
+        };
+        record::write(&record_path(&self.folder), &named)?;
+        self.named = named;
+        Ok(())
+    }
+
+    /// Appends to the journal. Durable when it returns; after an error the entry may be there or not.
+    pub fn journal_append(&mut self, entry: &JournalEntry) -> Result<(), StateError> {
+        self.journal.append(entry)
+    }
+
+    /// Reads the journal, oldest entry first. What a crash left of a last entry is left out.
+    pub fn journal(&self) -> Result<Vec<JournalEntry>, StateError> {
+        self.journal.entries()
+    }
+
+    /// Empties the journal. Durable when it returns.
+    pub fn journal_clear(&mut self) -> Result<(), StateError> {
+        self.journal.clear()
+    }
+
+    fn open(folder: PathBuf, lock: File, fresh: InstanceId) -> Result<Self, StateError> {
+        durable::remove_all_abandoned(&folder);
+        let path = record_path(&folder);
+        let named = if let Some(named) = record::read(&path, "the instance record", REMEDY)? {
+            named
+        } else {
+            let named = NamedRecord {
+                id: fresh,
+                record: InstanceRecord::default(),
+            };
+            record::write(&path, &named)?;
+            named
+        };
+        let journal = Journal::open(&folder.join("journal"))?;
+        durable::sync_folder(&folder)?;
+        Ok(Self {
+            _lock: lock,
+            folder,
+            named,
+            journal,
+        })
+    }
+}
+
+fn record_path(folder: &Path) -> PathBuf {
+    folder.join("record")
+}

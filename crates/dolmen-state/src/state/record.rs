@@ -1,0 +1,119 @@
+//! Small durable records: a checksum and CBOR.
+
+use std::io;
+use std::path::Path;
+
+use dolmen_format::signed::Reference;
+use dolmen_format::{InstanceId, SegmentId, Timestamp};
+use minicbor::{Decode, Encode};
+
+use crate::durable;
+use crate::error::{Operation, StateError};
+use crate::number::to_u64;
+
+const MAGIC: [u8; 8] = *b"DOLMENS1";
+/// Largest record: a list of 1 million segments.
+const RECORD_BYTES_MAX: usize = 40 << 20;
+
+/// What an instance knows of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct InstanceRecord {
+    /// The number of the next snapshot or ledger record that it signs, from 1.
+    #[n(0)]
+    pub next_number: u64,
+    /// The latest snapshot that it knows of.
+    #[n(1)]
+    pub head: Option<Reference>,
+    /// The latest checkpoint of a snapshot that is not finished.
+    #[n(2)]
+    pub checkpoint: Option<Reference>,
+    /// Index segments that it relies on.
+    #[n(3)]
+    pub segments: Vec<SegmentId>,
+    /// The latest time that the store stated.
+    #[n(4)]
+    pub store_time: Option<Timestamp>,
+}
+
+impl Default for InstanceRecord {
+    fn default() -> Self {
+        Self {
+            next_number: 1,
+            head: None,
+            checkpoint: None,
+            segments: Vec::new(),
+            store_time: None,
+        }
+    }
+}
+
+/// An instance's file: id and record, so that never one is lost without the other. A record that began
+/// anew under an old id would use numbers twice.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct NamedRecord {
+    #[n(0)]
+    pub(super) id: InstanceId,
+    #[n(1)]
+    pub(super) record: InstanceRecord,
+}
+
+/// Reads a record; `None` when there is no file.
+pub(super) fn read<T: for<'b> Decode<'b, ()>>(
+    path: &Path,
+    what: &'static str,
+    remedy: &'static str,
+) -> Result<Option<T>, StateError> {
+    let file = match std::fs::read(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StateError::io(Operation::Read, path)(error)),
+    };
+    match decode(&file) {
+        Some(value) => Ok(Some(value)),
+        None => Err(StateError::Damaged {
+            what,
+            path: path.to_path_buf(),
+            remedy,
+        }),
+    }
+}
+
+/// Writes a record in the place of the one before. Durable when it returns.
+pub(super) fn write<T: Encode<()>>(path: &Path, value: &T) -> Result<(), StateError> {
+    let body = to_cbor(value, path)?;
+    if body.len() > RECORD_BYTES_MAX {
+        return Err(StateError::TooLarge {
+            what: "the record size",
+            found: to_u64(body.len()),
+            limit: to_u64(RECORD_BYTES_MAX),
+            path: path.to_path_buf(),
+        });
+    }
+    let checksum = blake3::hash(&body);
+    durable::replace(
+        path,
+        &[&MAGIC, checksum.as_bytes().as_slice(), &body].concat(),
+    )
+}
+
+/// Encodes a value that goes into the file `path`.
+pub(super) fn to_cbor<T: Encode<()>>(value: &T, path: &Path) -> Result<Vec<u8>, StateError> {
+    // Writing to memory does not fail; a value that has no encoding would.
+    minicbor::to_vec(value)
+        .map_err(|error| StateError::io(Operation::Write, path)(io::Error::other(error)))
+}
+
+/// Decodes a value that fills `input`.
+pub(super) fn from_cbor<T: for<'b> Decode<'b, ()>>(input: &[u8]) -> Option<T> {
+    let mut decoder = minicbor::Decoder::new(input);
+    let value = decoder.decode().ok()?;
+    (decoder.position() == input.len()).then_some(value)
+}
+
+fn decode<T: for<'b> Decode<'b, ()>>(file: &[u8]) -> Option<T> {
+    let body = file.strip_prefix(&MAGIC)?;
+    let (checksum, body) = body.split_first_chunk::<32>()?;
+    (blake3::hash(body) == *checksum).then(|| from_cbor(body))?
+}
