@@ -42,6 +42,10 @@ pub use select::{IfPresent, Selector};
 
 /// What to back up and how.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct Options {
     /// Absolute paths, cleaned, not UTF-8.
     pub paths: Vec<Vec<u8>>,
@@ -194,7 +198,7 @@ pub struct Report {
 }
 
 /// What a backup works with.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The repository.
     pub repository: &'a Repository,
@@ -208,7 +212,7 @@ pub struct Context<'a> {
 
 /// Backs up paths.
 pub fn paths(
-    context: Context<'_>,
+    context: &Context<'_>,
     options: &Options,
     observer: &dyn Observer,
     progress: &Progress,
@@ -216,22 +220,37 @@ pub fn paths(
     let mut roots = Vec::new();
     for path in &options.paths {
         let usage = |_error| Error::Usage {
-            reason: format!("cannot back up {}: the path is too long or not absolute", lossy(path)),
+            reason: format!(
+                "cannot back up {}: the path is too long or not absolute",
+                lossy(path)
+            ),
         };
         roots.push(PathKey::from_path(path).map_err(usage)?);
     }
-    session::run(context, options, observer, progress, session::Source::Paths(roots))
+    session::run(
+        context,
+        options,
+        observer,
+        progress,
+        session::Source::Paths(roots),
+    )
 }
 
 /// Backs up a stream as one file.
 pub fn stdin(
-    context: Context<'_>,
+    context: &Context<'_>,
     options: &Options,
     observer: &dyn Observer,
     progress: &Progress,
     stdin: Stdin<'_>,
 ) -> Result<Report> {
-    session::run(context, options, observer, progress, session::Source::Stdin(stdin))
+    session::run(
+        context,
+        options,
+        observer,
+        progress,
+        session::Source::Stdin(stdin),
+    )
 }
 
 /// The selector of a backup without any exclusion.

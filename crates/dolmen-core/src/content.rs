@@ -40,10 +40,13 @@ impl Iterator for Chunks<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let (chunk, level) = self.stack.pop()?;
-            let Some(below) = level.checked_sub(1) else { return Some(Ok(chunk)) };
+            let Some(below) = level.checked_sub(1) else {
+                return Some(Ok(chunk));
+            };
             match self.list(&chunk.id, below) {
                 Ok(node) => {
-                    self.stack.extend(node.entries.into_iter().rev().map(|entry| (entry, below)));
+                    self.stack
+                        .extend(node.entries.into_iter().rev().map(|entry| (entry, below)));
                 }
                 Err(error) => {
                     self.stack.clear();

@@ -120,10 +120,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Wraps why an object is damaged.
     pub fn damaged(
-        object: impl ToString,
+        object: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Damaged { object: object.to_string(), source: source.into() }
+        Self::Damaged {
+            object: object.into(),
+            source: source.into(),
+        }
     }
 
     /// Wraps why something of our own could not be encoded.
@@ -133,10 +136,16 @@ impl Error {
 
     /// As [`Self::encode`], for plain encodings.
     pub(crate) fn encode_format(what: &'static str) -> impl FnOnce(FormatError) -> Self {
-        move |source| Self::Encode { what, source: source.into() }
+        move |source| Self::Encode {
+            what,
+            source: source.into(),
+        }
     }
 }
 
 fn join(ids: &[RepositoryId]) -> String {
-    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    ids.iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -11,8 +11,11 @@ pub struct Finding {
 
 impl Finding {
     /// Notes a problem.
-    pub fn new(subject: impl ToString, problem: impl ToString) -> Self {
-        Self { subject: subject.to_string(), problem: problem.to_string() }
+    pub fn new(subject: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            subject: subject.into(),
+            problem: problem.into(),
+        }
     }
 }
 

@@ -28,13 +28,21 @@ impl Index {
     /// Cost: one listing, and one request for each segment that is new to the cache.
     pub fn load(repository: &Repository, cache: Option<&Path>) -> Result<Self> {
         let mut listed = Vec::new();
-        let foreign = repository.objects.list("index/", |object| listed.push(object.key))?;
+        let foreign = repository
+            .objects
+            .list("index/", |object| listed.push(object.key))?;
         listed.sort();
         let ids: Vec<SegmentId> = listed.iter().map(ObjectKey::id).collect();
         let (blobs, missing) = BlobIndex::open(cache, &ids)?;
-        let mut index = Self { blobs, segments: Vec::new(), findings: Vec::new() };
+        let mut index = Self {
+            blobs,
+            segments: Vec::new(),
+            findings: Vec::new(),
+        };
         for name in foreign {
-            index.findings.push(Finding::new(name, "not an object of this repository"));
+            index
+                .findings
+                .push(Finding::new(name, "not an object of this repository"));
         }
         let keys: Vec<_> = listed
             .iter()
@@ -45,12 +53,14 @@ impl Index {
         let mut failed = None;
         repository.objects.fetch_all(&keys, |key, fetched| {
             let added = fetched
-                .map_err(|error| Error::damaged(key, error))
+                .map_err(|error| Error::damaged(key.to_string(), error))
                 .and_then(|stored| add_segment(repository, &index.blobs, &key, &stored));
             match added {
                 Ok(()) => index.segments.push(key.id()),
                 Err(Error::Damaged { source, .. }) => {
-                    index.findings.push(Finding::new(key, chain(source.as_ref())));
+                    index
+                        .findings
+                        .push(Finding::new(key.to_string(), chain(source.as_ref())));
                 }
                 Err(error) => failed = Some(error),
             }
@@ -73,16 +83,24 @@ fn add_segment(
     key: &ObjectKey,
     stored: &Bytes,
 ) -> Result<()> {
-    let damaged = |error: Box<dyn std::error::Error + Send + Sync>| Error::damaged(key, error);
+    let damaged =
+        |error: Box<dyn std::error::Error + Send + Sync>| Error::damaged(key.to_string(), error);
     let writer = key.writer().unwrap_or(WriterId([0; 16]));
-    let verify =
-        repository.verify_key_of(writer).ok_or_else(|| damaged("not signed by a known writer".into()))?;
-    let (segment, _): (Segment, ObjectId) =
-        verify.verify(&repository.id(), stored).map_err(|error| damaged(error.into()))?;
+    let verify = repository
+        .verify_key_of(writer)
+        .ok_or_else(|| damaged("not signed by a known writer".into()))?;
+    let (segment, _): (Segment, ObjectId) = verify
+        .verify(&repository.id(), stored)
+        .map_err(|error| damaged(error.into()))?;
     if segment.writer != writer || segment.domain != repository.domain().id() {
         return Err(damaged("made for another writer or domain".into()));
     }
-    let Segment { salt, packs, blobs: mut sealed, .. } = segment;
+    let Segment {
+        salt,
+        packs,
+        blobs: mut sealed,
+        ..
+    } = segment;
     let plain = repository
         .domain()
         .open_segment(&repository.id(), &salt, &mut sealed)

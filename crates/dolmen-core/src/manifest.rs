@@ -24,13 +24,15 @@ pub(crate) fn write_manifest(
 ) -> Result<Vec<u8>> {
     let entries = needed
         .iter()
-        .map(|(pack, frames)| PackFrames { pack: *pack, frames: frames.clone() })
+        .map(|(pack, frames)| PackFrames {
+            pack: *pack,
+            frames: frames.clone(),
+        })
         .collect();
-    let mut nodes: Vec<(PackId, ManifestNode)> =
-        cut(0, entries, |entry: &PackFrames| entry.pack)
-            .into_iter()
-            .map(|(first, entries)| (first, ManifestNode::Leaf(entries)))
-            .collect();
+    let mut nodes: Vec<(PackId, ManifestNode)> = cut(0, entries, |entry: &PackFrames| entry.pack)
+        .into_iter()
+        .map(|(first, entries)| (first, ManifestNode::Leaf(entries)))
+        .collect();
     loop {
         let level = nodes.first().map_or(0, |(_, node)| node.level());
         if let [(_, node)] = nodes.as_slice() {
@@ -91,10 +93,15 @@ fn store_nodes(
             None => PackBuilder::new(repository, Recipient::Maintain, Vec::new())
                 .map_err(Error::encode("a manifest pack"))?,
         };
-        let length = u32::try_from(encoded.len())
-            .map_err(|_error| Error::Internal { what: "a manifest node is too large" })?;
+        let length = u32::try_from(encoded.len()).map_err(|_error| Error::Internal {
+            what: "a manifest node is too large",
+        })?;
         let compression = compressor.compress(&encoded, &mut body);
-        let blob = BlobEntry { kind: BlobKind::Manifest, id, length };
+        let blob = BlobEntry {
+            kind: BlobKind::Manifest,
+            id,
+            length,
+        };
         current
             .push(length, compression, &mut body, &[blob])
             .map_err(Error::encode("a manifest pack"))?;
@@ -107,7 +114,10 @@ fn store_nodes(
     if let Some(builder) = builder {
         put_pack(repository, index, builder, &pool, listener)?;
     }
-    nodes.iter().map(|(first, node)| name_child(repository, index, *first, node)).collect()
+    nodes
+        .iter()
+        .map(|(first, node)| name_child(repository, index, *first, node))
+        .collect()
 }
 
 fn name_child(
@@ -120,6 +130,13 @@ fn name_child(
     let id = repository.domain().blob_id(BlobKind::Manifest, &encoded);
     let location = index.lookup(&id);
     let place = location.and_then(|at| Some((index.pack(at.pack)?.pack, at.ordinal)));
-    let (pack, ordinal) = place.ok_or(Error::Internal { what: "a manifest node vanished" })?;
-    Ok(ManifestChild { first, pack, ordinal, hash: *blake3::hash(&encoded).as_bytes() })
+    let (pack, ordinal) = place.ok_or(Error::Internal {
+        what: "a manifest node vanished",
+    })?;
+    Ok(ManifestChild {
+        first,
+        pack,
+        ordinal,
+        hash: *blake3::hash(&encoded).as_bytes(),
+    })
 }

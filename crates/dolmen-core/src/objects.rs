@@ -48,14 +48,24 @@ pub enum FetchError {
 impl FetchError {
     /// Whether the object is not there at all.
     pub const fn is_missing(&self) -> bool {
-        matches!(self, Self::Store(StoreError { kind: StoreErrorKind::NotFound, .. }))
+        matches!(
+            self,
+            Self::Store(StoreError {
+                kind: StoreErrorKind::NotFound,
+                ..
+            })
+        )
     }
 }
 
 impl Objects {
     /// Wraps a store; `address` is what messages call it.
     pub fn new(store: Arc<dyn Store>, runtime: Handle, address: &str) -> Self {
-        Self { store, runtime, address: Arc::from(address) }
+        Self {
+            store,
+            runtime,
+            address: Arc::from(address),
+        }
     }
 
     /// What messages call the store.
@@ -94,7 +104,11 @@ impl Objects {
     /// Fetches a whole object and verifies it by its name.
     ///
     /// Cost: one request.
-    pub fn fetch(&self, key: &ObjectKey, kind: ObjectKind) -> std::result::Result<Bytes, FetchError> {
+    pub fn fetch(
+        &self,
+        key: &ObjectKey,
+        kind: ObjectKind,
+    ) -> std::result::Result<Bytes, FetchError> {
         self.runtime.block_on(self.fetch_async(key, kind))
     }
 
@@ -121,19 +135,31 @@ impl Objects {
         key: &ObjectKey,
         kind: ObjectKind,
     ) -> std::result::Result<Bytes, FetchError> {
-        let body = self.store.get(&store_key(key)?, None, None, kind.bytes_max()).await?;
-        if ObjectId::of(&body) == key.id() { Ok(body) } else { Err(FetchError::Altered) }
+        let body = self
+            .store
+            .get(&store_key(key)?, None, None, kind.bytes_max())
+            .await?;
+        if ObjectId::of(&body) == key.id() {
+            Ok(body)
+        } else {
+            Err(FetchError::Altered)
+        }
     }
 
     /// Reads a part of an object, unverified: what decrypts it verifies it.
     ///
     /// Cost: one request.
-    pub fn read(&self, key: &ObjectKey, range: ByteRange) -> std::result::Result<Bytes, StoreError> {
+    pub fn read(
+        &self,
+        key: &ObjectKey,
+        range: ByteRange,
+    ) -> std::result::Result<Bytes, StoreError> {
         let len = match range {
             ByteRange::FromTo { len, .. } | ByteRange::Last { len } => len,
         };
         let limit = len.max(ObjectKind::Pack.bytes_max());
-        self.runtime.block_on(self.store.get(&store_key(key)?, None, Some(range), limit))
+        self.runtime
+            .block_on(self.store.get(&store_key(key)?, None, Some(range), limit))
     }
 
     /// Puts an object under its name, durable on return. One that is there already with these very
@@ -147,8 +173,15 @@ impl Objects {
     /// As [`Self::put`], from async code.
     pub async fn put_async(&self, key: &ObjectKey, body: Bytes) -> Result<PutReceipt> {
         let name = store_key(key)?;
-        match self.store.put(&name, body.clone(), None, Place::IfAbsent).await {
-            Err(StoreError { kind: StoreErrorKind::Exists, .. }) => {}
+        match self
+            .store
+            .put(&name, body.clone(), None, Place::IfAbsent)
+            .await
+        {
+            Err(StoreError {
+                kind: StoreErrorKind::Exists,
+                ..
+            }) => {}
             outcome => return Ok(outcome?),
         }
         // Covering authentic bytes with themselves changes nothing, so no look is needed first.

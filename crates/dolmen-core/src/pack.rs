@@ -5,8 +5,8 @@ mod compress;
 pub mod reader;
 pub mod writer;
 
-pub use reader::{BlobError, BlobReader};
 pub use compress::Effort;
+pub use reader::{BlobError, BlobReader};
 pub use writer::PackWriter;
 
 pub(crate) use builder::{FinishedPack, PackBuilder};

@@ -43,7 +43,7 @@ pub struct Repository {
     /// Which of them the passphrase opened.
     slot: SlotId,
     certificates: Vec<(ObjectId, Certificate)>,
-    /// Root and `keys/` as stored, for a client to keep a copy of.
+    /// Root, keys and the first policy as stored, for a client to keep a copy of.
     standing: Vec<(ObjectKey, Bytes)>,
     findings: Findings,
 }
@@ -111,9 +111,10 @@ impl Repository {
             .find(|key| key.writer_id() == writer)
     }
 
-    /// Makes a repository in an empty store: root, bundle, policy, in this order.
+    /// Makes a repository in an empty store: bundle and policy first, then the root, because a root
+    /// that nobody can open would block the address.
     ///
-    /// Cost: three puts and a listing.
+    /// Cost: three puts and two listings.
     pub fn create(
         objects: Objects,
         environment: Environment,
@@ -121,56 +122,52 @@ impl Repository {
         policy: &Policy,
         instance: InstanceId,
     ) -> Result<Self> {
-        let mut taken = !list_keys(&objects, "root/")?.is_empty();
-        taken |= !list_keys(&objects, "keys/")?.is_empty();
-        if taken {
-            return Err(Error::RepositoryExists { address: objects.address().to_owned() });
+        let taken = !list_keys(&objects, "root/")?.is_empty();
+        if taken || !list_keys(&objects, "keys/")?.is_empty() {
+            let address = objects.address().to_owned();
+            return Err(Error::RepositoryExists { address });
         }
         let admin = AdminSecret::new(environment.secret());
         let signing = admin.signing_key();
-        let now = environment.clock.now();
         let root = Root {
-            created: now,
+            created: environment.clock.now(),
             nonce: environment.salt(),
             suite: SUITE,
             verify_key: signing.verify_key().to_bytes(),
             epoch: admin.epoch(environment.salt()),
             domain: DomainId(environment.bytes()),
         };
-        let (stored, id) =
-            signing.sign(&NO_REPOSITORY, &root).map_err(Error::encode("the root"))?;
-        // The bundle goes first: a root that nobody can open would block the address.
-        let bundle = make_bundle(&environment, &id, SlotId(environment.bytes()), 1, passphrase, &admin)?;
-        let (bundle_bytes, bundle_id) =
-            signing.sign(&id, &bundle).map_err(Error::encode("the bundle"))?;
-        let record = Record {
-            stamp: Stamp { writer: signing.verify_key().writer_id(), instance, number: 1 },
-            time: now,
-            nonce: environment.nonce(),
-            certificate: None,
-            fact: Fact::Policy(policy.clone()),
-        };
-        let (record_bytes, record_id) =
-            signing.sign(&id, &record).map_err(Error::encode("the policy"))?;
-        let (stored, bundle_bytes) = (Bytes::from(stored), Bytes::from(bundle_bytes));
-        objects.put(&ObjectKey::Key(bundle_id), bundle_bytes.clone())?;
-        objects.put(
-            &ObjectKey::Ledger(record.stamp.writer, record_id),
-            Bytes::from(record_bytes),
-        )?;
-        objects.put(&ObjectKey::Root(id), stored.clone())?;
+        let (stored, id) = signing
+            .sign(&NO_REPOSITORY, &root)
+            .map_err(Error::encode("the root"))?;
+        let slot = SlotId(environment.bytes());
+        let bundle = make_bundle(&environment, &id, slot, 1, passphrase, &admin)?;
+        let (bundle_bytes, bundle_id) = signing
+            .sign(&id, &bundle)
+            .map_err(Error::encode("the bundle"))?;
+        let standing = vec![
+            (ObjectKey::Key(bundle_id), Bytes::from(bundle_bytes)),
+            first_policy(&environment, &signing, &id, policy, instance)?,
+            (ObjectKey::Root(id), Bytes::from(stored)),
+        ];
+        for (key, body) in &standing {
+            objects.put(key, body.clone())?;
+        }
         let candidate = Candidate {
             id,
             root,
-            bundles: BTreeMap::from([(bundle.slot, bundle.clone())]),
+            bundles: BTreeMap::from([(slot, bundle)]),
             certificates: Vec::new(),
-            standing: vec![
-                (ObjectKey::Root(id), stored),
-                (ObjectKey::Key(bundle_id), bundle_bytes),
-            ],
+            standing,
             findings: Vec::new(),
         };
-        Ok(Self::from_candidate(objects, environment, candidate, bundle.slot, admin))
+        Ok(Self::from_candidate(
+            objects,
+            environment,
+            candidate,
+            slot,
+            admin,
+        ))
     }
 
     /// Replaces the passphrase that opened this repository; the old one is no longer accepted.
@@ -178,7 +175,10 @@ impl Repository {
     ///
     /// Cost: one put.
     pub fn change_passphrase(&mut self, passphrase: &[u8]) -> Result<()> {
-        let last = self.bundles.get(&self.slot).map_or(0, |bundle| bundle.number);
+        let last = self
+            .bundles
+            .get(&self.slot)
+            .map_or(0, |bundle| bundle.number);
         let bundle = make_bundle(
             &self.environment,
             &self.id,
@@ -187,8 +187,10 @@ impl Repository {
             passphrase,
             &self.admin,
         )?;
-        let (stored, id) =
-            self.signing.sign(&self.id, &bundle).map_err(Error::encode("the bundle"))?;
+        let (stored, id) = self
+            .signing
+            .sign(&self.id, &bundle)
+            .map_err(Error::encode("the bundle"))?;
         let stored = Bytes::from(stored);
         self.objects.put(&ObjectKey::Key(id), stored.clone())?;
         self.standing.push((ObjectKey::Key(id), stored));
@@ -203,7 +205,14 @@ impl Repository {
         slot: SlotId,
         admin: AdminSecret,
     ) -> Self {
-        let Candidate { id, root, bundles, certificates, standing, findings } = candidate;
+        let Candidate {
+            id,
+            root,
+            bundles,
+            certificates,
+            standing,
+            findings,
+        } = candidate;
         let signing = admin.signing_key();
         Self {
             objects,
@@ -254,60 +263,95 @@ pub fn locate(
     pinned: Option<RepositoryId>,
     kept: &[(ObjectKey, Bytes)],
 ) -> Result<Located> {
-    let (mut found, mut findings) = (BTreeMap::new(), Vec::new());
-    let mut stored_at = BTreeMap::new();
+    let mut gathered = gather(&objects, kept)?;
+    let (mut candidates, mut others) = (Vec::new(), Vec::new());
+    for key in gathered.roots_oldest_first() {
+        let body = gathered.found.get(&key).cloned().unwrap_or_default();
+        match open_root(&body) {
+            Ok(root) if pinned.is_none_or(|pin| pin == key.id()) => {
+                candidates.push(make_candidate(key.id(), root, &gathered));
+            }
+            Ok(_) => others.push(key.id()),
+            Err(error) => gathered
+                .findings
+                .push(Finding::new(key.to_string(), chain(&error))),
+        }
+    }
+    if !candidates.is_empty() {
+        return Ok(Located {
+            objects,
+            environment,
+            candidates,
+        });
+    }
+    let address = objects.address().to_owned();
+    Err(match (pinned, others.first(), gathered.findings.first()) {
+        (Some(wanted), Some(found), _) => Error::OtherRepository {
+            address,
+            wanted,
+            found: *found,
+        },
+        (_, _, Some(Finding { subject, problem })) => {
+            Error::damaged(format!("the repository's {subject}"), problem.clone())
+        }
+        (_, _, None) if !gathered.found.is_empty() => {
+            Error::damaged("the repository", "its root object is missing".to_owned())
+        }
+        (_, _, None) => Error::NoRepository { address },
+    })
+}
+
+/// Root and keys of every repository behind an address.
+#[derive(Debug, Default)]
+struct Gathered {
+    found: BTreeMap<ObjectKey, Bytes>,
+    stored_at: BTreeMap<ObjectKey, Timestamp>,
+    findings: Findings,
+}
+
+impl Gathered {
+    fn roots_oldest_first(&self) -> Vec<ObjectKey> {
+        let is_root = |key: &&ObjectKey| matches!(key, ObjectKey::Root(_));
+        let mut roots: Vec<_> = self.found.keys().filter(is_root).copied().collect();
+        roots.sort_by_key(|key| (self.stored_at.get(key).copied().unwrap_or_default(), *key));
+        roots
+    }
+}
+
+fn gather(objects: &Objects, kept: &[(ObjectKey, Bytes)]) -> Result<Gathered> {
+    let mut gathered = Gathered::default();
     for prefix in ["root/", "keys/"] {
-        let listed = list_keys(&objects, prefix)?;
-        let keys: Vec<_> = listed.iter().map(|object| (object.key, ObjectKind::Root)).collect();
-        stored_at.extend(listed.iter().map(|object| (object.key, object.stored_at)));
+        let listed = list_keys(objects, prefix)?;
+        gathered
+            .stored_at
+            .extend(listed.iter().map(|object| (object.key, object.stored_at)));
+        let keys: Vec<_> = listed
+            .iter()
+            .map(|object| (object.key, ObjectKind::Root))
+            .collect();
         objects.fetch_all(&keys, |key, result| match result {
             Ok(body) => {
-                found.insert(key, body);
+                gathered.found.insert(key, body);
             }
-            Err(error) => findings.push(Finding::new(key, chain(&error))),
+            Err(error) => {
+                gathered
+                    .findings
+                    .push(Finding::new(key.to_string(), chain(&error)));
+            }
         });
     }
     for (key, body) in kept {
-        if ObjectId::of(body) == key.id() && !found.contains_key(key) {
-            if !findings.iter().any(|finding| finding.subject == key.to_string()) {
-                findings.push(Finding::new(key, "missing from the store"));
-            }
-            found.insert(*key, body.clone());
+        if ObjectId::of(body) != key.id() || gathered.found.contains_key(key) {
+            continue;
         }
-    }
-    let mut roots: Vec<_> = found
-        .iter()
-        .filter(|(key, _)| matches!(key, ObjectKey::Root(_)))
-        .map(|(key, body)| (stored_at.get(key).copied().unwrap_or(Timestamp::default()), *key, body))
-        .collect();
-    roots.sort_by_key(|(at, key, _)| (*at, *key));
-    let mut candidates = Vec::new();
-    let mut others = Vec::new();
-    for (_, key, body) in roots {
-        match open_root(body) {
-            Ok(root) if pinned.is_none_or(|pin| pin == key.id()) => {
-                candidates.push(make_candidate(key.id(), root, &found, &findings));
-            }
-            Ok(_) => others.push(key.id()),
-            Err(error) => findings.push(Finding::new(key, chain(&error))),
+        if !gathered.stored_at.contains_key(key) {
+            gathered
+                .findings
+                .push(Finding::new(key.to_string(), "missing from the store"));
         }
+        gathered.found.insert(*key, body.clone());
     }
-    if let (true, Some(wanted), Some(other)) = (candidates.is_empty(), pinned, others.first()) {
-        let address = objects.address().to_owned();
-        return Err(Error::OtherRepository { address, wanted, found: *other });
-    }
-    if candidates.is_empty() {
-        return Err(match findings.first() {
-            Some(Finding { subject, problem }) => {
-                Error::damaged(format!("the repository's {subject}"), problem.clone())
-            }
-            None if !found.is_empty() => {
-                Error::damaged("the repository", "its root object is missing".to_owned())
-            }
-            None => Error::NoRepository { address: objects.address().to_owned() },
-        });
-    }
-    Ok(Located { objects, environment, candidates })
+    Ok(gathered)
 }
 
 impl Located {
@@ -329,9 +373,16 @@ impl Located {
                 }
             }
         }
-        let ids: Vec<_> = self.candidates.iter().map(|candidate| candidate.id).collect();
+        let ids: Vec<_> = self
+            .candidates
+            .iter()
+            .map(|candidate| candidate.id)
+            .collect();
         let Some((position, slot, admin)) = opened.pop() else {
-            let no_bundle = self.candidates.iter().all(|candidate| candidate.bundles.is_empty());
+            let no_bundle = self
+                .candidates
+                .iter()
+                .all(|candidate| candidate.bundles.is_empty());
             return Err(match damaged {
                 Some(error) => Error::damaged("the passphrase bundle", error),
                 None if no_bundle => Error::damaged(
@@ -343,11 +394,22 @@ impl Located {
         };
         if !opened.is_empty() {
             let address = self.objects.address().to_owned();
-            return Err(Error::ManyRepositories { address, found: ids });
+            return Err(Error::ManyRepositories {
+                address,
+                found: ids,
+            });
         }
         let candidate = self.candidates.into_iter().nth(position);
-        let candidate = candidate.ok_or(Error::Internal { what: "a candidate vanished" })?;
-        Ok(Repository::from_candidate(self.objects, self.environment, candidate, slot, admin))
+        let candidate = candidate.ok_or(Error::Internal {
+            what: "a candidate vanished",
+        })?;
+        Ok(Repository::from_candidate(
+            self.objects,
+            self.environment,
+            candidate,
+            slot,
+            admin,
+        ))
     }
 }
 
@@ -359,35 +421,58 @@ fn open_root(body: &[u8]) -> std::result::Result<Root, CryptoError> {
 }
 
 /// Gathers what belongs to a root: what in `keys/` its admin signed.
-fn make_candidate(
-    id: RepositoryId,
-    root: Root,
-    found: &BTreeMap<ObjectKey, Bytes>,
-    findings: &[Finding],
-) -> Candidate {
+fn make_candidate(id: RepositoryId, root: Root, gathered: &Gathered) -> Candidate {
     let mut candidate = Candidate {
         id,
         root,
         bundles: BTreeMap::new(),
         certificates: Vec::new(),
         standing: Vec::new(),
-        findings: findings.to_vec(),
+        findings: gathered.findings.clone(),
     };
-    let Ok(admin) = VerifyKey::from_bytes(&candidate.root.verify_key) else { return candidate };
-    for (key, body) in found {
-        match key {
-            ObjectKey::Root(root_id) if *root_id == id => {}
-            ObjectKey::Key(key_id) => {
-                if let Err(error) = take_key(&mut candidate, &admin, *key_id, body) {
-                    candidate.findings.push(Finding::new(key, chain(&error)));
-                    continue;
-                }
-            }
+    let Ok(admin) = VerifyKey::from_bytes(&candidate.root.verify_key) else {
+        return candidate;
+    };
+    for (key, body) in &gathered.found {
+        let taken = match key {
+            ObjectKey::Root(root_id) if *root_id == id => Ok(()),
+            ObjectKey::Key(key_id) => take_key(&mut candidate, &admin, *key_id, body),
             _ => continue,
+        };
+        match taken {
+            Ok(()) => candidate.standing.push((*key, body.clone())),
+            Err(error) => candidate
+                .findings
+                .push(Finding::new(key.to_string(), chain(&error))),
         }
-        candidate.standing.push((*key, body.clone()));
     }
     candidate
+}
+
+/// The policy that a repository begins with, as its maker's first record.
+fn first_policy(
+    environment: &Environment,
+    signing: &SigningKey,
+    id: &RepositoryId,
+    policy: &Policy,
+    instance: InstanceId,
+) -> Result<(ObjectKey, Bytes)> {
+    let writer = signing.verify_key().writer_id();
+    let record = Record {
+        stamp: Stamp {
+            writer,
+            instance,
+            number: 1,
+        },
+        time: environment.clock.now(),
+        nonce: environment.nonce(),
+        certificate: None,
+        fact: Fact::Policy(policy.clone()),
+    };
+    let (stored, record_id) = signing
+        .sign(id, &record)
+        .map_err(Error::encode("the policy"))?;
+    Ok((ObjectKey::Ledger(writer, record_id), Bytes::from(stored)))
 }
 
 fn take_key(
@@ -398,7 +483,10 @@ fn take_key(
 ) -> std::result::Result<(), CryptoError> {
     if kind_of(body)? == ObjectKind::Bundle {
         let (bundle, _) = admin.verify::<Bundle>(&candidate.id, body)?;
-        let newest = candidate.bundles.get(&bundle.slot).map_or(0, |known| known.number);
+        let newest = candidate
+            .bundles
+            .get(&bundle.slot)
+            .map_or(0, |known| known.number);
         if bundle.number > newest {
             candidate.bundles.insert(bundle.slot, bundle);
         }
@@ -417,7 +505,11 @@ fn make_bundle(
     passphrase: &[u8],
     admin: &AdminSecret,
 ) -> Result<Bundle> {
-    let name = bundle::BundleName { slot, number, created: environment.clock.now() };
+    let name = bundle::BundleName {
+        slot,
+        number,
+        created: environment.clock.now(),
+    };
     let kdf = bundle::default_kdf(environment.salt());
     bundle::wrap(id, name, kdf, passphrase, admin).map_err(Error::encode("the bundle"))
 }

@@ -59,10 +59,14 @@ impl SnapshotList {
         let foreign = repository.objects.list("snapshots/", |object| {
             listed.insert(object.key, object.stored_at);
         })?;
-        let keys: Vec<_> = listed.keys().map(|key| (*key, ObjectKind::Snapshot)).collect();
+        let keys: Vec<_> = listed
+            .keys()
+            .map(|key| (*key, ObjectKind::Snapshot))
+            .collect();
         let mut list = Self::default();
         for name in foreign {
-            list.findings.push(Finding::new(name, "not an object of this repository"));
+            list.findings
+                .push(Finding::new(name, "not an object of this repository"));
         }
         repository.objects.fetch_all(&keys, |key, fetched| {
             let stored_at = listed.get(&key).copied().unwrap_or_default();
@@ -72,7 +76,7 @@ impl SnapshotList {
             match opened {
                 Ok(entry) if entry.snapshot.checkpoint == 0 => list.snapshots.push(entry),
                 Ok(entry) => list.checkpoints.push(entry),
-                Err(problem) => list.findings.push(Finding::new(key, problem)),
+                Err(problem) => list.findings.push(Finding::new(key.to_string(), problem)),
             }
         });
         for entries in [&mut list.snapshots, &mut list.checkpoints] {
@@ -83,13 +87,10 @@ impl SnapshotList {
     }
 
     /// Finds `latest`, `latest~N`, a full id or a unique prefix. `filter` limits `latest` alone.
-    pub fn find(
-        &self,
-        wanted: &str,
-        filter: &Filter,
-        now: Timestamp,
-    ) -> Result<&SnapshotEntry> {
-        let none = || Error::NoSnapshot { wanted: wanted.to_owned() };
+    pub fn find(&self, wanted: &str, filter: &Filter, now: Timestamp) -> Result<&SnapshotEntry> {
+        let none = || Error::NoSnapshot {
+            wanted: wanted.to_owned(),
+        };
         if let Some(rest) = wanted.strip_prefix("latest") {
             let back: usize = match rest.strip_prefix('~') {
                 Some(count) => count.parse().map_err(|_error| none())?,
@@ -107,8 +108,10 @@ impl SnapshotList {
         if wanted.is_empty() || !wanted.bytes().all(is_hex) {
             return Err(none());
         }
-        let mut matching =
-            self.snapshots.iter().filter(|entry| entry.id.to_string().starts_with(wanted));
+        let mut matching = self
+            .snapshots
+            .iter()
+            .filter(|entry| entry.id.to_string().starts_with(wanted));
         let found = matching.next().ok_or_else(none)?;
         match matching.count() {
             0 => Ok(found),
@@ -137,11 +140,15 @@ impl Filter {
     pub fn matches(&self, entry: &SnapshotEntry) -> bool {
         let body = &entry.body;
         let has_all = |list: &String| {
-            list.split(',').all(|tag| tag.is_empty() || body.tags.iter().any(|own| own == tag))
+            list.split(',')
+                .all(|tag| tag.is_empty() || body.tags.iter().any(|own| own == tag))
         };
         (self.hosts.is_empty() || self.hosts.contains(&body.hostname))
             && (self.tags.is_empty() || self.tags.iter().any(has_all))
-            && self.paths.iter().all(|path| body.paths.iter().any(|own| own.as_slice() == path))
+            && self
+                .paths
+                .iter()
+                .all(|path| body.paths.iter().any(|own| own.as_slice() == path))
     }
 }
 
@@ -152,7 +159,9 @@ fn open(
     stored: &[u8],
     stored_at: Timestamp,
 ) -> std::result::Result<SnapshotEntry, String> {
-    let writer = key.writer().ok_or_else(|| "not under a writer's name".to_owned())?;
+    let writer = key
+        .writer()
+        .ok_or_else(|| "not under a writer's name".to_owned())?;
     let verify = repository
         .verify_key_of(writer)
         .ok_or_else(|| "not signed by a known writer".to_owned())?;
@@ -172,8 +181,17 @@ fn open(
         return Err(chain(&FormatError::Invalid { field: "tree" }));
     }
     let has_clock = repository.objects.store().capabilities().clock == StoreClock::Server;
-    let received = if has_clock { stored_at } else { stored_at.min(snapshot.time) };
-    Ok(SnapshotEntry { id, snapshot, body, received })
+    let received = if has_clock {
+        stored_at
+    } else {
+        stored_at.min(snapshot.time)
+    };
+    Ok(SnapshotEntry {
+        id,
+        snapshot,
+        body,
+        received,
+    })
 }
 
 /// What the box of a snapshot's body is bound to.

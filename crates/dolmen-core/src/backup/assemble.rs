@@ -46,8 +46,14 @@ pub(super) fn run(
     roots: &[PathKey],
 ) -> Result<Finished> {
     let options = session.options;
-    let cache_file = options.cache.as_ref().map(|cache| files_cache(cache, &options.paths));
-    let cache = cache_file.as_ref().filter(|_| !options.force).and_then(|path| FilesCache::open(path));
+    let cache_file = options
+        .cache
+        .as_ref()
+        .map(|cache| files_cache(cache, &options.paths));
+    let cache = cache_file
+        .as_ref()
+        .filter(|_| !options.force)
+        .and_then(|path| FilesCache::open(path));
     let shared = Shared::new(session, packs, cache);
     let remember = cache_file.as_ref().filter(|_| !options.dry_run);
     // A cache that cannot be written costs the next run a re-read, nothing else.
@@ -63,8 +69,10 @@ pub(super) fn run(
         assembler.take_all(&done, &tokens);
         // Without the tokens' end, a walk that is still waiting for one ends.
         drop(tokens);
-        let walked = walker.join();
-        walked.map_err(|_panic| Error::Internal { what: "the walking thread died" })?
+        let joined = walker.join();
+        joined.map_err(|_panic| Error::Internal {
+            what: "the walking thread died",
+        })?
     })?;
     assembler.finish()
 }
@@ -77,7 +85,10 @@ pub(super) fn start_workers<'scope, 'env: 'scope>(
     done: &Sender<Batch<Outcome>>,
 ) -> ChunkQueue {
     let (jobs_in, jobs) = bounded(CHUNK_JOBS);
-    let queue = ChunkQueue { jobs: jobs_in, spare: bounded(CHUNK_JOBS + shared.session.options.threads) };
+    let queue = ChunkQueue {
+        jobs: jobs_in,
+        spare: bounded(CHUNK_JOBS + shared.session.options.threads),
+    };
     for _ in 0..shared.session.options.threads.max(1) {
         let channels = Channels {
             batches: batches.clone(),
@@ -97,19 +108,40 @@ fn walk_all(
     batches: Sender<Batch<Found>>,
     tokens: &Sender<()>,
 ) -> Result<()> {
-    let options = WalkOptions { one_file_system: session.options.one_file_system, threads: 1 };
-    let mut batcher = Batcher { batches, tokens, number: 0, items: Vec::new(), bytes: 0 };
+    let options = WalkOptions {
+        one_file_system: session.options.one_file_system,
+        threads: 1,
+    };
+    let mut out = Batcher {
+        batches,
+        tokens,
+        number: 0,
+        items: Vec::new(),
+        bytes: 0,
+    };
     let progress = session.progress;
     walk(roots, &options, &session.options.selector, &mut |item| {
         if session.is_over() {
             return ControlFlow::Break(());
         }
         let found = match item {
-            WalkItem::Found { key, metadata, handle }
-            | WalkItem::Ancestor { key, metadata, handle } => {
-                Found { key, item: Ok((metadata, handle)) }
+            WalkItem::Found {
+                key,
+                metadata,
+                handle,
             }
-            WalkItem::Failed { key, error } => Found { key, item: Err(error) },
+            | WalkItem::Ancestor {
+                key,
+                metadata,
+                handle,
+            } => Found {
+                key,
+                item: Ok((metadata, handle)),
+            },
+            WalkItem::Failed { key, error } => Found {
+                key,
+                item: Err(error),
+            },
         };
         // The file system's own root has no entry: a restored tree lies in the target.
         if found.key.as_bytes().is_empty() && found.item.is_ok() {
@@ -123,10 +155,10 @@ fn walk_all(
             }
             Ok(_) | Err(_) => 0,
         };
-        batcher.push(found, bytes)
+        out.push(found, bytes)
     })?;
     // When the workers are gone, the run has failed and says so elsewhere.
-    let (ControlFlow::Continue(()) | ControlFlow::Break(())) = batcher.send();
+    let (ControlFlow::Continue(()) | ControlFlow::Break(())) = out.send();
     progress.walk_done.store(true, Ordering::Relaxed);
     Ok(())
 }
@@ -146,7 +178,11 @@ impl Batcher<'_> {
         }
         self.items.push(found);
         self.bytes = self.bytes.saturating_add(bytes);
-        if self.items.len() >= BATCH_ITEMS { self.send() } else { ControlFlow::Continue(()) }
+        if self.items.len() >= BATCH_ITEMS {
+            self.send()
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     fn send(&mut self) -> ControlFlow<()> {
@@ -154,11 +190,15 @@ impl Batcher<'_> {
             return ControlFlow::Continue(());
         }
         let items = std::mem::take(&mut self.items);
-        let batch = Batch { number: self.number, items };
+        let batch = Batch {
+            number: self.number,
+            items,
+        };
         (self.number, self.bytes) = (self.number.saturating_add(1), 0);
-        match self.tokens.send(()).is_ok() && self.batches.send(batch).is_ok() {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
+        if self.tokens.send(()).is_ok() && self.batches.send(batch).is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
         }
     }
 }
@@ -237,7 +277,12 @@ impl<'s> Assembler<'s> {
     }
 
     fn push(&mut self, key: &PathKey, entry: SavedEntry) -> Result<()> {
-        let SavedEntry { node, change, cache, flaw } = entry;
+        let SavedEntry {
+            node,
+            change,
+            cache,
+            flaw,
+        } = entry;
         if let Some(flaw) = flaw {
             self.note_failure(key, &flaw);
         }
@@ -269,10 +314,10 @@ impl<'s> Assembler<'s> {
             | NodeKind::BlockDevice(_) => counts.others += 1,
         }
         self.session.observer.saved(&key.to_path(), change, bytes);
-        if let (Some(writer), Some((file, known))) = (&mut self.remember, &cache) {
-            if writer.insert(file, known).is_err() {
-                self.remember = None;
-            }
+        if let (Some(writer), Some((file, known))) = (&mut self.remember, &cache)
+            && writer.insert(file, known).is_err()
+        {
+            self.remember = None;
         }
         self.tree.push(key.as_bytes(), &node, &mut self.blobs)
     }

@@ -37,22 +37,27 @@ impl<'s> BlobWriter<'s> {
 
     /// Writes a blob that was claimed.
     pub(super) fn write(&mut self, kind: BlobKind, id: BlobId, blob: &[u8]) -> Result<()> {
-        let length = u32::try_from(blob.len())
-            .map_err(|_error| Error::Internal { what: "a blob is too large" })?;
+        let length = u32::try_from(blob.len()).map_err(|_error| Error::Internal {
+            what: "a blob is too large",
+        })?;
         let counters = &self.session.counters;
         let count = match kind {
             BlobKind::Data | BlobKind::List => &counters.data_blobs,
             BlobKind::Tree | BlobKind::Manifest => &counters.tree_blobs,
         };
         count.fetch_add(1, Ordering::Relaxed);
-        counters.raw_bytes.fetch_add(u64::from(length), Ordering::Relaxed);
+        counters
+            .raw_bytes
+            .fetch_add(u64::from(length), Ordering::Relaxed);
         if self.session.options.dry_run {
             return Ok(());
         }
         let entry = BlobEntry { kind, id, length };
         if blob.len() >= LONE_BLOB_BYTES_MIN {
             let compression = self.compressor.compress(blob, &mut self.body);
-            return self.packs.push(blob.len(), compression, &mut self.body, &[entry]);
+            return self
+                .packs
+                .push(blob.len(), compression, &mut self.body, &[entry]);
         }
         self.raw.extend_from_slice(blob);
         self.blobs.push(entry);
@@ -68,7 +73,8 @@ impl<'s> BlobWriter<'s> {
             return Ok(());
         }
         let compression = self.compressor.compress(&self.raw, &mut self.body);
-        self.packs.push(self.raw.len(), compression, &mut self.body, &self.blobs)?;
+        self.packs
+            .push(self.raw.len(), compression, &mut self.body, &self.blobs)?;
         self.raw.clear();
         self.blobs.clear();
         Ok(())

@@ -46,7 +46,11 @@ impl SegmentBuilder {
     ) -> Result<()> {
         encode_frames(frames, &mut self.plain);
         self.packs.push(entry);
-        if self.plain.len() >= SEGMENT_PLAIN_BYTES_TARGET { self.flush(repository) } else { Ok(()) }
+        if self.plain.len() >= SEGMENT_PLAIN_BYTES_TARGET {
+            self.flush(repository)
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes what was gathered. Cost: one put.
@@ -54,9 +58,15 @@ impl SegmentBuilder {
         if self.packs.is_empty() {
             return Ok(());
         }
-        let instance = self.instance.ok_or(Error::Internal { what: "a segment of no instance" })?;
-        let (packs, plain) = (std::mem::take(&mut self.packs), std::mem::take(&mut self.plain));
-        self.written.push(write_segment(repository, instance, packs, plain)?);
+        let instance = self.instance.ok_or(Error::Internal {
+            what: "a segment of no instance",
+        })?;
+        let (packs, plain) = (
+            std::mem::take(&mut self.packs),
+            std::mem::take(&mut self.plain),
+        );
+        self.written
+            .push(write_segment(repository, instance, packs, plain)?);
         Ok(())
     }
 }
@@ -74,20 +84,29 @@ pub(crate) fn write_segment(
         .seal_segment(&repository.id(), &salt, plain)
         .map_err(Error::encode("an index segment"))?;
     let (writer, domain) = (repository.writer(), repository.domain().id());
-    let segment = Segment { writer, instance, domain, salt, packs, blobs };
+    let segment = Segment {
+        writer,
+        instance,
+        domain,
+        salt,
+        packs,
+        blobs,
+    };
     let (stored, id) = repository
         .signing_key()
         .sign(&repository.id(), &segment)
         .map_err(Error::encode("an index segment"))?;
-    repository.objects.put(&ObjectKey::Index(writer, id), Bytes::from(stored))?;
+    repository
+        .objects
+        .put(&ObjectKey::Index(writer, id), Bytes::from(stored))?;
     Ok(id)
 }
 
 /// Writes the snapshot.
-pub(super) fn commit(session: &Session<'_>, finished: Finished) -> Result<Report> {
+pub(super) fn commit(session: &Session<'_>, finished: &Finished) -> Result<Report> {
     let end = session.repository.environment.clock.now();
     let mut summary = finished.summary;
-    fill_summary(session, &finished, &mut summary);
+    fill_summary(session, finished, &mut summary);
     let parent = parent_of(session);
     let mut report = Report {
         snapshot: None,
@@ -101,7 +120,7 @@ pub(super) fn commit(session: &Session<'_>, finished: Finished) -> Result<Report
     if session.options.dry_run || (session.options.skip_if_unchanged && unchanged) {
         return Ok(report);
     }
-    report.snapshot = Some(write_snapshot(session, &finished, summary, 0, end)?);
+    report.snapshot = Some(write_snapshot(session, finished, summary, 0, end)?);
     Ok(report)
 }
 
@@ -118,7 +137,10 @@ fn fill_summary(session: &Session<'_>, finished: &Finished, summary: &mut Summar
 /// The newest snapshot of the same host and paths.
 fn parent_of<'s>(session: &Session<'s>) -> Option<&'s SnapshotEntry> {
     let options = session.options;
-    let filter = Filter { hosts: vec![options.hostname.clone()], ..Filter::default() };
+    let filter = Filter {
+        hosts: vec![options.hostname.clone()],
+        ..Filter::default()
+    };
     session.snapshots.snapshots.iter().rev().find(|entry| {
         let paths = entry.body.paths.iter().map(|path| path.as_slice());
         filter.matches(entry) && paths.eq(options.paths.iter().map(Vec::as_slice))
@@ -140,7 +162,13 @@ fn write_snapshot(
     let segments = {
         let mut builder = lock(&session.segment);
         builder.flush(repository)?;
-        session.loaded.segments.iter().chain(&builder.written).copied().collect::<Vec<_>>()
+        session
+            .loaded
+            .segments
+            .iter()
+            .chain(&builder.written)
+            .copied()
+            .collect::<Vec<_>>()
     };
     let (instance_id, mut record) = {
         let instance = lock(session.instance);
@@ -168,7 +196,9 @@ fn write_snapshot(
         .sign(&repository.id(), &snapshot)
         .map_err(Error::encode("the snapshot"))?;
     let key = ObjectKey::Snapshot(repository.writer(), id);
-    lock(session.instance).journal_append(&JournalEntry::Put { key: key.to_string() })?;
+    lock(session.instance).journal_append(&JournalEntry::Put {
+        key: key.to_string(),
+    })?;
     repository.objects.put(&key, Bytes::from(stored))?;
     session.index.persist(&segments)?;
     record.note(snapshot.reference(id), checkpoint, segments);
@@ -224,9 +254,12 @@ fn make_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<Snapshot> {
     let environment = &repository.environment;
     let nonce = environment.nonce();
     let aad = Snapshot::box_aad(&repository.id(), &nonce);
-    let body = make_body(session, parts).encode().map_err(Error::encode_format("the snapshot"))?;
+    let body = make_body(session, parts)
+        .encode()
+        .map_err(Error::encode_format("the snapshot"))?;
     let seal = |key: &dolmen_crypto::SealKey, info: &[u8], plain: &[u8]| {
-        key.seal(&environment.secret(), info, &aad, plain).map_err(Error::encode("the snapshot"))
+        key.seal(&environment.secret(), info, &aad, plain)
+            .map_err(Error::encode("the snapshot"))
     };
     let store = blake3::hash(repository.objects.store().identity().as_str().as_bytes());
     let mut counts = parts.finished.counts;
@@ -245,7 +278,11 @@ fn make_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<Snapshot> {
         counts,
         alarm: 0,
         labels: make_labels(session),
-        manifest: seal(repository.maintain_key().public(), MANIFEST_INFO, &parts.manifest)?,
+        manifest: seal(
+            repository.maintain_key().public(),
+            MANIFEST_INFO,
+            &parts.manifest,
+        )?,
         body: seal(repository.read_key().public(), BODY_INFO, &body)?,
     })
 }
@@ -273,11 +310,18 @@ fn make_labels(session: &Session<'_>) -> Labels {
     let (domain, options) = (session.repository.domain(), session.options);
     let mut sorted = options.paths.clone();
     sorted.sort();
-    let paths: Vec<u8> = sorted.iter().flat_map(|path| path.iter().copied().chain([0])).collect();
+    let paths: Vec<u8> = sorted
+        .iter()
+        .flat_map(|path| path.iter().copied().chain([0]))
+        .collect();
     Labels {
         host: domain.label(LabelKind::Host, options.hostname.as_bytes()),
         paths: domain.label(LabelKind::Paths, &paths),
-        tags: options.tags.iter().map(|tag| domain.label(LabelKind::Tag, tag.as_bytes())).collect(),
+        tags: options
+            .tags
+            .iter()
+            .map(|tag| domain.label(LabelKind::Tag, tag.as_bytes()))
+            .collect(),
     }
 }
 
@@ -291,7 +335,11 @@ pub(super) struct Checkpoints {
 
 impl Checkpoints {
     pub(super) fn new(session: &Session<'_>) -> Self {
-        Self { packed_bytes: 0, at: session.start, count: 0 }
+        Self {
+            packed_bytes: 0,
+            at: session.start,
+            count: 0,
+        }
     }
 
     /// Writes a checkpoint if enough bytes or time have gone by since the last.

@@ -73,23 +73,39 @@ pub(super) fn make_node(
 
 /// A regular file's kind.
 pub(super) fn file_kind(size: u64, extents: Option<Vec<Extent>>, content: Content) -> NodeKind {
-    NodeKind::File(File { size, extents, content })
+    NodeKind::File(File {
+        size,
+        extents,
+        content,
+    })
 }
 
 /// A device's numbers.
 pub(super) fn device_of(metadata: &Metadata) -> Device {
-    Device { major: metadata.rdev_major, minor: metadata.rdev_minor }
+    Device {
+        major: metadata.rdev_major,
+        minor: metadata.rdev_minor,
+    }
 }
 
 /// Takes the attributes that fit into an entry.
-pub(super) fn take_xattrs(
-    found: Vec<dolmen_fs::Xattr>,
-) -> Result<Vec<Xattr>, SourceError> {
-    let bytes: usize = found.iter().map(|xattr| xattr.name.len() + xattr.value.len() + 8).sum();
+pub(super) fn take_xattrs(found: Vec<dolmen_fs::Xattr>) -> Result<Vec<Xattr>, SourceError> {
+    let bytes: usize = found
+        .iter()
+        .map(|xattr| xattr.name.len() + xattr.value.len() + 8)
+        .sum();
     if bytes + 8 > XATTRS_BYTES_MAX {
-        return Err(SourceError::Xattrs { limit: XATTRS_BYTES_MAX });
+        return Err(SourceError::Xattrs {
+            limit: XATTRS_BYTES_MAX,
+        });
     }
-    Ok(found.into_iter().map(|xattr| Xattr { name: xattr.name, value: xattr.value }).collect())
+    Ok(found
+        .into_iter()
+        .map(|xattr| Xattr {
+            name: xattr.name,
+            value: xattr.value,
+        })
+        .collect())
 }
 
 /// Whether a path is too long for the tree.
@@ -150,7 +166,10 @@ mod tests {
     use super::*;
 
     fn extent(offset: u64, length_bytes: u64) -> dolmen_fs::Extent {
-        dolmen_fs::Extent { offset, length_bytes }
+        dolmen_fs::Extent {
+            offset,
+            length_bytes,
+        }
     }
 
     #[test]

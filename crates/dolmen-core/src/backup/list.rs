@@ -42,7 +42,10 @@ pub(super) struct Listed {
 
 impl ListBuilder {
     pub(super) fn new() -> Self {
-        Self { all: Some(Vec::new()), ..Self::default() }
+        Self {
+            all: Some(Vec::new()),
+            ..Self::default()
+        }
     }
 
     /// Adds the next chunk.
@@ -66,20 +69,37 @@ impl ListBuilder {
     pub(super) fn finish(mut self, blobs: &mut impl StoredBlobs) -> Result<Listed> {
         let (length, chunks) = (self.length, self.all.take());
         if self.levels.is_empty() {
-            return Ok(Listed { content: Content::Chunks(self.inline), chunks, length });
+            return Ok(Listed {
+                content: Content::Chunks(self.inline),
+                chunks,
+                length,
+            });
         }
         let mut at = 0;
         loop {
-            if self.levels.get(at).is_some_and(|level| !level.entries.is_empty()) {
+            if self
+                .levels
+                .get(at)
+                .is_some_and(|level| !level.entries.is_empty())
+            {
                 self.end_node(at, blobs)?;
             }
             let Some(level) = self.levels.get(at) else {
-                return Err(Error::Internal { what: "a list without a root" });
+                return Err(Error::Internal {
+                    what: "a list without a root",
+                });
             };
             let above = self.levels.get(at.saturating_add(1));
             if let (1, Some([root])) = (level.nodes, above.map(|above| above.entries.as_slice())) {
-                let content = Content::List { level: level_number(at), id: root.id };
-                return Ok(Listed { content, chunks, length });
+                let content = Content::List {
+                    level: level_number(at),
+                    id: root.id,
+                };
+                return Ok(Listed {
+                    content,
+                    chunks,
+                    length,
+                });
             }
             at = at.saturating_add(1);
         }
@@ -89,7 +109,9 @@ impl ListBuilder {
         if self.levels.len() <= at {
             self.levels.push(Level::default());
         }
-        let Some(level) = self.levels.get_mut(at) else { return Ok(()) };
+        let Some(level) = self.levels.get_mut(at) else {
+            return Ok(());
+        };
         level.entries.push(chunk);
         let lone = at > 0 && level.entries.len() == 1;
         let ends = ListNode::ends_after(&chunk.id) && !lone;
@@ -100,11 +122,18 @@ impl ListBuilder {
     }
 
     fn end_node(&mut self, at: usize, blobs: &mut impl StoredBlobs) -> Result<()> {
-        let Some(level) = self.levels.get_mut(at) else { return Ok(()) };
+        let Some(level) = self.levels.get_mut(at) else {
+            return Ok(());
+        };
         level.nodes = level.nodes.saturating_add(1);
         let entries = std::mem::take(&mut level.entries);
-        let length = entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.length));
-        let node = ListNode { level: level_number(at), entries };
+        let length = entries
+            .iter()
+            .fold(0_u64, |sum, entry| sum.saturating_add(entry.length));
+        let node = ListNode {
+            level: level_number(at),
+            entries,
+        };
         let id = blobs.store(BlobKind::List, &node.encode())?;
         self.push_at(at.saturating_add(1), Chunk { id, length }, blobs)
     }

@@ -70,7 +70,7 @@ impl Content for ReadFile {
 /// The extents of a sparse file, joined.
 pub(super) struct Extents<'f> {
     pub(super) file: &'f ReadFile,
-    pub(super) extents: std::slice::Iter<'f, Extent>,
+    pub(super) parts: std::slice::Iter<'f, Extent>,
     /// What is left of the current one.
     pub(super) rest: Extent,
 }
@@ -80,12 +80,14 @@ impl Content for Extents<'_> {
         let mut filled = 0;
         while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
             if self.rest.length_bytes == 0 {
-                match self.extents.next() {
+                match self.parts.next() {
                     Some(next) => self.rest = *next,
                     None => break,
                 }
             }
-            let wanted = usize::try_from(self.rest.length_bytes).unwrap_or(usize::MAX).min(room.len());
+            let wanted = usize::try_from(self.rest.length_bytes)
+                .unwrap_or(usize::MAX)
+                .min(room.len());
             let part = room.get_mut(..wanted).unwrap_or_default();
             let got = self.file.read_at(part, self.rest.offset)?;
             // The file shrank: the rest of the extent reads as the zeros that a hole would.
@@ -111,11 +113,13 @@ pub(super) struct ContentReader<'s> {
 
 impl<'s> ContentReader<'s> {
     pub(super) fn new(session: &'s Session<'s>, chunker: &Chunker, queue: ChunkQueue) -> Self {
-        Self { session, chunker: chunker.clone(), buffer: Vec::new(), queue }
+        Self {
+            session,
+            chunker: chunker.clone(),
+            buffer: Vec::new(),
+            queue,
+        }
     }
-
-    /// Gives up offering chunks: this thread reads nothing more.
-    pub(super) fn close(self) {}
 
     /// Reads a source to its end. `expected` is its likely size in bytes.
     pub(super) fn read(
@@ -126,7 +130,11 @@ impl<'s> ContentReader<'s> {
     ) -> std::result::Result<Listed, ReadError> {
         let mut list = ListBuilder::new();
         let small = expected <= CHUNK_BYTES_MIN as u64;
-        let first_read = if small { CHUNK_BYTES_MIN + 1 } else { BUFFER_BYTES };
+        let first_read = if small {
+            CHUNK_BYTES_MIN + 1
+        } else {
+            BUFFER_BYTES
+        };
         self.grow(first_read);
         let mut filled = self.fill(source, 0, if small { first_read } else { READ_BYTES })?;
         if filled <= CHUNK_BYTES_MIN && small {
@@ -176,7 +184,10 @@ impl<'s> ContentReader<'s> {
         at: usize,
         count: usize,
     ) -> std::result::Result<usize, ReadError> {
-        let room = self.buffer.get_mut(at..).and_then(|rest| rest.get_mut(..count));
+        let room = self
+            .buffer
+            .get_mut(at..)
+            .and_then(|rest| rest.get_mut(..count));
         source.read(room.unwrap_or_default())
     }
 
@@ -196,8 +207,14 @@ impl<'s> ContentReader<'s> {
         blobs: &mut BlobWriter<'_>,
     ) -> Result<()> {
         let chunk = self.buffer.get(start..).and_then(|rest| rest.get(..length));
-        let Some(chunk) = chunk.filter(|chunk| !chunk.is_empty()) else { return Ok(()) };
-        let id = self.session.repository.domain().blob_id(BlobKind::Data, chunk);
+        let Some(chunk) = chunk.filter(|chunk| !chunk.is_empty()) else {
+            return Ok(());
+        };
+        let id = self
+            .session
+            .repository
+            .domain()
+            .blob_id(BlobKind::Data, chunk);
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         if self.session.claim(&id) == Claim::Write {
             let shared = expected >= SHARED_BYTES_MIN && offer(&self.queue, id, chunk);

@@ -26,7 +26,8 @@ pub(super) fn adopt_journal(session: &Session<'_>) -> Result<()> {
     for entry in entries {
         match entry {
             JournalEntry::PutPack { writer, pack, .. } => {
-                if session.index.find_pack(&pack).is_none() && writer == session.repository.writer() {
+                if session.index.find_pack(&pack).is_none() && writer == session.repository.writer()
+                {
                     adopted += u64::from(adopt_pack(session, &ObjectKey::Pack(writer, pack))?);
                 }
             }
@@ -78,7 +79,9 @@ pub(crate) fn describe_pack(
     if origin.domain != repository.domain().id() || origin.pack.is_some() {
         return Err(invalid("origins").into());
     }
-    let descriptors = repository.domain().descriptor_key(repository.id(), origin.salt)?;
+    let descriptors = repository
+        .domain()
+        .descriptor_key(repository.id(), origin.salt)?;
     let mut frames = Vec::with_capacity(table.frames.len());
     for frame in &table.frames {
         let descriptor = descriptors.open(frame.ordinal, &frame.descriptor)?;
@@ -109,12 +112,19 @@ pub(crate) fn describe_pack(
 
 /// A snapshot that was put but not noted before the crash becomes the head after all.
 fn adopt_head(session: &Session<'_>, key: &str) -> Result<()> {
-    let Some(id) = key.parse::<ObjectKey>().ok().map(|key| key.id()) else { return Ok(()) };
+    let Some(id) = key.parse::<ObjectKey>().ok().map(|key| key.id()) else {
+        return Ok(());
+    };
     let known = |id: ObjectId| {
         let list = session.snapshots;
-        list.snapshots.iter().chain(&list.checkpoints).find(move |entry| entry.id == id)
+        list.snapshots
+            .iter()
+            .chain(&list.checkpoints)
+            .find(move |entry| entry.id == id)
     };
-    let Some(entry) = known(id) else { return Ok(()) };
+    let Some(entry) = known(id) else {
+        return Ok(());
+    };
     let mut instance = lock(session.instance);
     let stamp = entry.snapshot.stamp;
     let mut record = instance.record().clone();

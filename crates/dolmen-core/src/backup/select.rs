@@ -37,14 +37,21 @@ pub struct Selector {
 impl Selector {
     /// Leaves out what matches `excludes`.
     pub fn new(excludes: PatternList) -> Self {
-        Self { excludes, if_present: Vec::new(), larger_than: None, own_folders: Vec::new() }
+        Self {
+            excludes,
+            if_present: Vec::new(),
+            larger_than: None,
+            own_folders: Vec::new(),
+        }
     }
 }
 
 impl Select for Selector {
     fn select(&self, path: &[u8], metadata: &Metadata, directory: &DirectoryView<'_>) -> Selection {
         let too_large = metadata.kind == Kind::File
-            && self.larger_than.is_some_and(|limit| metadata.size_bytes > limit);
+            && self
+                .larger_than
+                .is_some_and(|limit| metadata.size_bytes > limit);
         let own = metadata.kind == Kind::Directory
             && self.own_folders.iter().any(|folder| folder == path);
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);

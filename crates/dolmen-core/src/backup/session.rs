@@ -1,15 +1,15 @@
 //! One backup run: what its threads share, and how they are started and joined.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dolmen_format::index::PackEntry;
 use dolmen_format::manifest::FrameSet;
 use dolmen_format::pack::Recipient;
-use dolmen_format::{BlobId, BlobKind, Timestamp};
+use dolmen_format::{BlobId, BlobKind, ObjectKey, Timestamp};
 use dolmen_fs::PathKey;
-use dolmen_state::index::{BlobIndex, PackInfo, PackRef};
+use dolmen_state::index::{BlobIndex, Location, PackInfo, PackRef};
 use dolmen_state::state::{Instance, JournalEntry};
 
 use super::commit::{self, SegmentBuilder};
@@ -44,6 +44,8 @@ pub(super) struct Session<'a> {
     pub(super) counters: Counters,
     /// Blobs that some thread has taken on and whose pack is not stored yet.
     claims: Mutex<HashSet<BlobId>>,
+    /// Packs that the index names and the store lacks: what they held is stored again.
+    absent: BTreeSet<PackRef>,
     /// Frames that the snapshot needs so far.
     needed: Mutex<BTreeMap<PackRef, FrameSet>>,
     failure: Mutex<Option<Error>>,
@@ -69,13 +71,18 @@ pub(super) enum Claim {
 
 /// Runs a backup from beginning to end.
 pub(super) fn run(
-    context: Context<'_>,
+    context: &Context<'_>,
     options: &Options,
     observer: &dyn Observer,
     progress: &Progress,
     source: Source<'_>,
 ) -> Result<Report> {
-    let Context { repository, index, snapshots, instance } = context;
+    let Context {
+        repository,
+        index,
+        snapshots,
+        instance,
+    } = *context;
     let session = Session {
         repository,
         index: &index.blobs,
@@ -88,6 +95,7 @@ pub(super) fn run(
         instance,
         segment: Mutex::default(),
         counters: Counters::default(),
+        absent: absent_packs(repository, &index.blobs, observer)?,
         claims: Mutex::default(),
         needed: Mutex::default(),
         failure: Mutex::default(),
@@ -104,7 +112,7 @@ pub(super) fn run(
     if session.progress.is_cancelled() {
         return Err(Error::Interrupted);
     }
-    commit::commit(&session, finished)
+    commit::commit(&session, &finished)
 }
 
 impl Session<'_> {
@@ -127,7 +135,9 @@ impl Session<'_> {
             drop(packs);
             let joined = uploader.join();
             flushed?;
-            joined.map_err(|_panic| Error::Internal { what: "the uploading thread died" })?;
+            joined.map_err(|_panic| Error::Internal {
+                what: "the uploading thread died",
+            })?;
             finished
         })
     }
@@ -137,16 +147,36 @@ impl Session<'_> {
         if self.need(id) {
             return Claim::Present;
         }
-        if lock(&self.claims).insert(*id) { Claim::Write } else { Claim::Present }
+        if lock(&self.claims).insert(*id) {
+            Claim::Write
+        } else {
+            Claim::Present
+        }
     }
 
     /// Notes that the snapshot needs a blob; false when it is not stored yet.
     pub(super) fn need(&self, id: &BlobId) -> bool {
-        let Some(location) = self.index.lookup(id) else { return false };
+        let Some(location) = self.locate(id) else {
+            return false;
+        };
         if location.kind != BlobKind::Manifest {
-            lock(&self.needed).entry(location.pack).or_default().insert(location.ordinal);
+            lock(&self.needed)
+                .entry(location.pack)
+                .or_default()
+                .insert(location.ordinal);
         }
         true
+    }
+
+    /// Where a blob lies in a pack that the store has.
+    fn locate(&self, id: &BlobId) -> Option<Location> {
+        let is_there = |location: &Location| !self.absent.contains(&location.pack);
+        match self.index.lookup(id) {
+            Some(location) if !is_there(&location) => {
+                self.index.locations(id).into_iter().find(is_there)
+            }
+            found => found,
+        }
     }
 
     /// The frames that are needed so far.
@@ -171,18 +201,33 @@ impl Session<'_> {
 
 impl PackListener for Session<'_> {
     fn before_put(&self, info: &PackInfo) -> Result<()> {
-        let PackInfo { pack, writer, pack_bytes, .. } = *info;
+        let PackInfo {
+            pack,
+            writer,
+            pack_bytes,
+            ..
+        } = *info;
         lock(self.instance)
-            .journal_append(&JournalEntry::PutPack { writer, pack, pack_bytes })
+            .journal_append(&JournalEntry::PutPack {
+                writer,
+                pack,
+                pack_bytes,
+            })
             .map_err(Error::from)
     }
 
     fn after_put(&self, entry: PackEntry, pack: &FinishedPack) -> Result<()> {
-        self.counters.packed_bytes.fetch_add(u64::from(entry.pack_bytes), Ordering::Relaxed);
+        self.counters
+            .packed_bytes
+            .fetch_add(u64::from(entry.pack_bytes), Ordering::Relaxed);
         if let Some(stored) = self.index.find_pack(&pack.id) {
             let mut needed = lock(&self.needed);
             for (ordinal, frame) in (0_u32..).zip(&pack.frames) {
-                if frame.blobs.iter().all(|blob| blob.kind != BlobKind::Manifest) {
+                if frame
+                    .blobs
+                    .iter()
+                    .all(|blob| blob.kind != BlobKind::Manifest)
+                {
                     needed.entry(stored).or_default().insert(ordinal);
                 }
             }
@@ -194,6 +239,41 @@ impl PackListener for Session<'_> {
         drop(claims);
         lock(&self.segment).push(self.repository, entry, &pack.frames)
     }
+}
+
+/// Finds packs that the index names and the store does not list with their size.
+///
+/// Cost: one listing of this writer's packs.
+fn absent_packs(
+    repository: &Repository,
+    index: &BlobIndex,
+    observer: &dyn Observer,
+) -> Result<BTreeSet<PackRef>> {
+    let mut present = BTreeSet::new();
+    repository.objects.list("packs/", |object| {
+        let pack = index.find_pack(&object.key.id());
+        let info = pack.and_then(|pack| Some((pack, index.pack(pack)?)));
+        if let Some((pack, info)) = info
+            && u64::from(info.pack_bytes) == object.bytes
+            && object.key == ObjectKey::Pack(info.writer, info.pack)
+        {
+            present.insert(pack);
+        }
+    })?;
+    let mut absent = BTreeSet::new();
+    index.for_each_pack(|pack, _| {
+        if !present.contains(&pack) {
+            absent.insert(pack);
+        }
+    });
+    if !absent.is_empty() {
+        observer.notice(&format!(
+            "{} packs are missing or cut short in the store; what they held is stored again where it \
+             is found, run check to see what is lost",
+            absent.len()
+        ));
+    }
+    Ok(absent)
 }
 
 /// A poisoned lock means that a thread of ours panicked, which ends the run with an error of its own.

@@ -23,9 +23,17 @@ pub(super) fn run(
     packs: &PackWriter<'_>,
     stdin: Stdin<'_>,
 ) -> Result<Finished> {
-    let Stdin { path, reader, finish } = stdin;
-    let unusable = || Error::Usage { reason: "the name for standard input is not usable".to_owned() };
-    let key = PathKey::from_path(&path).ok().filter(|key| !key.as_bytes().is_empty());
+    let Stdin {
+        path,
+        reader,
+        finish,
+    } = stdin;
+    let unusable = || Error::Usage {
+        reason: "the name for standard input is not usable".to_owned(),
+    };
+    let key = PathKey::from_path(&path)
+        .ok()
+        .filter(|key| !key.as_bytes().is_empty());
     let key = key.ok_or_else(unusable)?;
     let shared = Shared::new(session, packs, None);
     let mut stream = Stream { reader };
@@ -37,7 +45,7 @@ pub(super) fn run(
         let mut blobs = BlobWriter::new(session, packs);
         let mut reader = ContentReader::new(session, &shared.chunker, queue);
         let listed = reader.read(&mut stream, u64::MAX, &mut blobs);
-        reader.close();
+        drop(reader);
         blobs.flush()?;
         listed.map_err(|error| match error {
             ReadError::Fatal(error) => error,
@@ -72,8 +80,16 @@ fn outcome(session: &Session<'_>, key: PathKey, kind: NodeKind, mode: u16) -> Ou
         hard_link: None,
         xattrs: Vec::new(),
     };
-    let entry = SavedEntry { node, change: Change::New, cache: None, flaw: None };
-    Outcome { key, result: Saved::Entry(Box::new(entry)) }
+    let entry = SavedEntry {
+        node,
+        change: Change::New,
+        cache: None,
+        flaw: None,
+    };
+    Outcome {
+        key,
+        result: Saved::Entry(Box::new(entry)),
+    }
 }
 
 struct Stream<'a> {

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, select};
 use dolmen_chunker::Chunker;
-use dolmen_format::tree::{Content, NodeKind, Xattr};
 use dolmen_format::BlobKind;
+use dolmen_format::tree::{Content, NodeKind, Xattr};
 use dolmen_fs::{Extent, FileHandle, FsError, Kind, Metadata, OwnerNames, PathKey, ReadFile};
 use dolmen_state::files::{CachedFile, FileKey, FilesCache};
 
@@ -77,7 +77,12 @@ pub(super) struct Channels {
 
 /// Works until there is nothing left to do; failures go to the session.
 pub(super) fn work(shared: &Shared<'_>, channels: Channels) {
-    let Channels { batches, done, queue, jobs } = channels;
+    let Channels {
+        batches,
+        done,
+        queue,
+        jobs,
+    } = channels;
     let spare = queue.spare.0.clone();
     let mut worker = Worker {
         shared,
@@ -103,9 +108,11 @@ pub(super) fn work(shared: &Shared<'_>, channels: Channels) {
             },
         }
     }
-    let Worker { mut blobs, reader, .. } = worker;
-    // When the last reader has closed, the queue of chunks ends.
-    reader.close();
+    let Worker {
+        mut blobs, reader, ..
+    } = worker;
+    // When the last reader is gone, so is the last sender of chunks, and their queue ends.
+    drop(reader);
     for ChunkJob { id, bytes } in jobs {
         note(shared.session, blobs.write(BlobKind::Data, id, &bytes));
     }
@@ -127,7 +134,10 @@ struct Worker<'s> {
 impl Worker<'_> {
     fn compress(&mut self, job: ChunkJob, spare: &Sender<Vec<u8>>) {
         let ChunkJob { id, bytes } = job;
-        note(self.shared.session, self.blobs.write(BlobKind::Data, id, &bytes));
+        note(
+            self.shared.session,
+            self.blobs.write(BlobKind::Data, id, &bytes),
+        );
         // A full pool frees the buffer.
         drop(spare.try_send(bytes));
     }
@@ -146,7 +156,10 @@ impl Worker<'_> {
             };
             items.push(Outcome { key, result });
         }
-        Batch { number: batch.number, items }
+        Batch {
+            number: batch.number,
+            items,
+        }
     }
 
     fn save(&mut self, metadata: &Metadata, handle: &FileHandle) -> Saved {
@@ -183,8 +196,11 @@ impl Worker<'_> {
         };
         let key = file_key(metadata);
         let cached = self.cached(&key);
-        let unchanged = cached.as_ref().is_some_and(|cached| is_unchanged(cached, metadata));
-        let (xattrs, flaw) = if unchanged && cached.as_ref().is_some_and(|known| !known.has_xattrs) {
+        let unchanged = cached
+            .as_ref()
+            .is_some_and(|cached| is_unchanged(cached, metadata));
+        let (xattrs, flaw) = if unchanged && cached.as_ref().is_some_and(|known| !known.has_xattrs)
+        {
             (Vec::new(), None)
         } else {
             split_flaw(take_xattrs(handle.xattrs()?))
@@ -202,9 +218,15 @@ impl Worker<'_> {
             (Some(_), false) => Change::Changed,
             (None, false) => Change::New,
         };
-        let cache = (is_settled(metadata, looked_at) && flaw.is_none()).then_some((key, remembered));
+        let cache =
+            (is_settled(metadata, looked_at) && flaw.is_none()).then_some((key, remembered));
         let node = make_node(metadata, kind, xattrs, &self.shared.owners);
-        Ok(SavedEntry { node, change, cache, flaw })
+        Ok(SavedEntry {
+            node,
+            change,
+            cache,
+            flaw,
+        })
     }
 
     fn save_file(
@@ -214,18 +236,24 @@ impl Worker<'_> {
     ) -> std::result::Result<SavedEntry, ReadError> {
         let key = file_key(metadata);
         let cached = self.cached(&key);
-        if let Some(known) = cached.as_ref().filter(|known| is_unchanged(known, metadata)) {
-            if let Some(content) = self.known_content(known)? {
-                return Ok(self.save_unchanged(key, known.clone(), content, metadata, handle)?);
-            }
+        if let Some(known) = cached
+            .as_ref()
+            .filter(|known| is_unchanged(known, metadata))
+            && let Some(content) = self.known_content(known)?
+        {
+            return Ok(self.save_unchanged(key, known.clone(), content, metadata, handle)?);
         }
-        let change = if cached.is_some() { Change::Changed } else { Change::New };
+        let change = if cached.is_some() {
+            Change::Changed
+        } else {
+            Change::New
+        };
         let linked = lock(&self.shared.linked).get(&key).cloned();
-        if let Some(known) = linked.filter(|known| is_unchanged(known, metadata)) {
-            if let Some(content) = self.known_content(&known)? {
-                let saved = self.save_unchanged(key, known, content, metadata, handle)?;
-                return Ok(SavedEntry { change, ..saved });
-            }
+        if let Some(known) = linked.filter(|known| is_unchanged(known, metadata))
+            && let Some(content) = self.known_content(&known)?
+        {
+            let saved = self.save_unchanged(key, known, content, metadata, handle)?;
+            return Ok(SavedEntry { change, ..saved });
         }
         self.read_file(key, handle, change)
     }
@@ -240,8 +268,16 @@ impl Worker<'_> {
         let looked_at = self.shared.session.repository.environment.clock.now();
         let mut file = handle.open()?;
         let opened = *file.opened();
-        let extents = if opened.may_have_holes() { Some(find_extents(&file)?) } else { None };
-        let Listed { content, chunks, length } = self.read_content(&mut file, extents.as_deref())?;
+        let extents = if opened.may_have_holes() {
+            Some(find_extents(&file)?)
+        } else {
+            None
+        };
+        let Listed {
+            content,
+            chunks,
+            length,
+        } = self.read_content(&mut file, extents.as_deref())?;
         let (xattrs, mut flaw) = split_flaw(take_xattrs(file.xattrs()?));
         let now = file.metadata()?;
         let changed = (opened.size_bytes, opened.mtime, opened.ctime)
@@ -249,8 +285,13 @@ impl Worker<'_> {
         if changed {
             flaw = Some(SourceError::Changed);
         }
-        let size = if extents.is_some() { opened.size_bytes } else { length };
-        let extents: Option<Vec<_>> = extents.map(|extents| extents.iter().map(format_extent).collect());
+        let size = if extents.is_some() {
+            opened.size_bytes
+        } else {
+            length
+        };
+        let extents: Option<Vec<_>> =
+            extents.map(|extents| extents.iter().map(format_extent).collect());
         let remembered = chunks.map(|chunks| CachedFile {
             size: opened.size_bytes,
             mtime: opened.mtime,
@@ -270,7 +311,12 @@ impl Worker<'_> {
         let cache = remembered.filter(|_| settled).map(|known| (key, known));
         let kind = file_kind(size, extents, content);
         let node = make_node(&opened, kind, xattrs, &self.shared.owners);
-        Ok(SavedEntry { node, change, cache, flaw })
+        Ok(SavedEntry {
+            node,
+            change,
+            cache,
+            flaw,
+        })
     }
 
     fn read_content(
@@ -282,16 +328,30 @@ impl Worker<'_> {
             let expected = file.opened().size_bytes;
             return self.reader.read(file, expected, &mut self.blobs);
         };
-        let expected = extents.iter().fold(0_u64, |sum, part| sum.saturating_add(part.length_bytes));
-        let rest = Extent { offset: 0, length_bytes: 0 };
-        let mut source = Extents { file, extents: extents.iter(), rest };
+        let expected = extents
+            .iter()
+            .fold(0_u64, |sum, part| sum.saturating_add(part.length_bytes));
+        let rest = Extent {
+            offset: 0,
+            length_bytes: 0,
+        };
+        let mut source = Extents {
+            file,
+            parts: extents.iter(),
+            rest,
+        };
         self.reader.read(&mut source, expected, &mut self.blobs)
     }
 
     /// The content of a remembered file, if every blob of it is still stored.
     fn known_content(&mut self, known: &CachedFile) -> Result<Option<Content>> {
-        let Content::Chunks(chunks) = &known.content else { return Ok(None) };
-        if !chunks.iter().all(|chunk| self.shared.session.need(&chunk.id)) {
+        let Content::Chunks(chunks) = &known.content else {
+            return Ok(None);
+        };
+        if !chunks
+            .iter()
+            .all(|chunk| self.shared.session.need(&chunk.id))
+        {
             return Ok(None);
         }
         let mut list = ListBuilder::default();
@@ -317,16 +377,27 @@ impl Worker<'_> {
         let kind = file_kind(known.size, known.extents.clone(), content);
         let node = make_node(metadata, kind, xattrs, &self.shared.owners);
         super::Progress::add(&self.shared.session.progress.bytes, metadata.size_bytes);
-        Ok(SavedEntry { node, change: Change::Unmodified, cache: Some((key, known)), flaw })
+        Ok(SavedEntry {
+            node,
+            change: Change::Unmodified,
+            cache: Some((key, known)),
+            flaw,
+        })
     }
 
     fn cached(&self, key: &FileKey) -> Option<CachedFile> {
-        self.shared.cache.as_ref().and_then(|cache| cache.lookup(key))
+        self.shared
+            .cache
+            .as_ref()
+            .and_then(|cache| cache.lookup(key))
     }
 }
 
 fn file_key(metadata: &Metadata) -> FileKey {
-    FileKey { device: metadata.device, inode: metadata.inode }
+    FileKey {
+        device: metadata.device,
+        inode: metadata.inode,
+    }
 }
 
 fn find_extents(file: &ReadFile) -> std::result::Result<Vec<Extent>, FsError> {
@@ -349,7 +420,10 @@ fn find_extents(file: &ReadFile) -> std::result::Result<Vec<Extent>, FsError> {
 }
 
 fn format_extent(extent: &Extent) -> dolmen_format::tree::Extent {
-    dolmen_format::tree::Extent { offset: extent.offset, length: extent.length_bytes }
+    dolmen_format::tree::Extent {
+        offset: extent.offset,
+        length: extent.length_bytes,
+    }
 }
 
 fn split_flaw(

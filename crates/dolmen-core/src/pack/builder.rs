@@ -16,7 +16,8 @@ use crate::repository::Repository;
 
 /// Room that a pack's buffer needs, so that it never grows: one frame may join a pack that is just
 /// short of its target.
-pub(crate) const PACK_BUFFER_BYTES: usize = PACK_BYTES_TARGET + FRAME_BYTES_MAX + TABLE_BYTES_TARGET;
+pub(crate) const PACK_BUFFER_BYTES: usize =
+    PACK_BYTES_TARGET + FRAME_BYTES_MAX + TABLE_BYTES_TARGET;
 /// A pack is closed when its table has grown to this size.
 const TABLE_BYTES_TARGET: usize = TABLE_BYTES_MAX / 8;
 /// Bytes of table that a frame takes beside its blobs.
@@ -70,7 +71,14 @@ impl PackBuilder {
         let (key, origin) = PackKey::create(&random, repository.id(), domain, seal)?;
         buffer.clear();
         buffer.resize(PROLOGUE_BYTES, 0);
-        Ok(Self { buffer, recipient, key, origin, frames: Vec::new(), table_bytes: 0 })
+        Ok(Self {
+            buffer,
+            recipient,
+            key,
+            origin,
+            frames: Vec::new(),
+            table_bytes: 0,
+        })
     }
 
     /// Encrypts `body`, 12 bytes of room and a (compressed) plaintext, and appends it.
@@ -84,11 +92,17 @@ impl PackBuilder {
         let ordinal = u32::try_from(self.frames.len())
             .map_err(|_error| FormatError::Invalid { field: "ordinal" })?;
         self.key.seal_frame(ordinal, compression, body)?;
-        let frame_bytes = u32::try_from(body.len())
-            .map_err(|_error| FormatError::Invalid { field: "frame_bytes" })?;
+        let frame_bytes = u32::try_from(body.len()).map_err(|_error| FormatError::Invalid {
+            field: "frame_bytes",
+        })?;
         self.buffer.extend_from_slice(body);
         let hash = *blake3::hash(body).as_bytes();
-        let frame = IndexedFrame { frame_bytes, raw_bytes, compression, blobs: blobs.to_vec() };
+        let frame = IndexedFrame {
+            frame_bytes,
+            raw_bytes,
+            compression,
+            blobs: blobs.to_vec(),
+        };
         self.frames.push((frame, hash));
         self.table_bytes += FRAME_ENTRY_BYTES + blobs.len() * BLOB_ENTRY_BYTES;
         Ok(ordinal)
@@ -112,8 +126,9 @@ impl PackBuilder {
 
     /// Appends the table and closes the pack.
     pub(crate) fn finish(mut self, repository: &Repository) -> Result<FinishedPack, CryptoError> {
-        let descriptors =
-            repository.domain().descriptor_key(repository.id(), self.origin.salt)?;
+        let descriptors = repository
+            .domain()
+            .descriptor_key(repository.id(), self.origin.salt)?;
         let sealed_key_digest = self.origin.sealed_key.digest();
         let mut entries = Vec::with_capacity(self.frames.len());
         for (ordinal, (frame, frame_hash)) in (0_u32..).zip(&self.frames) {
@@ -132,14 +147,20 @@ impl PackBuilder {
                 descriptor: descriptors.seal(ordinal, &descriptor)?,
             });
         }
-        let table =
-            PackTable { recipient: self.recipient, origins: vec![self.origin], frames: entries };
+        let table = PackTable {
+            recipient: self.recipient,
+            origins: vec![self.origin],
+            frames: entries,
+        };
         let encoded = table.encode()?;
         self.buffer.extend_from_slice(&encoded);
         let too_large = |_error| FormatError::Invalid { field: "pack" };
-        let body_bytes =
-            u32::try_from(self.buffer.len() - PROLOGUE_BYTES).map_err(too_large)?;
-        let prologue = Prologue { kind: ObjectKind::Pack, body_bytes }.encode();
+        let body_bytes = u32::try_from(self.buffer.len() - PROLOGUE_BYTES).map_err(too_large)?;
+        let prologue = Prologue {
+            kind: ObjectKind::Pack,
+            body_bytes,
+        }
+        .encode();
         if let Some(head) = self.buffer.first_chunk_mut() {
             *head = prologue;
         }

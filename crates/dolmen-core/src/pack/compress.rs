@@ -79,12 +79,17 @@ impl FrameCompressor {
 
     /// Compresses behind the nonce's room; false when it saves less than one part in 64.
     fn try_zstd(&mut self, raw: &[u8], body: &mut Vec<u8>) -> bool {
-        let Some(zstd) = &mut self.zstd else { return false };
-        body.reserve(zstd::zstd_safe::compress_bound(raw.len().min(FRAME_RAW_BYTES_MAX)));
+        let Some(zstd) = &mut self.zstd else {
+            return false;
+        };
+        body.reserve(zstd::zstd_safe::compress_bound(
+            raw.len().min(FRAME_RAW_BYTES_MAX),
+        ));
         let mut room = Cursor::new(&mut *body);
         room.set_position(NONCE_BYTES as u64);
         let worth_it = raw.len() - raw.len() / 64;
-        zstd.compress_to_buffer(raw, &mut room).is_ok_and(|bytes| bytes < worth_it)
+        zstd.compress_to_buffer(raw, &mut room)
+            .is_ok_and(|bytes| bytes < worth_it)
     }
 
     /// Whether samples of the data get smaller. Wrong answers cost time or space, nothing else.
@@ -95,14 +100,18 @@ impl FrameCompressor {
         self.sample.clear();
         let stride = raw.len() / SAMPLES;
         for part in raw.chunks(stride.max(1)).take(SAMPLES) {
-            self.sample.extend_from_slice(part.get(..SAMPLE_BYTES).unwrap_or(part));
+            self.sample
+                .extend_from_slice(part.get(..SAMPLE_BYTES).unwrap_or(part));
         }
         if !looks_random(&self.sample) {
             return true;
         }
-        let Some(quick) = &mut self.quick else { return true };
+        let Some(quick) = &mut self.quick else {
+            return true;
+        };
         self.scratch.clear();
-        self.scratch.reserve(zstd::zstd_safe::compress_bound(self.sample.len()));
+        self.scratch
+            .reserve(zstd::zstd_safe::compress_bound(self.sample.len()));
         let small_enough = self.sample.len() - self.sample.len() / 32;
         quick
             .compress_to_buffer(&self.sample, &mut self.scratch)

@@ -74,12 +74,20 @@ pub struct BlobReader<'a> {
 
 /// A few decompressed frames, oldest first.
 #[derive(Debug, Default)]
-struct FrameCache(Vec<((PackRef, u32), Arc<Vec<u8>>)>);
+struct FrameCache(Vec<CachedFrame>);
+
+/// A frame by its pack and ordinal.
+type CachedFrame = ((PackRef, u32), Arc<Vec<u8>>);
 
 impl<'a> BlobReader<'a> {
     /// A reader over an index.
     pub fn new(repository: &'a Repository, index: &'a BlobIndex) -> Self {
-        Self { repository, index, packs: Mutex::default(), frames: Mutex::default() }
+        Self {
+            repository,
+            index,
+            packs: Mutex::default(),
+            frames: Mutex::default(),
+        }
     }
 
     /// The index that it reads through.
@@ -143,8 +151,10 @@ impl<'a> BlobReader<'a> {
         }
         let (info, frame) = self.frame_info(pack, ordinal)?;
         let key = self.pack_key(pack)?;
-        let range =
-            ByteRange::FromTo { offset: u64::from(frame.offset), len: u64::from(frame.frame_bytes) };
+        let range = ByteRange::FromTo {
+            offset: u64::from(frame.offset),
+            len: u64::from(frame.frame_bytes),
+        };
         let stored = self.read(&info, range)?;
         let mut raw = Vec::new();
         FrameOpener::new().open(&key, &info, ordinal, &frame, &stored, &mut raw)?;
@@ -178,7 +188,10 @@ impl<'a> BlobReader<'a> {
         self.repository
             .objects
             .read(&key, range)
-            .map_err(|error| BlobError::Store { pack: info.pack, source: Arc::new(error) })
+            .map_err(|error| BlobError::Store {
+                pack: info.pack,
+                source: Arc::new(error),
+            })
     }
 
     /// The key that opens a pack's frames.
@@ -188,8 +201,10 @@ impl<'a> BlobReader<'a> {
         if let Some(key) = lock(&self.packs).get(&pack) {
             return Ok(Arc::clone(key));
         }
-        let info =
-            self.index.pack(pack).ok_or(BlobError::Frame { pack: PackId::from_bytes([0; 32]), ordinal: 0 })?;
+        let info = self.index.pack(pack).ok_or(BlobError::Frame {
+            pack: PackId::from_bytes([0; 32]),
+            ordinal: 0,
+        })?;
         let key = Arc::new(self.open_pack(&info)?);
         let mut packs = lock(&self.packs);
         if packs.len() >= OPEN_PACKS_MAX {
@@ -202,7 +217,10 @@ impl<'a> BlobReader<'a> {
     fn open_pack(&self, info: &PackInfo) -> Result<PackKey, BlobError> {
         let len = u64::from(info.table_bytes).saturating_add(TRAILER_BYTES as u64);
         let tail = self.read(info, ByteRange::Last { len })?;
-        let table = |source| BlobError::Table { pack: info.pack, source };
+        let table = |source| BlobError::Table {
+            pack: info.pack,
+            source,
+        };
         let decoded = PackTable::decode_tail(&tail, u64::from(info.pack_bytes))
             .map_err(|error| table(error.into()))?;
         open_table(self.repository, &decoded).map_err(table)
@@ -211,7 +229,10 @@ impl<'a> BlobReader<'a> {
 
 /// Opens the key of an original pack's table.
 pub fn open_table(repository: &Repository, table: &PackTable) -> Result<PackKey, CryptoError> {
-    let origin = table.origins.first().ok_or(FormatError::Invalid { field: "origins" })?;
+    let origin = table
+        .origins
+        .first()
+        .ok_or(FormatError::Invalid { field: "origins" })?;
     let key = match table.recipient {
         Recipient::Read => repository.read_key(),
         Recipient::Maintain => repository.maintain_key(),
@@ -240,7 +261,10 @@ impl Default for FrameOpener {
 impl FrameOpener {
     /// Without a zstd context, every compressed frame is a damaged one; there is always memory for it.
     pub fn new() -> Self {
-        Self { compressed: Vec::new(), decompressor: zstd::bulk::Decompressor::new().ok() }
+        Self {
+            compressed: Vec::new(),
+            decompressor: zstd::bulk::Decompressor::new().ok(),
+        }
     }
 
     /// Opens a stored frame into `raw`, exactly.
@@ -253,19 +277,29 @@ impl FrameOpener {
         stored: &[u8],
         raw: &mut Vec<u8>,
     ) -> Result<(), BlobError> {
-        let damaged = BlobError::Frame { pack: info.pack, ordinal };
+        let damaged = BlobError::Frame {
+            pack: info.pack,
+            ordinal,
+        };
         let raw_bytes = usize::try_from(frame.raw_bytes).unwrap_or(usize::MAX);
         if raw_bytes > FRAME_RAW_BYTES_MAX {
             return Err(damaged);
         }
         let opened = match frame.compression {
-            Compression::None => key.open_frame(ordinal, frame.compression, stored, raw).is_ok(),
+            Compression::None => key
+                .open_frame(ordinal, frame.compression, stored, raw)
+                .is_ok(),
             Compression::Zstd => {
-                key.open_frame(ordinal, frame.compression, stored, &mut self.compressed).is_ok()
+                key.open_frame(ordinal, frame.compression, stored, &mut self.compressed)
+                    .is_ok()
                     && self.decompress(raw_bytes, raw)
             }
         };
-        if opened && raw.len() == raw_bytes { Ok(()) } else { Err(damaged) }
+        if opened && raw.len() == raw_bytes {
+            Ok(())
+        } else {
+            Err(damaged)
+        }
     }
 
     fn decompress(&mut self, raw_bytes: usize, raw: &mut Vec<u8>) -> bool {

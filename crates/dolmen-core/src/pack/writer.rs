@@ -4,9 +4,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use dolmen_format::ObjectKey;
 use dolmen_format::index::PackEntry;
 use dolmen_format::pack::{BlobEntry, Compression, Recipient};
-use dolmen_format::ObjectKey;
 use dolmen_state::index::{BlobIndex, PackInfo};
 use dolmen_store::{Checksum, PutReceipt};
 
@@ -50,7 +50,13 @@ impl<'a> PackWriter<'a> {
             drop(pool.0.try_send(Vec::new()));
         }
         let (full, packs) = bounded(buffers);
-        let writer = Self { repository, recipient, current: Mutex::new(None), buffers: pool, full };
+        let writer = Self {
+            repository,
+            recipient,
+            current: Mutex::new(None),
+            buffers: pool,
+            full,
+        };
         (writer, FullPacks(packs))
     }
 
@@ -63,8 +69,9 @@ impl<'a> PackWriter<'a> {
         body: &mut Vec<u8>,
         blobs: &[BlobEntry],
     ) -> Result<()> {
-        let raw_bytes = u32::try_from(raw_bytes)
-            .map_err(|_error| Error::Internal { what: "a frame is too large" })?;
+        let raw_bytes = u32::try_from(raw_bytes).map_err(|_error| Error::Internal {
+            what: "a frame is too large",
+        })?;
         let mut current = self.lock();
         let mut builder = match current.take() {
             Some(builder) => builder,
@@ -89,7 +96,9 @@ impl<'a> PackWriter<'a> {
     }
 
     fn begin(&self) -> Result<PackBuilder> {
-        let closed = |_error| Error::Internal { what: "the uploading threads are gone" };
+        let closed = |_error| Error::Internal {
+            what: "the uploading threads are gone",
+        };
         let mut buffer = self.buffers.1.recv().map_err(closed)?;
         if buffer.capacity() == 0 {
             buffer.reserve_exact(PACK_BUFFER_BYTES);
@@ -98,9 +107,9 @@ impl<'a> PackWriter<'a> {
     }
 
     fn send(&self, builder: PackBuilder) -> Result<()> {
-        self.full
-            .send(builder)
-            .map_err(|_error| Error::Internal { what: "the uploading threads are gone" })
+        self.full.send(builder).map_err(|_error| Error::Internal {
+            what: "the uploading threads are gone",
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<PackBuilder>> {
@@ -165,9 +174,12 @@ pub(crate) fn put_pack(
     pool: &Sender<Vec<u8>>,
     listener: &dyn PackListener,
 ) -> Result<FinishedPack> {
-    let mut pack = builder.finish(repository).map_err(Error::encode("a pack"))?;
-    let pack_bytes = u32::try_from(pack.bytes.len())
-        .map_err(|_error| Error::Internal { what: "a pack is too large" })?;
+    let mut pack = builder
+        .finish(repository)
+        .map_err(Error::encode("a pack"))?;
+    let pack_bytes = u32::try_from(pack.bytes.len()).map_err(|_error| Error::Internal {
+        what: "a pack is too large",
+    })?;
     let info = PackInfo {
         pack: pack.id,
         writer: repository.writer(),
@@ -175,7 +187,10 @@ pub(crate) fn put_pack(
         table_bytes: pack.table_bytes,
     };
     listener.before_put(&info)?;
-    let loan = Loan { bytes: std::mem::take(&mut pack.bytes), pool: pool.clone() };
+    let loan = Loan {
+        bytes: std::mem::take(&mut pack.bytes),
+        pool: pool.clone(),
+    };
     let key = ObjectKey::Pack(info.writer, info.pack);
     let receipt = repository.objects.put(&key, Bytes::from_owner(loan))?;
     index.add_pack(info, &pack.frames)?;

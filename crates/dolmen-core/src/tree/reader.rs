@@ -48,19 +48,34 @@ impl<'a> TreeReader<'a> {
 
     /// Walks the entry with the key `prefix` and what is below it; touches no node beside.
     pub fn below(blobs: &'a BlobReader<'a>, root: TreeRoot, prefix: &[u8]) -> Self {
-        let pending = Pending { id: root.id, level: root.level, first: Vec::new(), end: None };
-        Self { blobs, stack: vec![pending], leaf: Vec::new(), prefix: prefix.to_vec() }
+        let pending = Pending {
+            id: root.id,
+            level: root.level,
+            first: Vec::new(),
+            end: None,
+        };
+        Self {
+            blobs,
+            stack: vec![pending],
+            leaf: Vec::new(),
+            prefix: prefix.to_vec(),
+        }
     }
 
     fn read(&self, pending: &Pending) -> Result<TreeNode, BlobError> {
         let blob = self.blobs.blob(&pending.id, BlobKind::Tree)?;
-        TreeNode::decode(&blob, pending.level)
-            .map_err(|source| BlobError::Node { id: pending.id, source })
+        TreeNode::decode(&blob, pending.level).map_err(|source| BlobError::Node {
+            id: pending.id,
+            source,
+        })
     }
 
     fn push_children(&mut self, parent: &Pending, level: u8, children: Vec<TreeChild>) {
-        let ends: Vec<_> =
-            children.iter().skip(1).map(|child| Some(child.first.clone())).collect();
+        let ends: Vec<_> = children
+            .iter()
+            .skip(1)
+            .map(|child| Some(child.first.clone()))
+            .collect();
         let ends = ends.into_iter().chain([parent.end.clone()]);
         let mut pending: Vec<_> = children
             .into_iter()
@@ -80,7 +95,10 @@ impl<'a> TreeReader<'a> {
     /// Whether a node's range meets the prefix and all below it.
     fn wants(&self, pending: &Pending) -> bool {
         let ends_before = pending.end.as_ref().is_some_and(|end| end <= &self.prefix);
-        let head = pending.first.get(..self.prefix.len()).unwrap_or(&pending.first);
+        let head = pending
+            .first
+            .get(..self.prefix.len())
+            .unwrap_or(&pending.first);
         !ends_before && head <= self.prefix.as_slice()
     }
 }
@@ -114,7 +132,12 @@ impl Iterator for TreeReader<'_> {
                 }
                 Err(error) => {
                     let Pending { id, first, end, .. } = pending;
-                    return Some(Err(LostRange { first, end, node: id, error }));
+                    return Some(Err(LostRange {
+                        first,
+                        end,
+                        node: id,
+                        error,
+                    }));
                 }
             }
         }

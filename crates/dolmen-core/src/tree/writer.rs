@@ -57,7 +57,9 @@ impl TreeWriter {
         loop {
             let at = usize::from(below);
             let Some(level) = self.inner.get(at) else {
-                return Err(crate::Error::Internal { what: "a tree without a root" });
+                return Err(crate::Error::Internal {
+                    what: "a tree without a root",
+                });
             };
             if let (1, Some(id)) = (level.children, level.last_child) {
                 return Ok(TreeRoot { id, level: below });
@@ -90,7 +92,9 @@ impl TreeWriter {
         }
         let level_number = level_of(at);
         let Some(level) = self.inner.get_mut(at) else {
-            return Err(crate::Error::Internal { what: "a tree level is missing" });
+            return Err(crate::Error::Internal {
+                what: "a tree level is missing",
+            });
         };
         level.writer.push(&first, &id);
         level.children += 1;
@@ -102,11 +106,17 @@ impl TreeWriter {
             level.first = first;
         }
         // A lone child is no reason for a node: it may be the root.
-        if ends && !is_lone { self.end_inner(at, blobs) } else { Ok(()) }
+        if ends && !is_lone {
+            self.end_inner(at, blobs)
+        } else {
+            Ok(())
+        }
     }
 
     fn end_inner(&mut self, at: usize, blobs: &mut impl StoredBlobs) -> Result<()> {
-        let Some(level) = self.inner.get_mut(at) else { return Ok(()) };
+        let Some(level) = self.inner.get_mut(at) else {
+            return Ok(());
+        };
         self.node.clear();
         level.writer.finish(level_of(at), &mut self.node);
         let first = std::mem::take(&mut level.first);
