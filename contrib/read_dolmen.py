@@ -644,7 +644,7 @@ class Store:
                + u32(ordinal))
         plain = aes_open(derive("dolmen v1 frame key", key), frame[:12], frame[12:], aad, "it")
         where = f"frame {ordinal} of pack {pack.id.hex()}"
-        if keyed(derive("dolmen v1 frame nonce key", key), plain)[:12] != frame[:12]:
+        if keyed(derive("dolmen v1 frame nonce key", key), plain + aad)[:12] != frame[:12]:
             log.damage(f"{where}: its nonce is not derived as it should be (its content is good)")
         try:
             self.check_descriptor(descriptor, frame_hash, origin, ordinal, raw_bytes, n)
@@ -664,7 +664,7 @@ class Store:
         material = self.domain.index_key + origin[1]
         aad = b"dolmen v1 descriptor" + self.repo.id + origin[2] + origin[1] + u32(ordinal)
         plain = aes_open(derive("dolmen v1 descriptor key", material), descriptor[:12], descriptor[12:], aad, "it")
-        nonce = keyed(derive("dolmen v1 descriptor nonce key", material), plain)[:12]
+        nonce = keyed(derive("dolmen v1 descriptor nonce key", material), plain + aad)[:12]
         need(nonce == descriptor[:12], "its nonce is not derived as it should be")
         r = Reader(plain)
         need(r.take(32) == frame_hash, "it is of another frame")

@@ -27,7 +27,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dolmen_format::snapshot::Summary;
-use dolmen_format::{SnapshotId, Timestamp};
+use dolmen_format::{FormatError, SnapshotId, Timestamp};
 use dolmen_fs::pattern::PatternList;
 use dolmen_fs::{FsError, PathKey};
 use dolmen_state::state::Instance;
@@ -135,9 +135,9 @@ pub enum SourceError {
         /// The limit.
         limit: usize,
     },
-    /// Its name cannot be kept.
-    #[error("path too long")]
-    Path,
+    /// Its name or attributes are beyond what the format keeps.
+    #[error("cannot be kept")]
+    Format(#[from] FormatError),
 }
 
 /// How a file differs from when it was last seen.

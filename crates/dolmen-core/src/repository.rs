@@ -43,7 +43,7 @@ pub struct Repository {
     /// Which of them the passphrase opened.
     slot: SlotId,
     certificates: Vec<(ObjectId, Certificate)>,
-    /// Root, keys and the first policy as stored, for a client to keep a copy of.
+    /// Root and keys as stored, for a client to keep a copy of.
     standing: Vec<(ObjectKey, Bytes)>,
     findings: Findings,
 }
@@ -145,7 +145,7 @@ impl Repository {
         let (bundle_bytes, bundle_id) = signing
             .sign(&id, &bundle)
             .map_err(Error::encode("the bundle"))?;
-        let standing = vec![
+        let mut standing = vec![
             (ObjectKey::Key(bundle_id), Bytes::from(bundle_bytes)),
             first_policy(&environment, &signing, &id, policy, instance)?,
             (ObjectKey::Root(id), Bytes::from(stored)),
@@ -153,6 +153,7 @@ impl Repository {
         for (key, body) in &standing {
             objects.put(key, body.clone())?;
         }
+        standing.retain(|(key, _)| !matches!(key, ObjectKey::Ledger(..)));
         let candidate = Candidate {
             id,
             root,

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use dolmen_format::limits::{FRAME_OVERHEAD_BYTES, NONCE_BYTES, TAG_BYTES};
+use zeroize::Zeroize as _;
 
 use crate::error::CryptoError;
 use crate::secret::Secret;
@@ -27,7 +28,11 @@ impl Cipher {
         let (head, plain) = buffer
             .split_first_chunk_mut::<NONCE_BYTES>()
             .ok_or(CryptoError::Encrypt)?;
-        let hash = blake3::keyed_hash(nonce_key.expose(), plain);
+        // The additional data belong to the nonce: two tags of one nonce with different data would
+        // give the authentication key away.
+        let mut hasher = blake3::Hasher::new_keyed(nonce_key.expose());
+        let hash = hasher.update(plain).update(aad).finalize();
+        hasher.zeroize();
         head.copy_from_slice(hash.as_bytes().split_at(NONCE_BYTES).0);
         let nonce = Nonce::assume_unique_for_key(*head);
         let tag = self
@@ -38,7 +43,7 @@ impl Cipher {
         Ok(())
     }
 
-    /// Opens nonce, ciphertext and tag into `out`, which becomes exactly the plaintext.
+    /// Opens nonce, ciphertext and tag into `out`, which becomes exactly the plaintext, and empty on error.
     pub(crate) fn open_frame(
         &self,
         aad: &[u8],
@@ -47,6 +52,7 @@ impl Cipher {
         what: &'static str,
     ) -> Result<(), CryptoError> {
         let altered = CryptoError::Decrypt { what };
+        out.clear();
         let (Some((nonce, rest)), true) = (
             stored.split_first_chunk::<NONCE_BYTES>(),
             stored.len() >= FRAME_OVERHEAD_BYTES,
@@ -56,17 +62,15 @@ impl Cipher {
         let Some((ciphertext, tag)) = rest.split_last_chunk::<TAG_BYTES>() else {
             return Err(altered);
         };
-        out.clear();
         out.resize(ciphertext.len(), 0);
-        self.0
-            .open_separate_gather(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(aad),
-                ciphertext,
-                tag,
-                out,
-            )
-            .map_err(|_error| altered)
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let opened = self
+            .0
+            .open_separate_gather(nonce, Aad::from(aad), ciphertext, tag, out);
+        opened.map_err(|_error| {
+            out.clear();
+            altered
+        })
     }
 
     /// Encrypts one message of a key that never encrypts another: the nonce is zero.

@@ -1,7 +1,8 @@
 //! The admin secret under a passphrase (§3.2).
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use dolmen_format::bundle::{Bundle, KDF_ARGON2ID, Kdf};
+use dolmen_format::limits::TAG_BYTES;
 use dolmen_format::{RepositoryId, Salt, SlotId, Timestamp};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -20,6 +21,9 @@ pub const fn default_kdf(salt: Salt) -> Kdf {
         salt,
     }
 }
+
+/// Secret and tag.
+const WRAPPED_BYTES: usize = 32 + TAG_BYTES;
 
 /// Which bundle of which passphrase is made.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +50,9 @@ pub fn wrap(
         created,
     } = name;
     let key = run_kdf(&kdf, passphrase)?;
-    let mut plain = admin.secret().expose().to_vec();
+    // With room for the tag: growing would leave a copy behind.
+    let mut plain = Zeroizing::new(Vec::with_capacity(WRAPPED_BYTES));
+    plain.extend_from_slice(admin.secret().expose());
     cipher(&key)?.seal_once(&aad(repository, &slot, number), &mut plain)?;
     let wrapped = plain
         .as_slice()
@@ -90,14 +96,20 @@ fn run_kdf(kdf: &Kdf, passphrase: &[u8]) -> Result<Secret, CryptoError> {
     let Ok(params) = Params::new(kdf.memory_kib, kdf.passes, kdf.lanes, Some(32)) else {
         return Err(failed);
     };
+    // Our own memory, because the library frees its without wiping it.
+    let mut blocks = Vec::new();
+    if blocks.try_reserve_exact(params.block_count()).is_err() {
+        return Err(failed);
+    }
+    blocks.resize(params.block_count(), Block::default());
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let mut output = [0; 32];
-    argon
-        .hash_password_into(passphrase, kdf.salt.as_bytes(), &mut output)
-        .map_err(|_error| failed)?;
+    let salt = kdf.salt.as_bytes();
+    let run = argon.hash_password_into_with_memory(passphrase, salt, &mut output, &mut blocks);
+    blocks.zeroize();
     let key = Secret::new(output);
     output.zeroize();
-    Ok(key)
+    run.map(|()| key).map_err(|_error| failed)
 }
 
 fn cipher(key: &Secret) -> Result<Cipher, CryptoError> {

@@ -6,6 +6,7 @@ use dolmen_format::index::segment_aad;
 use dolmen_format::pack::{Descriptor, FrameContext};
 use dolmen_format::tree::boundary_input;
 use dolmen_format::{BlobId, BlobKind, DomainId, Label, RepositoryId, Salt};
+use zeroize::Zeroize as _;
 
 use crate::aead::Cipher;
 use crate::error::CryptoError;
@@ -94,6 +95,7 @@ impl DomainKeys {
         };
         let mut hasher = blake3::Hasher::new_keyed(self.label.expose());
         let hash = hasher.update(&[kind]).update(bytes).finalize();
+        hasher.zeroize();
         let (head, _) = hash.as_bytes().split_at(Label::BYTES);
         Label(head.try_into().unwrap_or_default())
     }

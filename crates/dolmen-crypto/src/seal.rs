@@ -9,7 +9,7 @@ use hpke::kdf::HkdfSha256;
 use hpke::kem::XWing;
 use hpke::rand_core::{TryCryptoRng, TryRng};
 use hpke::{Deserializable as _, Kem as _, OpModeR, OpModeS, Serializable as _};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::CryptoError;
 use crate::secret::Secret;
@@ -142,8 +142,9 @@ struct Stream(blake3::OutputReader);
 impl Stream {
     fn new(random: &Secret) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("dolmen v1 encapsulation randomness");
-        hasher.update(random.expose());
-        Self(hasher.finalize_xof())
+        let stream = Self(hasher.update(random.expose()).finalize_xof());
+        hasher.zeroize();
+        stream
     }
 
     fn take<const N: usize>(&mut self) -> [u8; N] {
@@ -167,6 +168,12 @@ impl TryRng for Stream {
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
         self.0.fill(out);
         Ok(())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -210,5 +217,65 @@ mod tests {
         let read = SealKey::from_bytes(&key.public().to_bytes()).unwrap();
         assert_eq!(read.id(), key.public().id());
         assert!(SealKey::from_bytes(&[0; 10]).is_err());
+    }
+
+    /// The random bytes of a published vector, once.
+    struct Published([u8; 64]);
+
+    impl TryRng for Published {
+        type Error = Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            unreachable!("an encapsulation draws bytes")
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            unreachable!("an encapsulation draws bytes")
+        }
+
+        fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+            out.copy_from_slice(&self.0);
+            Ok(())
+        }
+    }
+
+    impl TryCryptoRng for Published {}
+
+    fn unhex<const N: usize>(digits: &str) -> [u8; N] {
+        let pairs = digits.as_bytes().chunks(2);
+        let bytes =
+            pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap());
+        bytes.collect::<Vec<_>>().try_into().unwrap()
+    }
+
+    /// The first vector of draft-connolly-cfrg-xwing-kem; its long values by their BLAKE3.
+    #[test]
+    fn x_wing_is_the_drafts() {
+        let seed = "7f9c2ba4e88f827d616045507605853ed73b8093f6efbc88eb1a6eacfa66ef26";
+        let random = "3cb1eea988004b93103cfb0aeefd2a686e01fa4a58e8a3639ca8a1e3f9ae57e2\
+                      35b8cc873c23dc62b8d260169afa2f75ab916a58d974918835d25e6a435085b2";
+        let public = "feef93be794a93e4e5e9ea6b57c0cb74477e7624a4a5cc269372392b8cb49ca2";
+        let encapsulated = "ad7464c3f36f257dfe3369a82fef9f60f84fd14fffc232ec50568de4511e0ff3";
+        let key = OpenKey::new(&Secret::new(unhex(seed)));
+        let bytes = key.public().to_bytes();
+        assert_eq!(blake3::hash(&bytes), unhex(public));
+        assert_eq!(key.public().id().0, unhex::<32>(public)[..16]);
+        let (found, _) = hpke::setup_sender_with_rng::<AesGcm256, HkdfSha256, XWing>(
+            &OpModeS::Base,
+            &key.public().key,
+            b"",
+            &mut Published(unhex(random)),
+        )
+        .unwrap();
+        assert_eq!(blake3::hash(&found.to_bytes()), unhex(encapsulated));
+    }
+
+    /// The suite's identifiers are those of the page.
+    #[test]
+    fn the_suite_is_that_of_the_format() {
+        use hpke::{aead::Aead as _, kdf::Kdf as _};
+        assert_eq!(XWing::KEM_ID, 0x647a);
+        assert_eq!(HkdfSha256::KDF_ID, 1);
+        assert_eq!(AesGcm256::AEAD_ID, 2);
     }
 }

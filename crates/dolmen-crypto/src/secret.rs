@@ -23,7 +23,9 @@ impl Secret {
     pub(crate) fn derive(&self, context: &str, more: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(&self.0).update(more);
-        let secret = Self(*hasher.finalize().as_bytes());
+        let mut hash = hasher.finalize();
+        let secret = Self(*hash.as_bytes());
+        hash.zeroize();
         hasher.zeroize();
         secret
     }

@@ -49,11 +49,15 @@ impl SigningKey {
 pub struct VerifyKey(ed25519_dalek::VerifyingKey);
 
 impl VerifyKey {
-    /// Reads a public key; refuses those of small order.
+    /// Reads a public key; refuses those of small order and second spellings of a key.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, CryptoError> {
         let key = ed25519_dalek::VerifyingKey::from_bytes(bytes)
             .map_err(|_error| CryptoError::PublicKey)?;
-        if key.is_weak() {
+        // Decompression reduces y modulo 2^255 - 19, so a few keys have two spellings, and two writer ids.
+        let [least, middle @ .., most] = bytes;
+        let reduced =
+            *least < 0xed || most & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff);
+        if key.is_weak() || !reduced {
             Err(CryptoError::PublicKey)
         } else {
             Ok(Self(key))
@@ -78,12 +82,14 @@ impl VerifyKey {
         repository: &RepositoryId,
         stored: &[u8],
     ) -> Result<(T, ObjectId), CryptoError> {
-        let unverified = signed::decode::<T>(stored)?;
+        // The signature first: a stranger's bytes reach the decoder only where the signer is unknown.
+        let (_, signature) = signed::split(T::KIND, stored)?;
         let message = signed::message(repository, signed::signed_part(stored));
-        let signature = ed25519_dalek::Signature::from_bytes(&unverified.signature);
+        let signature = ed25519_dalek::Signature::from_bytes(signature);
         self.0
             .verify_strict(&message, &signature)
             .map_err(|_error| CryptoError::Signature)?;
+        let unverified = signed::decode::<T>(stored)?;
         Ok((unverified.body, unverified.id))
     }
 }

@@ -131,6 +131,12 @@ pub fn put_size(out: &mut Vec<u8>, value: usize) {
     put_varint(out, u64::try_from(value).unwrap_or(u64::MAX));
 }
 
+/// Bytes of a size or count as a varint.
+pub fn size_bytes(value: usize) -> usize {
+    let bits = usize::BITS.saturating_sub(value.leading_zeros()).max(1);
+    usize::try_from(bits.div_ceil(7)).unwrap_or(usize::MAX)
+}
+
 /// Writes a signed number.
 pub fn put_zigzag(out: &mut Vec<u8>, value: i64) {
     put_varint(out, (value << 1 ^ value >> 63).cast_unsigned());

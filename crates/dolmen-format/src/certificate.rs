@@ -64,8 +64,12 @@ impl SignedBody for Certificate {
 
     fn validate(&self) -> Result<(), FormatError> {
         check_count("name", self.name.len(), NAME_BYTES_MAX.min(64))?;
-        if self.rights & !(RIGHT_ATTEST | RIGHT_SHARED) != 0 {
-            return Err(FormatError::Invalid { field: "rights" });
+        let unknown = self.rights & !(RIGHT_ATTEST | RIGHT_SHARED);
+        if unknown != 0 {
+            return Err(FormatError::Unknown {
+                field: "rights",
+                found: u64::from(unknown),
+            });
         }
         if (self.role == Role::Backup) == self.domain.is_none() {
             return Err(FormatError::Invalid { field: "domain" });

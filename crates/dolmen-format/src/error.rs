@@ -52,6 +52,14 @@ pub enum FormatError {
         /// The field's name in `docs/format.md`.
         field: &'static str,
     },
+    /// A code that this version does not know, in an encoding that is otherwise sound so far.
+    #[error("unknown {field} {found}: written by a newer version of Dolmen")]
+    Unknown {
+        /// The field's name in `docs/format.md`.
+        field: &'static str,
+        /// The code.
+        found: u64,
+    },
     /// CBOR that does not decode to the expected structure.
     #[error("invalid CBOR: {reason}")]
     Cbor {

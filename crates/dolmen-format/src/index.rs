@@ -5,7 +5,10 @@ use minicbor::{Decode, Encode};
 use crate::bytes::{finish, put_count, take_count, take_u8};
 use crate::error::FormatError;
 use crate::ids::{DomainId, InstanceId, PackId, RepositoryId, Salt, WriterId};
-use crate::limits::{FRAME_BYTES_MAX, PACK_FRAMES_MAX, SEGMENT_BYTES_MAX};
+use crate::limits::{
+    FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES, PACK_BYTES_MAX, PACK_FRAMES_MAX, SEGMENT_BYTES_MAX,
+    TABLE_BYTES_MAX,
+};
 use crate::pack::{BlobEntry, Compression, decode_blobs, encode_blobs, take_raw_bytes};
 use crate::prologue::ObjectKind;
 use crate::signed::{SignedBody, check_count};
@@ -60,6 +63,11 @@ impl SignedBody for Segment {
 
     fn validate(&self) -> Result<(), FormatError> {
         for pack in &self.packs {
+            let (pack_bytes, table_bytes) = (u64::from(pack.pack_bytes), pack.table_bytes);
+            let table_bytes = usize::try_from(table_bytes).unwrap_or(usize::MAX);
+            if pack_bytes > PACK_BYTES_MAX || table_bytes > TABLE_BYTES_MAX {
+                return Err(FormatError::Invalid { field: "packs" });
+            }
             check_count("checksum", pack.checksum.len(), 64)?;
             check_count("version", pack.version.len(), 1024)?;
         }
@@ -110,6 +118,11 @@ pub fn decode_frames(
 
 fn decode_frame(input: &mut &[u8]) -> Result<IndexedFrame, FormatError> {
     let frame_bytes = take_count(input, "frame_bytes", FRAME_BYTES_MAX)?;
+    if frame_bytes <= FRAME_OVERHEAD_BYTES {
+        return Err(FormatError::Invalid {
+            field: "frame_bytes",
+        });
+    }
     let raw_bytes = take_raw_bytes(input)?;
     let compression = Compression::from_code(take_u8(input)?)?;
     let blobs = decode_blobs(input, raw_bytes)?;

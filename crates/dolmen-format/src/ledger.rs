@@ -5,8 +5,9 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::error::FormatError;
 use crate::ids::{InstanceId, Nonce, ObjectId, PackId, WriterId};
+use crate::limits::{CLASSES_MAX, PACK_FRAMES_MAX};
 use crate::prologue::ObjectKind;
-use crate::signed::{Reference, SignedBody, Stamp, check_stamp};
+use crate::signed::{Reference, SignedBody, Stamp, check_count, check_stamp, decode_items};
 use crate::time::Timestamp;
 
 /// A signed fact.
@@ -95,7 +96,7 @@ pub struct Policy {
     #[n(4)]
     pub keep: Keep,
     /// Longer protection for what is kept longer.
-    #[n(5)]
+    #[cbor(n(5), decode_with = "decode_items")]
     pub classes: Vec<Class>,
 }
 
@@ -203,7 +204,31 @@ impl SignedBody for Record {
     const KIND: ObjectKind = ObjectKind::Ledger;
 
     fn validate(&self) -> Result<(), FormatError> {
-        check_stamp(&self.stamp)
+        check_stamp(&self.stamp)?;
+        match &self.fact {
+            Fact::Policy(policy) => check_count("classes", policy.classes.len(), CLASSES_MAX),
+            Fact::Moves { runs, .. } => runs.iter().try_for_each(MoveRun::validate),
+            Fact::Retirement { .. }
+            | Fact::Undo { .. }
+            | Fact::Revocation { .. }
+            | Fact::Attestation { .. }
+            | Fact::Witness { .. } => Ok(()),
+        }
+    }
+}
+
+impl MoveRun {
+    /// A run lies within what a pack can hold, in the old pack and in the new one.
+    fn validate(&self) -> Result<(), FormatError> {
+        let fits = |first: u32| {
+            let end = u64::from(first).saturating_add(u64::from(self.count));
+            usize::try_from(end).is_ok_and(|end| end <= PACK_FRAMES_MAX)
+        };
+        if self.count > 0 && fits(self.first_ordinal) && fits(self.position) {
+            Ok(())
+        } else {
+            Err(FormatError::Invalid { field: "moves" })
+        }
     }
 }
 
@@ -279,7 +304,10 @@ impl<'b, C> Decode<'b, C> for Fact {
                 pack: d.decode_with(ctx)?,
                 runs: d.decode_with(ctx)?,
             }),
-            _ => Err(decode::Error::message("unknown type of fact")),
+            code => Err(decode::Error::custom(FormatError::Unknown {
+                field: "type of fact",
+                found: u64::from(code),
+            })),
         }
     }
 }

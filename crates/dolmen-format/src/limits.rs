@@ -63,6 +63,10 @@ pub const XATTRS_BYTES_MAX: usize = 1 << 20;
 pub const TREE_NODE_ENTRIES_MAX: usize = 1 << 16;
 /// A tree node that has passed this size ends.
 pub const TREE_NODE_BYTES_TARGET_MAX: usize = 256 << 10;
+/// A tree node whose keys, each in full, have passed this size ends.
+pub const TREE_NODE_KEYS_BYTES_TARGET_MAX: usize = 8 << 20;
+/// Keys of a tree node, each in full: shared prefixes must not turn a small node into gigabytes.
+pub const TREE_NODE_KEYS_BYTES_MAX: usize = 16 << 20;
 /// Levels above the leaves of a tree, a list or a manifest.
 pub const LEVEL_MAX: u8 = 16;
 /// Chunks that a tree entry lists itself.
@@ -77,6 +81,8 @@ pub const MANIFEST_NODE_ENTRIES_MAX: usize = 1024;
 pub const MANIFEST_ROOT_BYTES_MAX: usize = 16 << 10;
 /// Bytes of a frame bitmap.
 pub const BITMAP_BYTES_MAX: usize = PACK_FRAMES_MAX / 8;
+/// Protection classes of a policy.
+pub const CLASSES_MAX: usize = 64;
 /// Largest item list inside a snapshot: segments, heads, tags, paths.
 pub const SNAPSHOT_ITEMS_MAX: usize = 16 << 10;
 
@@ -93,3 +99,5 @@ const _: () = assert!(
     TREE_NODE_BYTES_TARGET_MAX + PATH_KEY_BYTES_MAX + XATTRS_BYTES_MAX + (1 << 19)
         <= BLOB_BYTES_MAX
 );
+const _: () =
+    assert!(TREE_NODE_KEYS_BYTES_TARGET_MAX + PATH_KEY_BYTES_MAX <= TREE_NODE_KEYS_BYTES_MAX);

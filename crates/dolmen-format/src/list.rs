@@ -3,7 +3,7 @@
 use crate::bytes::{finish, put_size, put_varint, take, take_u8, take_varint, take_varint_count};
 use crate::error::FormatError;
 use crate::ids::BlobId;
-use crate::limits::{LEVEL_MAX, LIST_NODE_ENTRIES_MAX};
+use crate::limits::{BLOB_BYTES_MAX, LEVEL_MAX, LIST_NODE_ENTRIES_MAX};
 
 /// A chunk of content, or a list node with all the content below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,12 @@ impl ListNode {
         if take_u8(&mut input)? != level || level > LEVEL_MAX {
             return Err(FormatError::Invalid { field: "level" });
         }
-        let entries = decode_chunks(&mut input, LIST_NODE_ENTRIES_MAX)?;
+        let length_max = if level == 0 {
+            DATA_LENGTH_MAX
+        } else {
+            u64::MAX
+        };
+        let entries = decode_chunks(&mut input, LIST_NODE_ENTRIES_MAX, length_max)?;
         finish(input)?;
         if entries.is_empty() {
             return Err(FormatError::Invalid { field: "entries" });
@@ -61,18 +66,29 @@ pub(crate) fn encode_chunk(chunk: &Chunk, out: &mut Vec<u8>) {
     put_varint(out, chunk.length);
 }
 
-/// Reads a number of chunks and the chunks.
-pub(crate) fn decode_chunks(input: &mut &[u8], limit: usize) -> Result<Vec<Chunk>, FormatError> {
+/// The length of a data blob at most.
+#[expect(clippy::as_conversions, reason = "usize to u64 in a constant")]
+pub(crate) const DATA_LENGTH_MAX: u64 = BLOB_BYTES_MAX as u64;
+
+/// Reads a number of chunks and the chunks, whose lengths have a sum.
+pub(crate) fn decode_chunks(
+    input: &mut &[u8],
+    limit: usize,
+    length_max: u64,
+) -> Result<Vec<Chunk>, FormatError> {
     let count = take_varint_count(input, "chunks", limit)?;
     let mut chunks = Vec::with_capacity(count.min(input.len() / 33));
+    let mut total = 0_u64;
     for _ in 0..count {
         let chunk = Chunk {
             id: BlobId(take(input)?),
             length: take_varint(input)?,
         };
-        if chunk.length == 0 {
+        let sum = total.checked_add(chunk.length);
+        let Some(sum) = sum.filter(|_| (1..=length_max).contains(&chunk.length)) else {
             return Err(FormatError::Invalid { field: "length" });
-        }
+        };
+        total = sum;
         chunks.push(chunk);
     }
     Ok(chunks)

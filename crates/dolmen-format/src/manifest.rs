@@ -159,14 +159,21 @@ impl ManifestNode {
             }
             Self::Leaf(entries)
         } else {
+            if count == 0 {
+                return Err(FormatError::Invalid { field: "entries" });
+            }
             let mut children = Vec::new();
             for _ in 0..count {
-                children.push(ManifestChild {
+                let child = ManifestChild {
                     first: ascending(PackId::from_bytes(take(&mut input)?))?,
                     pack: PackId::from_bytes(take(&mut input)?),
                     ordinal: take_u32(&mut input)?,
                     hash: take(&mut input)?,
-                });
+                };
+                if position(child.ordinal).is_none() {
+                    return Err(FormatError::Invalid { field: "ordinal" });
+                }
+                children.push(child);
             }
             Self::Inner(level, children)
         };

@@ -1,13 +1,15 @@
 //! Packs: frames and the table that describes them (§5).
 
+use std::collections::BTreeSet;
+
 use minicbor::{Decode, Encode};
 
 use crate::bytes::{finish, put_count, take, take_count, take_u8};
 use crate::error::FormatError;
 use crate::ids::{BlobId, BlobKind, DomainId, PackId, RepositoryId, Salt};
 use crate::limits::{
-    FRAME_BLOBS_MAX, FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES, FRAME_RAW_BYTES_MAX, PACK_FRAMES_MAX,
-    PACK_ORIGINS_MAX, PROLOGUE_BYTES, TABLE_BYTES_MAX,
+    FRAME_BLOBS_MAX, FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES, FRAME_RAW_BYTES_MAX, PACK_BYTES_MAX,
+    PACK_FRAMES_MAX, PACK_ORIGINS_MAX, PROLOGUE_BYTES, TABLE_BYTES_MAX,
 };
 use crate::prologue::{FORMAT, ObjectKind, Prologue};
 use crate::root::SUITE;
@@ -137,6 +139,13 @@ impl PackTable {
     ///
     /// When `tail` is too short the error is [`FormatError::Truncated`] and says how many bytes it takes.
     pub fn decode_tail(tail: &[u8], pack_bytes: u64) -> Result<Self, FormatError> {
+        if pack_bytes > PACK_BYTES_MAX {
+            return Err(FormatError::TooLarge {
+                field: "pack",
+                found: pack_bytes,
+                limit: PACK_BYTES_MAX,
+            });
+        }
         let (rest, trailer) =
             tail.split_last_chunk::<TRAILER_BYTES>()
                 .ok_or(FormatError::Truncated {
@@ -186,8 +195,13 @@ impl PackTable {
         if self.frames.is_empty() {
             return Err(FormatError::Invalid { field: "frames" });
         }
+        let mut packs = BTreeSet::new();
         for origin in &self.origins {
             origin.sealed_key.validate()?;
+            // Two keys for the frames of one pack: whoever copies them would have to guess.
+            if !packs.insert(origin.pack) {
+                return Err(FormatError::Invalid { field: "origins" });
+            }
         }
         for (position, frame) in self.frames.iter().enumerate() {
             let origin = usize::try_from(frame.origin)
@@ -197,6 +211,8 @@ impl PackTable {
             if origin.pack.is_none() && usize::try_from(frame.ordinal) != Ok(position) {
                 return Err(FormatError::Invalid { field: "ordinal" });
             }
+            let ordinal = usize::try_from(frame.ordinal).unwrap_or(usize::MAX);
+            check_count("ordinal", ordinal, PACK_FRAMES_MAX.saturating_sub(1))?;
             let bytes = usize::try_from(frame.frame_bytes).unwrap_or(usize::MAX);
             check_count("frame_bytes", bytes, FRAME_BYTES_MAX)?;
             if bytes <= FRAME_OVERHEAD_BYTES || frame.descriptor.len() <= FRAME_OVERHEAD_BYTES {

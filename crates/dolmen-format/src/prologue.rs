@@ -45,7 +45,7 @@ impl ObjectKind {
         }
     }
 
-    const fn from_code(code: u8) -> Result<Self, FormatError> {
+    fn from_code(code: u8) -> Result<Self, FormatError> {
         match code {
             1 => Ok(Self::Root),
             2 => Ok(Self::Certificate),
@@ -54,8 +54,9 @@ impl ObjectKind {
             5 => Ok(Self::Index),
             6 => Ok(Self::Snapshot),
             7 => Ok(Self::Ledger),
-            _ => Err(FormatError::Invalid {
+            _ => Err(FormatError::Unknown {
                 field: "object kind",
+                found: u64::from(code),
             }),
         }
     }
@@ -115,6 +116,9 @@ impl Prologue {
         let format = take_u16(input)?;
         let kind = take_u8(input)?;
         let features = take_u8(input)?;
+        if format == 0 {
+            return Err(FormatError::Invalid { field: "format" });
+        }
         if format != FORMAT || features != 0 {
             return Err(FormatError::TooNew { format, features });
         }

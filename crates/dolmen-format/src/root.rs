@@ -56,7 +56,10 @@ impl SignedBody for Root {
 
     fn validate(&self) -> Result<(), FormatError> {
         if self.suite != SUITE {
-            return Err(FormatError::Invalid { field: "suite" });
+            return Err(FormatError::Unknown {
+                field: "suite",
+                found: u64::from(self.suite),
+            });
         }
         if self.epoch.read_public.len() != SEAL_PUBLIC_BYTES
             || self.epoch.maintain_public.len() != SEAL_PUBLIC_BYTES

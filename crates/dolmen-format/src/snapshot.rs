@@ -8,7 +8,9 @@ use crate::ids::{BlobId, DomainId, Label, Nonce, ObjectId, RepositoryId, Segment
 use crate::limits::{LEVEL_MAX, SNAPSHOT_ITEMS_MAX};
 use crate::prologue::ObjectKind;
 use crate::seal::SealedBox;
-use crate::signed::{Reference, SignedBody, Stamp, check_count, check_stamp, from_cbor, to_cbor};
+use crate::signed::{
+    Reference, SignedBody, Stamp, check_count, check_stamp, decode_items, from_cbor, to_cbor,
+};
 use crate::time::Timestamp;
 
 /// A snapshot, or a checkpoint of one to come.
@@ -149,13 +151,13 @@ pub struct Body {
     #[n(3)]
     pub gid: u32,
     /// Absolute paths that were asked for; bytes, not UTF-8.
-    #[n(4)]
+    #[cbor(n(4), decode_with = "decode_items")]
     pub paths: Vec<ByteVec>,
     /// Tags.
-    #[n(5)]
+    #[cbor(n(5), decode_with = "decode_items")]
     pub tags: Vec<String>,
     /// Exclude patterns.
-    #[n(6)]
+    #[cbor(n(6), decode_with = "decode_items")]
     pub excludes: Vec<ByteVec>,
     /// Who wrote it.
     #[n(7)]

@@ -3,9 +3,9 @@
 use crate::number::to_usize;
 
 /// Records below one entry of the table, on average at most.
-const BUCKET_RECORDS: u32 = 16;
-/// Most bits of a prefix: 64 MiB of table, for 268 million records.
-const BITS_MAX: u32 = 24;
+const BUCKET_RECORDS: u32 = 4;
+/// Most bits of a prefix: 256 MiB of table, for 268 million records.
+const BITS_MAX: u32 = 26;
 
 /// How many leading bits of a prefix number the buckets of a table of `records`.
 pub(crate) fn bits(records: u32) -> u32 {
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn every_record_is_in_the_range_of_its_prefix() {
-        for records in [0_u32, 1, 16, 17, 33, 1000, 5000] {
+        for records in [0_u32, 1, 4, 5, 33, 1000, 5000] {
             let mut prefixes: Vec<u32> = (0..records)
                 .map(|at| at.wrapping_mul(0x9e37_79b9))
                 .collect();
@@ -86,7 +86,7 @@ mod tests {
             for (at, prefix) in prefixes.iter().enumerate() {
                 let range = range(&table, records, *prefix);
                 assert!(range.contains(&at), "record {at} of {records}");
-                assert!(range.len() <= 64, "{} records in a bucket", range.len());
+                assert!(range.len() <= 16, "{} records in a bucket", range.len());
             }
         }
     }

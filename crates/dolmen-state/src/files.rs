@@ -5,8 +5,8 @@
 //!
 //! | part | what |
 //! |---|---|
-//! | header (64) | see [`Header`] |
-//! | records | see [`mod@record`], in the order of the inserts |
+//! | header (64) | magic, version, number of files, where the records end, checksum |
+//! | records | in the order of the inserts, each with a checksum |
 //! | index | `hash of the key (u64) ‖ offset of the record (u64)`, ascending |
 //! | fan-out | over the hash's high 32 bits |
 //!

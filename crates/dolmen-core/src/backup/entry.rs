@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dolmen_format::Timestamp;
-use dolmen_format::limits::{EXTENTS_MAX, PATH_KEY_BYTES_MAX, XATTRS_BYTES_MAX};
+use dolmen_format::limits::{EXTENTS_MAX, XATTRS_BYTES_MAX};
 use dolmen_format::tree::{Content, Device, Extent, File, HardLink, Name, Node, NodeKind, Xattr};
 use dolmen_fs::{Kind, Metadata, OwnerNames, PathKey};
 use dolmen_state::files::{CachedFile, FileKey};
@@ -106,11 +106,6 @@ pub(super) fn take_xattrs(found: Vec<dolmen_fs::Xattr>) -> Result<Vec<Xattr>, So
             value: xattr.value,
         })
         .collect())
-}
-
-/// Whether a path is too long for the tree.
-pub(super) fn is_too_long(key: &PathKey) -> bool {
-    key.as_bytes().len() > PATH_KEY_BYTES_MAX
 }
 
 /// Joins extents over small holes, and over the smallest ones while there are too many.

@@ -12,7 +12,7 @@ use dolmen_state::files::{CachedFile, FileKey, FilesCache};
 
 use super::blobs::BlobWriter;
 use super::entry::{
-    Outcome, Saved, SavedEntry, device_of, file_kind, is_settled, is_too_long, is_unchanged,
+    Outcome, Saved, SavedEntry, device_of, file_kind, is_settled, is_unchanged,
     join_extents, make_node, take_xattrs,
 };
 use super::list::{ListBuilder, Listed};
@@ -151,8 +151,14 @@ impl Worker<'_> {
             let Found { key, item } = found;
             let result = match item {
                 Err(error) => Saved::Failed(error.into()),
-                Ok(_) if is_too_long(&key) => Saved::Failed(SourceError::Path),
-                Ok((metadata, handle)) => self.save(&metadata, &handle),
+                Ok((metadata, handle)) => match self.save(&metadata, &handle) {
+                    // One entry that readers refuse would cost them its whole leaf.
+                    Saved::Entry(entry) => match entry.node.validate(key.as_bytes()) {
+                        Ok(()) => Saved::Entry(entry),
+                        Err(error) => Saved::Failed(error.into()),
+                    },
+                    other => other,
+                },
             };
             items.push(Outcome { key, result });
         }
@@ -268,8 +274,9 @@ impl Worker<'_> {
         let looked_at = self.shared.session.repository.environment.clock.now();
         let mut file = handle.open()?;
         let opened = *file.opened();
+        // A file system that compresses has files that take less room than their size without a hole.
         let extents = if opened.may_have_holes() {
-            Some(find_extents(&file)?)
+            Some(find_extents(&file)?).filter(|extents| !is_whole(extents, opened.size_bytes))
         } else {
             None
         };
@@ -417,6 +424,10 @@ fn find_extents(file: &ReadFile) -> std::result::Result<Vec<Extent>, FsError> {
         extent.length_bytes > 0
     });
     Ok(extents)
+}
+
+fn is_whole(extents: &[Extent], size: u64) -> bool {
+    matches!(extents, [only] if only.offset == 0 && only.length_bytes == size)
 }
 
 fn format_extent(extent: &Extent) -> dolmen_format::tree::Extent {

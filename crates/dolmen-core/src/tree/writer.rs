@@ -1,6 +1,5 @@
 //! Writing a tree: entries in the order of their keys, nodes cut where their keys say so.
 
-use dolmen_format::limits::TREE_NODE_BYTES_TARGET_MAX;
 use dolmen_format::snapshot::TreeRoot;
 use dolmen_format::tree::{InnerWriter, LeafWriter, Node, ends_after};
 use dolmen_format::{BlobId, BlobKind};
@@ -42,7 +41,7 @@ impl TreeWriter {
             self.leaf_first = key.to_vec();
         }
         self.leaf.push(key, node);
-        if ends_after(&blobs.boundary(0, key)) || self.leaf.bytes() > TREE_NODE_BYTES_TARGET_MAX {
+        if ends_after(&blobs.boundary(0, key)) || self.leaf.is_full() {
             self.end_leaf(blobs)?;
         }
         Ok(())
@@ -100,7 +99,7 @@ impl TreeWriter {
         level.children += 1;
         level.last_child = Some(id);
         let ends = ends_after(&blobs.boundary(level_number, &first))
-            || level.writer.bytes() > TREE_NODE_BYTES_TARGET_MAX;
+            || level.writer.is_full();
         let is_lone = level.writer.count() == 1;
         if is_lone {
             level.first = first;

@@ -1,5 +1,6 @@
 //! Reading tree nodes: total, bounded, canonical.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
@@ -14,9 +15,10 @@ use crate::error::FormatError;
 use crate::ids::BlobId;
 use crate::limits::{
     EXTENTS_MAX, INLINE_CHUNKS_MAX, LEVEL_MAX, NAME_BYTES_MAX, PATH_KEY_BYTES_MAX,
-    TARGET_BYTES_MAX, TREE_NODE_ENTRIES_MAX, XATTRS_BYTES_MAX,
+    TARGET_BYTES_MAX, TREE_NODE_ENTRIES_MAX, TREE_NODE_KEYS_BYTES_MAX, XATTRS_BYTES_MAX,
 };
-use crate::list::decode_chunks;
+use crate::list::{DATA_LENGTH_MAX, decode_chunks};
+use crate::signed::check_count;
 use crate::time::Timestamp;
 
 impl TreeNode {
@@ -25,28 +27,29 @@ impl TreeNode {
         if take_u8(&mut input)? != level || level > LEVEL_MAX {
             return Err(FormatError::Invalid { field: "level" });
         }
-        let names = take_names(&mut input)?;
+        let mut names = Names::take(&mut input)?;
         let count = take_varint_count(&mut input, "entries", TREE_NODE_ENTRIES_MAX)?;
-        let mut last = Vec::new();
+        let mut keys = Keys::default();
         let node = if level == 0 {
             let mut entries = Vec::with_capacity(count.min(input.len() / 12));
             for _ in 0..count {
-                let key = take_key(&mut input, &mut last)?;
+                let key = keys.take(&mut input)?;
                 entries.push(Entry {
                     key,
-                    node: take_node(&mut input, &names)?,
+                    node: take_node(&mut input, &mut names)?,
                 });
             }
+            names.finish()?;
             Self::Leaf(entries)
         } else {
-            if !names.is_empty() || count == 0 {
+            if !names.table.is_empty() || count == 0 {
                 return Err(FormatError::Invalid {
                     field: "inner node",
                 });
             }
             let mut children = Vec::with_capacity(count.min(input.len() / 35));
             for _ in 0..count {
-                let first = take_key(&mut input, &mut last)?;
+                let first = keys.take(&mut input)?;
                 children.push(TreeChild {
                     first,
                     id: BlobId(take(&mut input)?),
@@ -59,38 +62,91 @@ impl TreeNode {
     }
 }
 
-fn take_names(input: &mut &[u8]) -> Result<Vec<Name>, FormatError> {
-    let count = take_varint_count(input, "names", TREE_NODE_ENTRIES_MAX.saturating_mul(2))?;
-    let mut names = Vec::with_capacity(count.min(input.len()));
-    for _ in 0..count {
-        names.push(Arc::from(take_string(input, "name", NAME_BYTES_MAX)?));
-    }
-    Ok(names)
+/// The names of a leaf. The writer lists them in the order of their first use, each once; any other
+/// table would be a second encoding of the same entries.
+struct Names {
+    table: Vec<Name>,
+    used: usize,
 }
 
-fn take_key(input: &mut &[u8], last: &mut Vec<u8>) -> Result<Vec<u8>, FormatError> {
-    let shared = take_varint_count(input, "shared", last.len())?;
-    let rest = take_string(input, "key", PATH_KEY_BYTES_MAX)?;
-    let before = last.get(shared..).unwrap_or_default();
-    // Behind the shared bytes the key must differ at once, and upwards.
-    let ascends = match (before.first(), rest.first()) {
-        (_, None) => false,
-        (None, Some(_)) => true,
-        (Some(old), Some(new)) => old < new,
-    };
-    if !ascends {
-        return Err(FormatError::Invalid { field: "key order" });
+impl Names {
+    fn take(input: &mut &[u8]) -> Result<Self, FormatError> {
+        let count = take_varint_count(input, "names", TREE_NODE_ENTRIES_MAX.saturating_mul(2))?;
+        let mut table = Vec::with_capacity(count.min(input.len()));
+        let mut known = BTreeSet::new();
+        for _ in 0..count {
+            let name = take_string(input, "name", NAME_BYTES_MAX)?;
+            if !known.insert(name) {
+                return Err(FormatError::NotCanonical);
+            }
+            table.push(Arc::from(name));
+        }
+        Ok(Self { table, used: 0 })
     }
-    last.truncate(shared);
-    last.extend_from_slice(rest);
-    validate_key(last)?;
-    Ok(last.clone())
+
+    /// Reads 1 + an index, or 0.
+    fn take_one(&mut self, input: &mut &[u8]) -> Result<Option<Name>, FormatError> {
+        let index = take_varint_count(input, "name index", self.table.len())?;
+        let Some(at) = index.checked_sub(1) else {
+            return Ok(None);
+        };
+        if at > self.used {
+            return Err(FormatError::NotCanonical);
+        }
+        self.used = self.used.max(index);
+        Ok(self.table.get(at).map(Arc::clone))
+    }
+
+    fn finish(self) -> Result<(), FormatError> {
+        if self.used == self.table.len() {
+            Ok(())
+        } else {
+            Err(FormatError::NotCanonical)
+        }
+    }
 }
 
-fn take_node(input: &mut &[u8], names: &[Name]) -> Result<Node, FormatError> {
+/// The keys of a node, each written behind what it shares with the one before.
+#[derive(Default)]
+struct Keys {
+    last: Vec<u8>,
+    total_bytes: usize,
+}
+
+impl Keys {
+    fn take(&mut self, input: &mut &[u8]) -> Result<Vec<u8>, FormatError> {
+        let last = &mut self.last;
+        let shared = take_varint_count(input, "shared", last.len())?;
+        let rest = take_string(input, "key", PATH_KEY_BYTES_MAX)?;
+        let before = last.get(shared..).unwrap_or_default();
+        // Behind the shared bytes the key must differ at once, and upwards.
+        let ascends = match (before.first(), rest.first()) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(old), Some(new)) => old < new,
+        };
+        if !ascends {
+            return Err(FormatError::Invalid { field: "key order" });
+        }
+        last.truncate(shared);
+        last.extend_from_slice(rest);
+        self.total_bytes = self.total_bytes.saturating_add(last.len());
+        check_count("keys", self.total_bytes, TREE_NODE_KEYS_BYTES_MAX)?;
+        validate_key(last)?;
+        Ok(last.clone())
+    }
+}
+
+fn take_node(input: &mut &[u8], names: &mut Names) -> Result<Node, FormatError> {
     let code = take_u8(input)?;
     let flags = take_varint(input)?;
-    if flags & !FLAGS != 0 || (code != 2 && flags & (FLAG_EXTENTS | FLAG_LIST) != 0) {
+    let senseless = match code {
+        // A directory has one name; as another name of a file it would mislead a restore.
+        1 => FLAG_HARD_LINK | FLAG_EXTENTS | FLAG_LIST,
+        2 => 0,
+        _ => FLAG_EXTENTS | FLAG_LIST,
+    };
+    if flags & (!FLAGS | senseless) != 0 {
         return Err(FormatError::Invalid { field: "flags" });
     }
     let mode = u16::try_from(take_varint(input)?)
@@ -101,7 +157,7 @@ fn take_node(input: &mut &[u8], names: &[Name]) -> Result<Node, FormatError> {
         take_varint_u32(input, "uid")?,
         take_varint_u32(input, "gid")?,
     );
-    let (user, group) = (take_name(input, names)?, take_name(input, names)?);
+    let (user, group) = (names.take_one(input)?, names.take_one(input)?);
     let (seconds, nanos) = (take_zigzag(input)?, take_varint_u32(input, "nanoseconds")?);
     let mtime = Timestamp::new(seconds, nanos).ok_or(FormatError::Invalid { field: "mtime" })?;
     let hard_link = if flags & FLAG_HARD_LINK == 0 {
@@ -138,14 +194,6 @@ fn take_node(input: &mut &[u8], names: &[Name]) -> Result<Node, FormatError> {
         hard_link,
         xattrs,
     })
-}
-
-fn take_name(input: &mut &[u8], names: &[Name]) -> Result<Option<Name>, FormatError> {
-    let index = take_varint_count(input, "name index", names.len())?;
-    Ok(index
-        .checked_sub(1)
-        .and_then(|at| names.get(at))
-        .map(Arc::clone))
 }
 
 fn take_device(input: &mut &[u8]) -> Result<Device, FormatError> {
@@ -186,7 +234,7 @@ fn take_file(input: &mut &[u8], flags: u64) -> Result<File, FormatError> {
         Some(take_extents(input, size)?)
     };
     let content = if flags & FLAG_LIST == 0 {
-        Content::Chunks(decode_chunks(input, INLINE_CHUNKS_MAX)?)
+        Content::Chunks(decode_chunks(input, INLINE_CHUNKS_MAX, DATA_LENGTH_MAX)?)
     } else {
         let level = take_varint_count(input, "level", usize::from(LEVEL_MAX))?;
         let level =

@@ -6,22 +6,28 @@ use super::{
     Content, Entry, FLAG_EXTENTS, FLAG_HARD_LINK, FLAG_LIST, FLAG_XATTRS, File, Name, Node,
     NodeKind, TreeChild, TreeNode,
 };
-use crate::bytes::{put_size, put_string, put_varint, put_zigzag};
+use crate::bytes::{put_size, put_string, put_varint, put_zigzag, size_bytes};
+use crate::error::FormatError;
 use crate::ids::BlobId;
+use crate::limits::{TREE_NODE_BYTES_TARGET_MAX, TREE_NODE_KEYS_BYTES_TARGET_MAX};
 use crate::list::encode_chunk;
 
 /// Writes a leaf entry by entry.
 #[derive(Debug, Default)]
 pub struct LeafWriter {
     names: Vec<Name>,
+    names_bytes: usize,
     entries: Vec<u8>,
     count: usize,
     last_key: Vec<u8>,
+    keys_bytes: usize,
 }
 
 impl LeafWriter {
-    /// Adds an entry; keys must ascend.
+    /// Adds an entry; keys must ascend, and [`Node::validate`] must accept it: nothing is checked here,
+    /// and one entry that readers refuse makes the whole node unreadable.
     pub fn push(&mut self, key: &[u8], node: &Node) {
+        self.keys_bytes = self.keys_bytes.saturating_add(key.len());
         put_key(&mut self.entries, &mut self.last_key, key);
         let user = self.name_index(node.user.as_ref());
         let group = self.name_index(node.group.as_ref());
@@ -29,9 +35,22 @@ impl LeafWriter {
         self.count = self.count.saturating_add(1);
     }
 
-    /// Bytes so far, near enough to decide whether the node is full.
+    /// Bytes of the node if it ended here.
     pub fn bytes(&self) -> usize {
-        self.entries.len()
+        [
+            1,
+            size_bytes(self.names.len()),
+            self.names_bytes,
+            size_bytes(self.count),
+            self.entries.len(),
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add)
+    }
+
+    /// Whether the node must end here, whatever its last key.
+    pub fn is_full(&self) -> bool {
+        is_full(self.bytes(), self.keys_bytes)
     }
 
     /// Whether nothing was added since the last [`Self::finish`].
@@ -54,8 +73,10 @@ impl LeafWriter {
         put_size(out, self.count);
         out.extend_from_slice(&self.entries);
         self.names.clear();
+        self.names_bytes = 0;
         self.entries.clear();
         self.last_key.clear();
+        self.keys_bytes = 0;
         self.count = 0;
     }
 
@@ -68,6 +89,8 @@ impl LeafWriter {
             .position(|known| Arc::ptr_eq(known, name) || known == name);
         let index = found.unwrap_or_else(|| {
             self.names.push(Arc::clone(name));
+            let bytes = size_bytes(name.len()).saturating_add(name.len());
+            self.names_bytes = self.names_bytes.saturating_add(bytes);
             self.names.len().saturating_sub(1)
         });
         index.saturating_add(1)
@@ -80,19 +103,27 @@ pub struct InnerWriter {
     entries: Vec<u8>,
     count: usize,
     last_key: Vec<u8>,
+    keys_bytes: usize,
 }
 
 impl InnerWriter {
     /// Adds a child; first keys must ascend.
     pub fn push(&mut self, first: &[u8], id: &BlobId) {
+        self.keys_bytes = self.keys_bytes.saturating_add(first.len());
         put_key(&mut self.entries, &mut self.last_key, first);
         self.entries.extend_from_slice(id.as_bytes());
         self.count = self.count.saturating_add(1);
     }
 
-    /// Bytes so far.
+    /// Bytes of the node if it ended here.
     pub fn bytes(&self) -> usize {
-        self.entries.len()
+        let head = size_bytes(self.count).saturating_add(2);
+        self.entries.len().saturating_add(head)
+    }
+
+    /// Whether the node must end here, whatever its last key.
+    pub fn is_full(&self) -> bool {
+        is_full(self.bytes(), self.keys_bytes)
     }
 
     /// How many children were added.
@@ -108,6 +139,7 @@ impl InnerWriter {
         out.extend_from_slice(&self.entries);
         self.entries.clear();
         self.last_key.clear();
+        self.keys_bytes = 0;
         self.count = 0;
     }
 }
@@ -134,6 +166,28 @@ impl TreeNode {
         }
         out
     }
+}
+
+impl Node {
+    /// Refuses an entry that readers would refuse: a name, a target, attributes or extents beyond the
+    /// format's limits. Writers call it before [`LeafWriter::push`] and leave such an entry out with a
+    /// warning.
+    pub fn validate(&self, key: &[u8]) -> Result<(), FormatError> {
+        let (mut writer, mut out) = (LeafWriter::default(), Vec::new());
+        writer.push(key, self);
+        writer.finish(&mut out);
+        // A reader's own word: no second list of rules that could differ from it.
+        match TreeNode::decode(&out, 0)? {
+            TreeNode::Leaf(entries) if matches!(entries.as_slice(), [entry] if entry.key == key && entry.node == *self) => {
+                Ok(())
+            }
+            TreeNode::Leaf(_) | TreeNode::Inner(..) => Err(FormatError::NotCanonical),
+        }
+    }
+}
+
+const fn is_full(bytes: usize, keys_bytes: usize) -> bool {
+    bytes > TREE_NODE_BYTES_TARGET_MAX || keys_bytes > TREE_NODE_KEYS_BYTES_TARGET_MAX
 }
 
 fn put_key(out: &mut Vec<u8>, last: &mut Vec<u8>, key: &[u8]) {

@@ -36,7 +36,7 @@ pub(super) struct Layout {
     pub(super) packs: Range<usize>,
     /// The packs' numbers (u32) in ascending order of their ids.
     pub(super) order: Range<usize>,
-    /// [`super::records::FrameRecord`]s, by pack and ordinal.
+    /// [`super::records::FrameRecord`]s: pack after pack, by ordinal.
     pub(super) frames: Range<usize>,
     /// [`super::records::BlobRecord`]s, ascending.
     pub(super) blobs: Range<usize>,

@@ -8,7 +8,7 @@ use dolmen_format::limits::PROLOGUE_BYTES;
 use dolmen_format::{BlobId, PackId, SegmentId};
 
 use super::layout::Counts;
-use super::records::{BlobRecord, FrameRecord, PackRecord, join};
+use super::records::{BlobRecord, FrameRecord, PackRecord};
 use super::write::{Contents, WriteFailure};
 use super::{FrameInfo, Location, PackInfo, PackRef};
 use crate::error::StateError;
@@ -70,9 +70,10 @@ impl Memory {
             .filter(|pack| *pack < u32::MAX);
         let pack = pack.map(PackRef).ok_or(impossible(info, "number"))?;
         let first_frame = to_u32(self.frames.len());
-        let (new_frames, new_blobs) = describe(info, number, first_frame, frames)?;
+        let (new_frames, new_blobs) = describe(info, number, frames)?;
         let blobs_end = self.blobs.len().saturating_add(new_blobs.len());
-        if to_u32(blobs_end) == u32::MAX {
+        let frames_end = self.frames.len().saturating_add(new_frames.len());
+        if to_u32(blobs_end.max(frames_end)) == u32::MAX {
             return Err(impossible(info, "number of blobs"));
         }
         self.packs.push(PackRecord {
@@ -155,8 +156,7 @@ impl Memory {
     }
 
     fn location(&self, blob: &BlobRecord) -> Option<Location> {
-        let frame = self.frames.get(to_usize(blob.frame))?;
-        blob.location(frame, PackRef(self.base.checked_add(frame.pack)?))
+        blob.location(PackRef(self.base.checked_add(blob.pack)?))
     }
 }
 
@@ -164,35 +164,33 @@ impl Memory {
 fn describe(
     info: PackInfo,
     pack: u32,
-    first_frame: u32,
     frames: &[IndexedFrame],
 ) -> Result<(Vec<FrameRecord>, Vec<BlobRecord>), StateError> {
     let mut frame_records = Vec::with_capacity(frames.len());
     let mut blob_records = Vec::new();
     let mut offset = to_u32(PROLOGUE_BYTES);
     for (ordinal, frame) in (0_u32..).zip(frames) {
-        let raw = join(frame.raw_bytes, frame.compression.code());
-        frame_records.push(FrameRecord {
-            pack,
-            ordinal,
+        let record = FrameRecord::new(FrameInfo {
             offset,
             frame_bytes: frame.frame_bytes,
-            raw_and_compression: raw.ok_or(impossible(info, "raw_bytes"))?,
+            raw_bytes: frame.raw_bytes,
+            compression: frame.compression,
         });
-        let frame_index = first_frame.checked_add(ordinal);
-        let frame_index = frame_index.ok_or(impossible(info, "number of frames"))?;
+        frame_records.push(record.ok_or(impossible(info, "raw_bytes"))?);
         let mut blob_offset = 0_u32;
         for blob in &frame.blobs {
-            let length = join(blob.length, blob.kind.code());
-            blob_records.push(BlobRecord {
-                id: blob.id,
-                frame: frame_index,
+            let place = Location {
+                kind: blob.kind,
+                pack: PackRef(pack),
+                ordinal,
                 offset: blob_offset,
-                length_and_kind: length.ok_or(impossible(info, "blob length"))?,
-            });
+                length: blob.length,
+            };
+            let record = BlobRecord::new(blob.id, pack, place);
+            blob_records.push(record.ok_or(impossible(info, "place of a blob"))?);
             blob_offset = blob_offset
                 .checked_add(blob.length)
-                .ok_or(impossible(info, "blob length"))?;
+                .ok_or(impossible(info, "place of a blob"))?;
         }
         offset = offset
             .checked_add(frame.frame_bytes)

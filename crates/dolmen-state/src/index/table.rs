@@ -114,11 +114,8 @@ impl Table {
 
     pub(super) fn frame(&self, pack: PackRef, ordinal: u32) -> Option<FrameInfo> {
         let number = pack.0.checked_sub(self.base)?;
-        let frame = self.frame_record(self.pack_record(number)?.frame(ordinal)?)?;
-        // A damaged record must not pass for another pack's frame.
-        (frame.pack == number && frame.ordinal == ordinal)
-            .then(|| frame.info())
-            .flatten()
+        let frame = self.pack_record(number)?.frame(ordinal)?;
+        self.frame_record(frame)?.info()
     }
 
     /// All blobs, ascending by id, those whose records are damaged left out.
@@ -169,12 +166,10 @@ impl Table {
     }
 
     fn location(&self, blob: &BlobRecord) -> Option<Location> {
-        let frame = self.frame_record(blob.frame)?;
-        if frame.pack >= self.layout.counts.packs {
+        if blob.pack >= self.layout.counts.packs {
             return None;
         }
-        let pack = PackRef(self.base.checked_add(frame.pack)?);
-        blob.location(&frame, pack)
+        blob.location(PackRef(self.base.checked_add(blob.pack)?))
     }
 
     fn pack_record(&self, number: u32) -> Option<PackRecord> {

@@ -93,7 +93,7 @@ where
         let mut previous = None;
         let mut sound = true;
         let blobs = self.blobs.map(|blob| {
-            sound &= previous.is_none_or(|id| id <= blob.id) && blob.frame < counts.frames;
+            sound &= previous.is_none_or(|id| id <= blob.id) && blob.pack < counts.packs;
             previous = Some(blob.id);
             fanout.add(prefix(&blob.id));
             filter.add(&blob.id);
