@@ -105,6 +105,8 @@ fn add_segment(
         .domain()
         .open_segment(&repository.id(), &salt, &mut sealed)
         .map_err(|error| damaged(error.into()))?;
+    // Once to be sure of all of it, and once to take it: a segment is added whole or not at all.
+    decode_frames(plain, packs.len(), |_, _| {}).map_err(|error| damaged(error.into()))?;
     let mut failed = None;
     decode_frames(plain, packs.len(), |position, frames| {
         if let (Some(pack), None) = (packs.get(position), &failed) {

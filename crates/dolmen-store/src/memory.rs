@@ -129,7 +129,8 @@ impl Store for MemoryStore {
             state.keys.remove(key);
         }
         let content = Content::Data {
-            body,
+            // A copy: the caller's memory goes back to it.
+            body: Bytes::copy_from_slice(&body),
             retention,
             hold: Hold::Off,
         };

@@ -23,7 +23,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// [`Place::IfAbsent`] fails with `Exists` if the key is taken, and what is there is then durable; the caller looks
     /// at its bytes and lock. A key that a marker hides is free. After `OutcomeUnknown` the object may or may not be
-    /// there. No reader ever sees a part of the body. Cost: one request.
+    /// there. No reader ever sees a part of the body. When the call returns, `body` is dropped: its memory may be on loan.
+    /// Cost: one request.
     async fn put(
         &self,
         key: &StoreKey,

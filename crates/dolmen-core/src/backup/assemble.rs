@@ -8,10 +8,10 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use dolmen_format::snapshot::{Counts, Summary, TreeRoot};
 use dolmen_format::tree::NodeKind;
 use dolmen_fs::{Kind, PathKey, WalkItem, WalkOptions, walk};
+use dolmen_state::StateError;
 use dolmen_state::files::{FilesCache, FilesCacheWriter};
 
 use super::blobs::BlobWriter;
-use super::commit;
 use super::entry::{Outcome, Saved, SavedEntry};
 use super::reader::ChunkQueue;
 use super::session::Session;
@@ -209,7 +209,6 @@ pub(super) struct Assembler<'s> {
     tree: TreeWriter,
     blobs: BlobWriter<'s>,
     remember: Option<FilesCacheWriter>,
-    checkpoints: commit::Checkpoints,
     finished: Finished,
 }
 
@@ -224,7 +223,6 @@ impl<'s> Assembler<'s> {
             tree: TreeWriter::default(),
             blobs: BlobWriter::new(session, packs),
             remember,
-            checkpoints: commit::Checkpoints::new(session),
             finished: Finished::default(),
         }
     }
@@ -248,9 +246,6 @@ impl<'s> Assembler<'s> {
                         break;
                     }
                 }
-            }
-            if let Err(error) = self.checkpoints.write_if_due(self.session) {
-                self.session.fail(error);
             }
         }
     }
@@ -315,7 +310,8 @@ impl<'s> Assembler<'s> {
         }
         self.session.observer.saved(&key.to_path(), change, bytes);
         if let (Some(writer), Some((file, known))) = (&mut self.remember, &cache)
-            && writer.insert(file, known).is_err()
+            && let Err(error) = writer.insert(file, known)
+            && !matches!(error, StateError::TooLarge { .. })
         {
             self.remember = None;
         }

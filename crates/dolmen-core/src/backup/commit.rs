@@ -200,7 +200,10 @@ fn write_snapshot(
         key: key.to_string(),
     })?;
     repository.objects.put(&key, Bytes::from(stored))?;
-    session.index.persist(&segments)?;
+    // On the way, packs join the index that no segment names yet: only the end may be remembered.
+    if checkpoint == 0 {
+        session.index.persist(&segments)?;
+    }
     record.note(snapshot.reference(id), checkpoint, segments);
     let mut instance = lock(session.instance);
     instance.save(record)?;
@@ -334,10 +337,10 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    pub(super) fn new(session: &Session<'_>) -> Self {
+    pub(super) fn new(start: Timestamp) -> Self {
         Self {
             packed_bytes: 0,
-            at: session.start,
+            at: start,
             count: 0,
         }
     }

@@ -12,7 +12,7 @@ use dolmen_fs::PathKey;
 use dolmen_state::index::{BlobIndex, Location, PackInfo, PackRef};
 use dolmen_state::state::{Instance, JournalEntry};
 
-use super::commit::{self, SegmentBuilder};
+use super::commit::{self, Checkpoints, SegmentBuilder};
 use super::{Context, Observer, Options, Progress, Report, Stdin, assemble, resume, stdin};
 use crate::error::{Error, Result};
 use crate::index::Index;
@@ -42,6 +42,7 @@ pub(super) struct Session<'a> {
     pub(super) instance: &'a Mutex<Instance>,
     pub(super) segment: Mutex<SegmentBuilder>,
     pub(super) counters: Counters,
+    checkpoints: Mutex<Checkpoints>,
     /// Blobs that some thread has taken on and whose pack is not stored yet.
     claims: Mutex<HashSet<BlobId>>,
     /// Packs that the index names and the store lacks: what they held is stored again.
@@ -95,6 +96,7 @@ pub(super) fn run(
         instance,
         segment: Mutex::default(),
         counters: Counters::default(),
+        checkpoints: Mutex::new(Checkpoints::new(repository.environment.clock.now())),
         absent: absent_packs(repository, &index.blobs, observer)?,
         claims: Mutex::default(),
         needed: Mutex::default(),
@@ -238,6 +240,10 @@ impl PackListener for Session<'_> {
         }
         drop(claims);
         lock(&self.segment).push(self.repository, entry, &pack.frames)
+    }
+
+    fn between_packs(&self) -> Result<()> {
+        lock(&self.checkpoints).write_if_due(self)
     }
 }
 

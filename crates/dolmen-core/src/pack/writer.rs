@@ -20,6 +20,8 @@ pub(crate) trait PackListener: Sync {
     fn before_put(&self, info: &PackInfo) -> Result<()>;
     /// The pack is in the store and in the index.
     fn after_put(&self, entry: PackEntry, pack: &FinishedPack) -> Result<()>;
+    /// An uploading thread has put a pack and takes the next one.
+    fn between_packs(&self) -> Result<()>;
 }
 
 /// Takes frames from many threads and fills packs with them.
@@ -152,6 +154,7 @@ impl FullPacks {
     ) -> Result<()> {
         for builder in &self.0 {
             put_pack(repository, index, builder, pool, listener)?;
+            listener.between_packs()?;
         }
         Ok(())
     }

@@ -24,8 +24,8 @@ use super::{CachedFile, FileKey};
 use crate::checksum::{CHECKSUM_BYTES, checksum};
 use crate::number::{to_u32, to_u64, to_usize};
 
-/// Largest record: 4096 extents and as many chunks take less than a third of it.
-pub(super) const RECORD_BYTES_MAX: usize = 1 << 20;
+/// Largest record: the extents and the 2^20 chunks of a file of about a tebibyte take less.
+pub(super) const RECORD_BYTES_MAX: usize = 48 << 20;
 /// Bytes of length, checksum and key.
 const HEAD_BYTES: usize = 4 + CHECKSUM_BYTES + 16;
 

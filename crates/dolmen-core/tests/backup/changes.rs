@@ -1,0 +1,69 @@
+//! A source that changes.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use crate::world::{World, noise};
+
+#[test]
+fn a_change_that_keeps_size_and_mtime_is_noticed() {
+    let world = World::new();
+    world.write("a", b"first");
+    world.backup().unwrap();
+    let path = world.source("a");
+    let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+    world.write("a", b"other");
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    let (report, _) = world.backup().unwrap();
+    assert_eq!(report.summary.files_changed, 1);
+    assert_eq!(world.files("latest"), [("a".to_owned(), b"other".to_vec())]);
+}
+
+#[test]
+fn a_vanished_cache_costs_a_reading_and_nothing_else() {
+    let world = World::new();
+    world.write("a", &noise(1, 2 << 20));
+    world.backup().unwrap();
+    std::fs::remove_dir_all(world.folder.path().join("cache")).unwrap();
+    std::fs::create_dir_all(world.folder.path().join("cache")).unwrap();
+    let bytes = world.put_bytes();
+    let (report, _) = world.backup().unwrap();
+    assert_eq!(report.summary.files_new, 1);
+    assert!(world.put_bytes() - bytes < 64 << 10);
+}
+
+#[test]
+fn hard_links_and_holes_are_stored_once() {
+    let world = World::new();
+    world.write("a", &noise(1, 500_000));
+    std::fs::hard_link(world.source("a"), world.source("b")).unwrap();
+    let sparse = std::fs::File::create(world.source("sparse")).unwrap();
+    sparse.set_len(1 << 30).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, &noise(2, 5000), 700 << 20).unwrap();
+    let (report, _) = world.backup().unwrap();
+    assert!(world.put_bytes() < 700_000);
+    assert_eq!(report.summary.total_files_processed, 3);
+    assert!(std::fs::metadata(world.source("sparse")).unwrap().blocks() < 1000);
+}
+
+#[test]
+fn a_missing_root_is_a_failure_and_the_rest_is_saved() {
+    let mut world = World::new();
+    world.write("a", b"x");
+    world.options.paths.push(b"/nonexistent/path".to_vec());
+    let (report, notes) = world.backup().unwrap();
+    assert_eq!(report.errors, 1);
+    assert_eq!(notes.failed.lock().unwrap().len(), 1);
+    assert_eq!(world.files("latest").len(), 1);
+}
+
+#[test]
+fn chunks_of_a_long_file_are_listed_in_nodes() {
+    let world = World::new();
+    // More chunks than an entry lists itself.
+    let content = noise(1, 100 << 20);
+    world.write("long", &content);
+    world.backup().unwrap();
+    assert_eq!(world.files("latest"), [("long".to_owned(), content)]);
+    let (report, _) = world.backup().unwrap();
+    assert_eq!((report.summary.files_unmodified, report.summary.data_blobs), (1, 0));
+}
