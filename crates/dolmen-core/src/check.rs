@@ -1,1 +1,211 @@
 //! Whether everything that the snapshots need is there and readable.
+//!
+//! A check believes no cache: it reads every signed object, holds the listing of packs against the index,
+//! walks every tree down to the places of its data, and sees that each snapshot's manifest names all of
+//! them. Packs are read first, where that is asked for, so that one walk of the trees can name the files
+//! that broken packs take with them.
+//!
+//! Memory: some dozen bytes for each pack, each tree and list node, and each run of neighbouring frames
+//! that such a node uses; one bit for each frame; and as many packs as there are threads.
+
+mod frames;
+mod history;
+mod ledger;
+mod manifests;
+mod nodes;
+mod packs;
+mod sink;
+mod snapshots;
+mod standing;
+mod trees;
+mod verify;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use dolmen_format::PackId;
+use dolmen_format::signed::Reference;
+use dolmen_state::index::BlobIndex;
+use dolmen_store::{StoreError, StoreErrorKind};
+
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Findings};
+use crate::index::Index;
+use crate::repository::Repository;
+use crate::snapshots::SnapshotList;
+
+use self::sink::Sink;
+
+/// What to check.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which packs are read in full.
+    pub read_data: ReadData,
+    /// Threads that read packs, each with one pack in memory.
+    pub threads: usize,
+    /// The client's index cache. It is not believed, but held against what the store says.
+    pub cache: Option<PathBuf>,
+    /// The snapshot or checkpoint that this client remembers as its latest: gone, it is damage.
+    pub head: Option<Reference>,
+}
+
+/// Which packs are read in full.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ReadData {
+    /// None.
+    None,
+    /// Every one.
+    All,
+    /// Those whose ids fall into part `n`, from 1, of `t`: all `t` parts together are all packs.
+    Part {
+        /// Which part.
+        n: u64,
+        /// Of how many.
+        t: u64,
+    },
+    /// That many of a hundred, at random.
+    Percent(f64),
+    /// About so many bytes, at random.
+    Bytes(u64),
+}
+
+/// What the caller sees while a check runs.
+pub trait Observer: Sync {
+    /// Something is damaged.
+    fn finding(&self, finding: &Finding);
+    /// Something is odd and harmless.
+    fn notice(&self, text: &str);
+}
+
+/// Counters to show while a check runs.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Packs read.
+    pub packs: AtomicU64,
+    /// Packs to be read.
+    pub total_packs: AtomicU64,
+    /// Bytes of packs read.
+    pub bytes: AtomicU64,
+    /// Set by the caller to interrupt.
+    pub cancel: AtomicBool,
+}
+
+impl Progress {
+    fn check_cancelled(&self) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// All damage, sorted.
+    pub findings: Findings,
+    /// Snapshots there should be.
+    pub snapshots: u64,
+    /// How many of them miss something, or are gone themselves.
+    pub snapshots_damaged: u64,
+    /// Packs that are missing or are not what they should be.
+    pub broken_packs: Vec<PackId>,
+    /// Packs read in full.
+    pub packs_read: u64,
+    /// Their bytes.
+    pub bytes_read: u64,
+    /// Whether rebuilding the index could mend something.
+    pub suggest_repair_index: bool,
+}
+
+/// Checks a repository.
+///
+/// Cost: seven listings; one request for each object that is no pack, for each pack to be read, and up to
+/// two for each tree, list or manifest node.
+pub fn run(
+    repository: &Repository,
+    options: &Options,
+    observer: &dyn Observer,
+    progress: &Progress,
+) -> Result<Report> {
+    let sink = Sink::new(observer);
+    let mut report = Report::default();
+    standing::check(repository, &sink)?;
+    let ledger = ledger::check(repository, &sink)?;
+    progress.check_cancelled()?;
+    let list = SnapshotList::load(repository)?;
+    sink.findings(&list.findings);
+    let gone = history::check(repository, &list, &ledger, options.head.as_ref(), &sink);
+    progress.check_cancelled()?;
+    let index = Index::load(repository, None)?;
+    sink.findings(&index.findings);
+    report.suggest_repair_index = !index.findings.is_empty();
+    compare_cache(options, &index, &sink)?;
+
+    let mut health = packs::compare(repository, &index.blobs, &sink)?;
+    packs::read(
+        repository,
+        &index.blobs,
+        &mut health,
+        options,
+        &sink,
+        progress,
+    )?;
+    snapshots::check(
+        &snapshots::Context {
+            repository,
+            index: &index,
+            list: &list,
+            ledger: &ledger,
+        },
+        &health,
+        gone,
+        &sink,
+        progress,
+        &mut report,
+    )?;
+    report.suggest_repair_index |= health.index_is_wrong;
+    report.broken_packs = health.broken_packs();
+    report.packs_read = progress.packs.load(Ordering::Relaxed);
+    report.bytes_read = progress.bytes.load(Ordering::Relaxed);
+    report.findings = sink.finish();
+    Ok(report)
+}
+
+/// Says so when the client's cached index is another than that in the store: a backup that believed it
+/// would leave data out.
+fn compare_cache(options: &Options, index: &Index, sink: &Sink<'_>) -> Result<()> {
+    let Some(cache) = options.cache.as_deref() else {
+        return Ok(());
+    };
+    let (cached, _missing) = BlobIndex::open(Some(cache), &index.segments)?;
+    let fresh = &index.blobs;
+    let mut wrong = 0_u64;
+    cached.for_each_blob(|id, found| {
+        let place = cached
+            .pack(found.pack)
+            .and_then(|info| fresh.find_pack(&info.pack));
+        let agrees = |pack| {
+            let same = |known: &dolmen_state::index::Location| {
+                known.pack == pack
+                    && (known.kind, known.ordinal) == (found.kind, found.ordinal)
+                    && (known.offset, known.length) == (found.offset, found.length)
+            };
+            fresh.locations(id).iter().any(same)
+        };
+        wrong = wrong.saturating_add(u64::from(!place.is_some_and(agrees)));
+    });
+    if wrong > 0 {
+        let folder = cache.display();
+        sink.notice(&format!(
+            "the cached index in {folder} is wrong in {wrong} places: remove the folder, it is made anew"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a store failed as a whole, not one object.
+fn is_fatal(error: &StoreError) -> bool {
+    error.kind == StoreErrorKind::Unavailable
+}

@@ -1,2 +1,28 @@
 //! Backups that nobody can take away.
-fn main() {}
+//!
+//! The command line: it reads arguments and environment, asks for passphrases, prints, and ends the process.
+//! It decides nothing about data; that is `dolmen-core`'s.
+
+mod arguments;
+mod clock;
+mod commands;
+mod config;
+mod demo;
+mod exit;
+mod interrupt;
+mod kept;
+mod open;
+mod output;
+mod paths;
+mod progress;
+mod random;
+mod render;
+mod units;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    exit::report_panics();
+    let ended = commands::run(std::env::args_os().collect());
+    ExitCode::from(ended.code())
+}

@@ -1,0 +1,297 @@
+//! Packs: the listing held against the index, and their bytes against both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dolmen_format::{ObjectKey, PackId};
+use dolmen_state::index::{BlobIndex, PackInfo, PackRef};
+
+use super::sink::{Sink, lock};
+use super::verify::{Damage, LostFrames, PackVerifier};
+use super::{Options, Progress, ReadData};
+use crate::error::{Error, Result};
+use crate::repository::Repository;
+
+/// Packs that no segment names are named up to this number.
+const ORPHANS_NAMED_MAX: usize = 20;
+
+/// The state of all packs that the index names.
+#[derive(Debug)]
+pub(super) struct Health {
+    /// By the packs' numbers.
+    packs: Vec<PackHealth>,
+    /// Whether the index and a pack contradict each other.
+    pub(super) index_is_wrong: bool,
+}
+
+#[derive(Debug)]
+struct PackHealth {
+    pack: PackRef,
+    info: PackInfo,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Whole,
+    Missing,
+    /// Of another size: its table is not where it should be.
+    Resized,
+    /// Read, and found to be damaged.
+    Broken(LostFrames),
+}
+
+impl Health {
+    /// Whether a frame can be had, as far as is known.
+    pub(super) fn has(&self, pack: PackRef, ordinal: u32) -> bool {
+        match self.get(pack).map(|known| &known.state) {
+            Some(State::Whole | State::Broken(LostFrames::None)) => true,
+            Some(State::Broken(LostFrames::Some(lost))) => !lost.contains(ordinal),
+            Some(State::Missing | State::Resized | State::Broken(LostFrames::All)) | None => false,
+        }
+    }
+
+    /// Why a frame of a pack cannot be had.
+    pub(super) fn problem(&self, pack: PackRef) -> String {
+        let Some(known) = self.get(pack) else {
+            return "needs a pack that is not known".to_owned();
+        };
+        let id = known.info.pack;
+        match known.state {
+            State::Missing => format!("needs pack {id}, which is missing"),
+            State::Whole | State::Resized | State::Broken(_) => {
+                format!("needs pack {id}, which is damaged")
+            }
+        }
+    }
+
+    /// Tells of the packs that are gone: damage where something needs them; else the next backup passes
+    /// over them by itself.
+    pub(super) fn report_missing(&self, needed: &BTreeSet<PackId>, sink: &Sink<'_>) {
+        for known in &self.packs {
+            let PackInfo { pack, writer, .. } = known.info;
+            match known.state {
+                State::Missing if needed.contains(&pack) => {
+                    sink.finding(ObjectKey::Pack(writer, pack), "missing");
+                }
+                State::Missing => {
+                    let key = ObjectKey::Pack(writer, pack);
+                    sink.notice(&format!("{key} is missing, and no snapshot needs it"));
+                }
+                State::Whole | State::Resized | State::Broken(_) => {}
+            }
+        }
+    }
+
+    /// Whether a pack is there at all.
+    pub(super) fn is_present(&self, pack: PackRef) -> bool {
+        self.get(pack)
+            .is_some_and(|known| !matches!(known.state, State::Missing))
+    }
+
+    /// Packs that are missing or are not what they should be.
+    pub(super) fn broken_packs(&self) -> Vec<PackId> {
+        let broken = |known: &&PackHealth| match known.state {
+            State::Whole => false,
+            State::Missing | State::Resized | State::Broken(_) => true,
+        };
+        let mut packs: Vec<_> = self
+            .packs
+            .iter()
+            .filter(broken)
+            .map(|known| known.info.pack)
+            .collect();
+        packs.sort();
+        packs
+    }
+
+    fn get(&self, pack: PackRef) -> Option<&PackHealth> {
+        self.packs.get(usize::try_from(pack.number()).ok()?)
+    }
+}
+
+/// Holds the listing of packs against the index.
+///
+/// Cost: one listing.
+pub(super) fn compare(
+    repository: &Repository,
+    index: &BlobIndex,
+    sink: &Sink<'_>,
+) -> Result<Health> {
+    let mut listed = BTreeMap::new();
+    let foreign = repository.objects.list("packs/", |object| {
+        listed.insert(object.key, object.bytes);
+    })?;
+    for name in foreign {
+        sink.finding(name, "not an object of this repository");
+    }
+    let mut packs = Vec::new();
+    index.for_each_pack(|pack, info| {
+        let key = ObjectKey::Pack(info.writer, info.pack);
+        let state = match listed.remove(&key) {
+            Some(bytes) if bytes == u64::from(info.pack_bytes) => State::Whole,
+            Some(bytes) => {
+                let wanted = info.pack_bytes;
+                sink.finding(key, format!("has {bytes} bytes instead of {wanted}"));
+                State::Resized
+            }
+            None => State::Missing,
+        };
+        packs.push(PackHealth { pack, info, state });
+    });
+    for key in listed.keys().take(ORPHANS_NAMED_MAX) {
+        sink.notice(&format!(
+            "{key} is in no index segment: what an interrupted backup leaves"
+        ));
+    }
+    if listed.len() > ORPHANS_NAMED_MAX {
+        let more = listed.len().saturating_sub(ORPHANS_NAMED_MAX);
+        sink.notice(&format!("{more} more packs are in no index segment"));
+    }
+    Ok(Health {
+        packs,
+        index_is_wrong: false,
+    })
+}
+
+/// Reads packs in full, some at the same time, and notes what is broken.
+///
+/// Cost: one request for each pack.
+pub(super) fn read(
+    repository: &Repository,
+    index: &BlobIndex,
+    health: &mut Health,
+    options: &Options,
+    sink: &Sink<'_>,
+    progress: &Progress,
+) -> Result<()> {
+    let selected = select(repository, health, options.read_data)?;
+    let total = u64::try_from(selected.len()).unwrap_or(u64::MAX);
+    progress.total_packs.store(total, Ordering::Relaxed);
+    let next = AtomicUsize::new(0);
+    let (broken, failure) = (Mutex::new(Vec::new()), Mutex::new(None));
+    let work = || {
+        let mut verifier = PackVerifier::new(repository, index);
+        while lock(&failure).is_none() {
+            progress.check_cancelled()?;
+            let Some((pack, info)) = selected.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                break;
+            };
+            let damage = verifier.verify(*pack, info)?;
+            progress.packs.fetch_add(1, Ordering::Relaxed);
+            progress.bytes.fetch_add(damage.bytes, Ordering::Relaxed);
+            let key = ObjectKey::Pack(info.writer, info.pack);
+            if damage.index_is_wrong {
+                sink.finding(
+                    key,
+                    "the index says something else of it than its own table",
+                );
+            }
+            if !damage.problems.is_empty() {
+                sink.finding(key, damage.problems.join("; "));
+            }
+            if damage.index_is_wrong || !damage.problems.is_empty() {
+                lock(&broken).push((*pack, damage));
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads.clamp(1, selected.len().max(1)) {
+            scope.spawn(|| {
+                let outcome: Result<()> = work();
+                if let Err(error) = outcome {
+                    lock(&failure).get_or_insert(error);
+                }
+            });
+        }
+    });
+    if let Some(error) = lock(&failure).take() {
+        return Err(error);
+    }
+    health.note(std::mem::take(&mut *lock(&broken)));
+    Ok(())
+}
+
+impl Health {
+    fn note(&mut self, broken: Vec<(PackRef, Damage)>) {
+        for (pack, damage) in broken {
+            self.index_is_wrong |= damage.index_is_wrong;
+            let at = usize::try_from(pack.number()).unwrap_or(usize::MAX);
+            if damage.problems.is_empty() {
+                continue;
+            }
+            if let Some(known) = self.packs.get_mut(at) {
+                known.state = State::Broken(damage.frames);
+            }
+        }
+    }
+}
+
+/// Chooses among the packs that are there.
+fn select(
+    repository: &Repository,
+    health: &Health,
+    read_data: ReadData,
+) -> Result<Vec<(PackRef, PackInfo)>> {
+    let mut packs: Vec<_> = health
+        .packs
+        .iter()
+        .filter(|known| matches!(known.state, State::Whole))
+        .map(|known| (known.pack, known.info))
+        .collect();
+    match read_data {
+        ReadData::None => packs.clear(),
+        ReadData::All => {}
+        ReadData::Part { n, t } => {
+            if n == 0 || n > t {
+                let reason = format!("there is no part {n} of {t}");
+                return Err(Error::Usage { reason });
+            }
+            packs.retain(|(_, info)| part(&info.pack, t) == n.saturating_sub(1));
+        }
+        ReadData::Percent(percent) => {
+            if !(percent > 0.0 && percent <= 100.0) {
+                let reason = format!("{percent} % of the packs cannot be read");
+                return Err(Error::Usage { reason });
+            }
+            shuffle(repository, &mut packs);
+            packs.truncate(share(packs.len(), percent));
+        }
+        ReadData::Bytes(wanted) => {
+            shuffle(repository, &mut packs);
+            let mut bytes = 0_u64;
+            packs.retain(|(_, info)| {
+                let wants_more = bytes < wanted;
+                bytes = bytes.saturating_add(u64::from(info.pack_bytes));
+                wants_more
+            });
+        }
+    }
+    Ok(packs)
+}
+
+/// The part, from 0, that a pack falls into.
+fn part(pack: &PackId, parts: u64) -> u64 {
+    let (head, _) = pack
+        .as_bytes()
+        .split_first_chunk::<8>()
+        .unwrap_or((&[0; 8], &[]));
+    u64::from_le_bytes(*head) % parts.max(1)
+}
+
+/// At least one, so that a small repository is not passed over for ever.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a number of packs, between 0 and that number"
+)]
+fn share(packs: usize, percent: f64) -> usize {
+    ((packs as f64 * percent / 100.0).ceil() as usize).clamp(1, packs.max(1))
+}
+
+fn shuffle(repository: &Repository, packs: &mut [(PackRef, PackInfo)]) {
+    packs.sort_by_cached_key(|_pack| repository.environment.bytes::<8>());
+}

@@ -1,0 +1,107 @@
+//! Roots and keys, as the store has them now.
+
+use std::collections::BTreeSet;
+
+use dolmen_crypto::{CryptoError, VerifyKey};
+use dolmen_format::bundle::Bundle;
+use dolmen_format::certificate::Certificate;
+use dolmen_format::root::Root;
+use dolmen_format::signed::{NO_REPOSITORY, decode};
+use dolmen_format::{ObjectKey, ObjectKind};
+
+use super::is_fatal;
+use super::sink::Sink;
+use crate::error::Result;
+use crate::finding::chain;
+use crate::objects::{FetchError, kind_of};
+use crate::repository::Repository;
+
+/// Verifies every object below `root/` and `keys/`, and that none is gone which this client has seen.
+///
+/// Cost: a listing of everything, two more, and one request for each object.
+pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
+    sink.findings(repository.findings());
+    note_strangers(repository, sink)?;
+    let mut keys = BTreeSet::new();
+    for prefix in ["root/", "keys/"] {
+        let foreign = repository.objects.list(prefix, |object| {
+            keys.insert(object.key);
+        })?;
+        for name in foreign {
+            sink.finding(name, "not an object of this repository");
+        }
+    }
+    for (key, _) in repository.standing_objects() {
+        if !keys.contains(key) {
+            sink.finding(key, "missing from the store");
+        }
+    }
+    let wanted: Vec<_> = keys.iter().map(|key| (*key, ObjectKind::Root)).collect();
+    let mut failed = None;
+    repository
+        .objects
+        .fetch_all(&wanted, |key, fetched| match fetched {
+            Ok(stored) => {
+                if let Err(problem) = verify(repository, &key, &stored) {
+                    sink.finding(key, problem);
+                }
+            }
+            Err(FetchError::Store(error)) if is_fatal(&error) => failed = Some(error),
+            Err(error) => sink.finding(key, chain(&error)),
+        });
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Names what lies outside of every folder of a repository.
+fn note_strangers(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
+    const FOLDERS: [&str; 7] = [
+        "root/",
+        "keys/",
+        "packs/",
+        "index/",
+        "snapshots/",
+        "ledger/",
+        "canary/",
+    ];
+    for name in repository.objects.list("", |_object| {})? {
+        if !FOLDERS.iter().any(|folder| name.starts_with(folder)) {
+            sink.notice(&format!("{name} is no part of the repository"));
+        }
+    }
+    Ok(())
+}
+
+fn verify(
+    repository: &Repository,
+    key: &ObjectKey,
+    stored: &[u8],
+) -> std::result::Result<(), String> {
+    let id = repository.id();
+    match key {
+        ObjectKey::Root(root) if *root == id => verify_root(stored).map_err(|error| chain(&error)),
+        ObjectKey::Root(_) => match verify_root(stored) {
+            Ok(()) => Err("the root of another repository".to_owned()),
+            Err(error) => Err(chain(&error)),
+        },
+        _ => verify_key(repository, stored).map_err(|error| chain(&error)),
+    }
+}
+
+fn verify_root(stored: &[u8]) -> std::result::Result<(), CryptoError> {
+    let unverified = decode::<Root>(stored)?;
+    let key = VerifyKey::from_bytes(&unverified.body.verify_key)?;
+    key.verify::<Root>(&NO_REPOSITORY, stored).map(|_root| ())
+}
+
+fn verify_key(repository: &Repository, stored: &[u8]) -> std::result::Result<(), CryptoError> {
+    let admin = VerifyKey::from_bytes(&repository.root().verify_key)?;
+    if kind_of(stored)? == ObjectKind::Bundle {
+        admin
+            .verify::<Bundle>(&repository.id(), stored)
+            .map(|_bundle| ())
+    } else {
+        admin
+            .verify::<Certificate>(&repository.id(), stored)
+            .map(|_certificate| ())
+    }
+}

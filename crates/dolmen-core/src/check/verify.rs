@@ -1,0 +1,256 @@
+//! One pack read in full: every frame, every blob, and what the index says of them.
+
+use bytes::Bytes;
+use dolmen_crypto::PackKey;
+use dolmen_format::index::IndexedFrame;
+use dolmen_format::limits::PROLOGUE_BYTES;
+use dolmen_format::manifest::FrameSet;
+use dolmen_format::pack::{FrameEntry, PackTable, TRAILER_BYTES};
+use dolmen_format::{ObjectKey, ObjectKind};
+use dolmen_state::index::{BlobIndex, FrameInfo, PackInfo, PackRef};
+use dolmen_store::ByteRange;
+
+use super::is_fatal;
+use crate::error::Result;
+use crate::finding::chain;
+use crate::objects::FetchError;
+use crate::pack::reader::{FrameOpener, open_table};
+use crate::repair::describe_table;
+use crate::repository::Repository;
+
+/// Reads packs; keeps its buffers for the next one.
+pub(super) struct PackVerifier<'a> {
+    repository: &'a Repository,
+    index: &'a BlobIndex,
+    opener: FrameOpener,
+    raw: Vec<u8>,
+}
+
+/// What is wrong with a pack.
+#[derive(Debug, Default)]
+pub(super) struct Damage {
+    /// In words; empty: nothing.
+    pub(super) problems: Vec<String>,
+    pub(super) frames: LostFrames,
+    /// Whether the index says something else than the pack.
+    pub(super) index_is_wrong: bool,
+    /// Bytes read.
+    pub(super) bytes: u64,
+}
+
+/// Which frames cannot be read any more.
+#[derive(Debug, Default)]
+pub(super) enum LostFrames {
+    #[default]
+    None,
+    Some(FrameSet),
+    All,
+}
+
+impl Damage {
+    fn total(problem: String) -> Self {
+        Self {
+            problems: vec![problem],
+            frames: LostFrames::All,
+            ..Self::default()
+        }
+    }
+
+    fn note(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+}
+
+impl<'a> PackVerifier<'a> {
+    pub(super) fn new(repository: &'a Repository, index: &'a BlobIndex) -> Self {
+        Self {
+            repository,
+            index,
+            opener: FrameOpener::new(),
+            raw: Vec::new(),
+        }
+    }
+
+    /// Reads a pack and everything in it.
+    ///
+    /// Cost: one request; two where its bytes are not what its name says.
+    pub(super) fn verify(&mut self, pack: PackRef, info: &PackInfo) -> Result<Damage> {
+        let key = ObjectKey::Pack(info.writer, info.pack);
+        let objects = &self.repository.objects;
+        let (stored, altered) = match objects.fetch(&key, ObjectKind::Pack) {
+            Ok(stored) => (stored, None),
+            Err(FetchError::Store(error)) if is_fatal(&error) => return Err(error.into()),
+            Err(error @ FetchError::Store(_)) => return Ok(Damage::total(chain(&error))),
+            Err(error @ FetchError::Altered) => {
+                // What is left of it tells which files are hurt.
+                let range = ByteRange::FromTo {
+                    offset: 0,
+                    len: u64::from(info.pack_bytes),
+                };
+                match objects.read(&key, range) {
+                    Ok(stored) => (stored, Some(chain(&error))),
+                    Err(again) if is_fatal(&again) => return Err(again.into()),
+                    Err(_) => return Ok(Damage::total(chain(&error))),
+                }
+            }
+        };
+        let mut damage = self.verify_body(pack, info, &stored);
+        damage.bytes = u64::try_from(stored.len()).unwrap_or(u64::MAX);
+        damage.problems.splice(0..0, altered);
+        Ok(damage)
+    }
+
+    fn verify_body(&mut self, pack: PackRef, info: &PackInfo, stored: &Bytes) -> Damage {
+        let mut damage = Damage::default();
+        if let Err(error) = PackTable::decode_pack(stored) {
+            damage.note(chain(&error));
+        }
+        let tail = PackTable::decode_tail(stored, u64::from(info.pack_bytes));
+        let (Ok(table), Some(trailer)) = (tail, stored.last_chunk::<TRAILER_BYTES>()) else {
+            damage.frames = LostFrames::All;
+            return damage;
+        };
+        let key = match open_table(self.repository, &table) {
+            Ok(key) => key,
+            Err(error) => {
+                damage.note(chain(&error));
+                damage.frames = LostFrames::All;
+                return damage;
+            }
+        };
+        let described = describe_table(self.repository, &table);
+        if let Err(error) = &described {
+            damage.note(chain(error));
+        }
+        let described = described.ok();
+        let past = u32::try_from(table.frames.len()).unwrap_or(u32::MAX);
+        if u32::from_le_bytes(*trailer) != info.table_bytes
+            || self.index.frame(pack, past).is_some()
+        {
+            damage.index_is_wrong = true;
+        }
+        self.verify_frames(
+            pack,
+            info,
+            &key,
+            &table,
+            described.as_deref(),
+            stored,
+            &mut damage,
+        );
+        damage
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of one pack, taken apart by the caller"
+    )]
+    fn verify_frames(
+        &mut self,
+        pack: PackRef,
+        info: &PackInfo,
+        key: &PackKey,
+        table: &PackTable,
+        described: Option<&[IndexedFrame]>,
+        stored: &[u8],
+        damage: &mut Damage,
+    ) {
+        let (mut lost, mut names) = (FrameSet::default(), Vec::new());
+        let mut offset = PROLOGUE_BYTES;
+        for (ordinal, entry) in (0_u32..).zip(&table.frames) {
+            let bytes = usize::try_from(entry.frame_bytes).unwrap_or(usize::MAX);
+            let frame = stored
+                .get(offset..)
+                .and_then(|rest| rest.get(..bytes))
+                .unwrap_or_default();
+            let indexed = self.index.frame(pack, ordinal);
+            let position = usize::try_from(ordinal).unwrap_or(usize::MAX);
+            let described = described.and_then(|frames| frames.get(position));
+            let whole = match (described, indexed) {
+                (Some(described), _) => {
+                    let says = FrameInfo {
+                        offset: u32::try_from(offset).unwrap_or(u32::MAX),
+                        frame_bytes: described.frame_bytes,
+                        raw_bytes: described.raw_bytes,
+                        compression: described.compression,
+                    };
+                    let agrees =
+                        indexed == Some(says) && self.index_agrees(pack, ordinal, described);
+                    damage.index_is_wrong |= !agrees;
+                    self.opens(key, info, ordinal, &says, frame, entry) && self.holds(described)
+                }
+                (None, Some(indexed)) => self.opens(key, info, ordinal, &indexed, frame, entry),
+                (None, None) => false,
+            };
+            if !whole {
+                lost.insert(ordinal);
+                names.push(ordinal);
+            }
+            offset = offset.saturating_add(bytes);
+        }
+        if !names.is_empty() {
+            damage.note(lost_text(&names, table.frames.len()));
+            damage.frames = LostFrames::Some(lost);
+        }
+    }
+
+    /// Opens a frame into the buffer.
+    fn opens(
+        &mut self,
+        key: &PackKey,
+        info: &PackInfo,
+        ordinal: u32,
+        frame: &FrameInfo,
+        stored: &[u8],
+        entry: &FrameEntry,
+    ) -> bool {
+        blake3::hash(stored) == entry.hash
+            && self
+                .opener
+                .open(key, info, ordinal, frame, stored, &mut self.raw)
+                .is_ok()
+    }
+
+    /// Whether the buffer is made of just these blobs.
+    fn holds(&self, frame: &IndexedFrame) -> bool {
+        let mut rest = self.raw.as_slice();
+        let all = frame.blobs.iter().all(|blob| {
+            let length = usize::try_from(blob.length).unwrap_or(usize::MAX);
+            let Some((head, tail)) = rest.split_at_checked(length) else {
+                return false;
+            };
+            rest = tail;
+            self.repository.domain().blob_id(blob.kind, head) == blob.id
+        });
+        all && rest.is_empty()
+    }
+
+    fn index_agrees(&self, pack: PackRef, ordinal: u32, frame: &IndexedFrame) -> bool {
+        let mut offset = 0_u32;
+        frame.blobs.iter().all(|blob| {
+            let found = self.index.locations(&blob.id).iter().any(|at| {
+                (at.pack, at.ordinal, at.offset) == (pack, ordinal, offset)
+                    && (at.kind, at.length) == (blob.kind, blob.length)
+            });
+            offset = offset.saturating_add(blob.length);
+            found
+        })
+    }
+}
+
+fn lost_text(lost: &[u32], frames: usize) -> String {
+    const NAMED_MAX: usize = 8;
+    let mut named: Vec<_> = lost
+        .iter()
+        .take(NAMED_MAX)
+        .map(ToString::to_string)
+        .collect();
+    if lost.len() > NAMED_MAX {
+        named.push("…".to_owned());
+    }
+    format!(
+        "{} of {frames} frames are damaged: {}",
+        lost.len(),
+        named.join(", ")
+    )
+}

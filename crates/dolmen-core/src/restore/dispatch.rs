@@ -1,0 +1,266 @@
+//! Gathers planned work into windows and hands them out.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use dolmen_format::BlobId;
+use dolmen_state::index::Location;
+
+use super::after::After;
+use super::check::Check;
+use super::file::{FileJob, Prior};
+use super::read::{Fetched, FetchedFrame};
+use super::session::{Session, lock};
+use super::window::{Files, Part, Run, WINDOWS_MAX, Window, plan_runs};
+use super::work::{Small, Work};
+use crate::error::{Error, Result};
+
+/// Entries in the first window: work should begin soon.
+const FIRST_ENTRIES: usize = 1 << 10;
+/// Entries in a window.
+const ENTRIES_MAX: usize = 1 << 13;
+/// Parts of files in a window, for each entry that it may have.
+const PARTS_PER_ENTRY: usize = 8;
+/// Bytes of names, attributes and chunk lists in a window.
+const WEIGHT_BYTES_MAX: usize = 8 << 20;
+/// Small work that a worker takes at a time.
+const BATCH_ITEMS: usize = 256;
+/// Parts that a worker compares at a time.
+const CHECK_PARTS: usize = 32;
+
+/// Where work goes, and how it is told to be done.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    pub(super) runs: Sender<Run>,
+    pub(super) works: Sender<Work>,
+    pub(super) finished: Sender<()>,
+    pub(super) windows_finished: Receiver<()>,
+}
+
+/// Gathers the window that is being planned.
+pub(super) struct Dispatcher<'s> {
+    session: &'s Session<'s>,
+    lanes: Lanes,
+    draft: Draft,
+    entries_max: usize,
+    under_way: usize,
+}
+
+#[derive(Debug, Default)]
+struct Draft {
+    files: Vec<Arc<FileJob>>,
+    /// Parts to be fetched.
+    parts: Vec<Part>,
+    /// Parts that may be there already.
+    checks: Vec<Part>,
+    small: Vec<Small>,
+    after: Vec<After>,
+    weight_bytes: usize,
+}
+
+impl Draft {
+    fn entries(&self) -> usize {
+        self.files
+            .len()
+            .saturating_add(self.small.len())
+            .saturating_add(self.after.len())
+    }
+
+    fn parts(&self) -> usize {
+        self.parts.len().saturating_add(self.checks.len())
+    }
+}
+
+impl<'s> Dispatcher<'s> {
+    pub(super) fn new(session: &'s Session<'s>, lanes: Lanes) -> Self {
+        let draft = Draft::default();
+        Self {
+            session,
+            lanes,
+            draft,
+            entries_max: FIRST_ENTRIES,
+            under_way: 0,
+        }
+    }
+
+    /// Adds small work.
+    pub(super) fn small(&mut self, item: Small, weight_bytes: usize) -> Result<()> {
+        self.draft.small.push(item);
+        self.weigh(weight_bytes)
+    }
+
+    /// Adds what is done when the window's files are written, and those of all windows before it.
+    pub(super) fn after(&mut self, item: After, weight_bytes: usize) -> Result<()> {
+        self.draft.after.push(item);
+        self.weigh(weight_bytes)
+    }
+
+    /// Adds a part of a file. A file's parts are added one after the other, with nothing else in between.
+    pub(super) fn part(
+        &mut self,
+        job: &Arc<FileJob>,
+        id: BlobId,
+        at: Location,
+        content_offset: u64,
+    ) -> Result<()> {
+        self.close_if_full()?;
+        let draft = &mut self.draft;
+        if !draft
+            .files
+            .last()
+            .is_some_and(|last| Arc::ptr_eq(last, job))
+        {
+            draft.files.push(Arc::clone(job));
+            draft.weight_bytes = draft.weight_bytes.saturating_add(job.weight_bytes());
+        }
+        let part = Part {
+            id,
+            at,
+            file: draft.files.len().saturating_sub(1),
+            content_offset,
+        };
+        job.expect_part();
+        match job.prior {
+            Prior::Compared { .. } => draft.checks.push(part),
+            Prior::Nothing | Prior::OtherFile | Prior::Other | Prior::Trusted => {
+                draft.parts.push(part);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that a file has no more parts.
+    pub(super) fn end_file(&mut self, job: Arc<FileJob>) -> Result<()> {
+        // A part in this window is not settled before the window is handed out, so that this is not the last.
+        if self
+            .draft
+            .files
+            .last()
+            .is_some_and(|last| Arc::ptr_eq(last, &job))
+        {
+            job.settle(self.session, &mut Vec::new());
+            return Ok(());
+        }
+        let weight_bytes = job.weight_bytes();
+        self.small(Small::Settle(job), weight_bytes)
+    }
+
+    /// Hands the last window out.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.close()
+    }
+
+    fn weigh(&mut self, weight_bytes: usize) -> Result<()> {
+        self.draft.weight_bytes = self.draft.weight_bytes.saturating_add(weight_bytes);
+        self.close_if_full()
+    }
+
+    fn close_if_full(&mut self) -> Result<()> {
+        let parts_max = self.entries_max.saturating_mul(PARTS_PER_ENTRY);
+        let is_full = self.draft.entries() >= self.entries_max
+            || self.draft.parts() >= parts_max
+            || self.draft.weight_bytes >= WEIGHT_BYTES_MAX;
+        if !is_full {
+            return Ok(());
+        }
+        self.entries_max = self.entries_max.saturating_mul(2).min(ENTRIES_MAX);
+        self.close()
+    }
+
+    /// Hands the window out, when few enough are under way.
+    fn close(&mut self) -> Result<()> {
+        let Draft {
+            files,
+            mut parts,
+            checks,
+            small,
+            after,
+            ..
+        } = std::mem::take(&mut self.draft);
+        let files = Arc::new(files);
+        parts.extend(self.compare(&files, checks)?);
+        if self.session.is_dry() {
+            settle_unwritten(self.session, &files, &parts);
+            parts.clear();
+        }
+        while self.under_way >= WINDOWS_MAX {
+            self.lanes.windows_finished.recv().map_err(|_gone| GONE)?;
+            self.under_way = self.under_way.saturating_sub(1);
+        }
+        self.under_way = self.under_way.saturating_add(1);
+        let window = Arc::new(Window::new(files, parts, after));
+        lock(&self.session.windows).push_back(Arc::clone(&window));
+        self.hand_out(&window, small)?;
+        self.session.end_task(&window, &self.lanes.finished);
+        Ok(())
+    }
+
+    fn hand_out(&self, window: &Arc<Window>, mut small: Vec<Small>) -> Result<()> {
+        let work = |work| {
+            window.begin_task();
+            self.lanes.works.send(work).map_err(|_gone| GONE)
+        };
+        while !small.is_empty() {
+            let rest = small.split_off(small.len().min(BATCH_ITEMS));
+            work(Work::Small(
+                Arc::clone(window),
+                std::mem::replace(&mut small, rest),
+            ))?;
+        }
+        let blobs = &self.session.blobs;
+        let (runs, lost) = plan_runs(window, |pack, ordinal| blobs.frame_info(pack, ordinal));
+        for (parts, error) in lost {
+            let frames = vec![FetchedFrame {
+                parts,
+                stored: Err(error),
+            }];
+            work(Work::Fetched(Fetched {
+                window: Arc::clone(window),
+                frames,
+            }))?;
+        }
+        for run in runs {
+            window.begin_task();
+            self.lanes.runs.send(run).map_err(|_gone| GONE)?;
+        }
+        Ok(())
+    }
+
+    /// Has the workers compare parts with what is there, and returns those that differ.
+    fn compare(&self, files: &Files, mut checks: Vec<Part>) -> Result<Vec<Part>> {
+        let (differing, answers) = unbounded();
+        while !checks.is_empty() {
+            let rest = checks.split_off(checks.len().min(CHECK_PARTS));
+            let parts = std::mem::replace(&mut checks, rest);
+            let check = Check {
+                files: Arc::clone(files),
+                parts,
+                differing: differing.clone(),
+            };
+            self.lanes
+                .works
+                .send(Work::Check(check))
+                .map_err(|_gone| GONE)?;
+        }
+        drop(differing);
+        Ok(answers.iter().flatten().collect())
+    }
+}
+
+/// The channels end only with the threads, and those only after the planner.
+const GONE: Error = Error::Internal {
+    what: "the restoring threads died",
+};
+
+/// In a dry run, takes the parts that would be written for written.
+fn settle_unwritten(session: &Session<'_>, files: &Files, parts: &[Part]) {
+    for part in parts {
+        if session.is_over() {
+            return;
+        }
+        if let Some(job) = files.get(part.file) {
+            job.differ();
+            job.settle(session, &mut Vec::new());
+        }
+    }
+}

@@ -1,0 +1,506 @@
+//! One file on its way: opened, written in parts by any worker, finished by whoever writes the last.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use dolmen_format::tree::{Content, Node};
+use dolmen_format::{BlobKind, Timestamp};
+use dolmen_fs::{Attributes, FsError, OutFile, PathKey, Replace, Xattr};
+
+use super::Action;
+use super::layout::{self, Layout, Zeros, length};
+use super::session::{Session, is_fatal, lock};
+use crate::content::Chunks;
+use crate::finding::chain;
+
+/// Files that are kept open between their parts.
+const OPEN_MAX: usize = 256;
+
+/// The metadata that an entry is to have.
+#[derive(Debug)]
+pub(super) struct Meta {
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mtime: Timestamp,
+    pub(super) xattrs: Vec<Xattr>,
+}
+
+impl Meta {
+    /// Takes the metadata out of a node.
+    pub(super) fn take(node: &mut Node) -> Self {
+        let xattrs = std::mem::take(&mut node.xattrs);
+        let xattr = |xattr: dolmen_format::tree::Xattr| Xattr {
+            name: xattr.name,
+            value: xattr.value,
+        };
+        Self {
+            mode: u32::from(node.mode),
+            uid: node.uid,
+            gid: node.gid,
+            mtime: node.mtime,
+            xattrs: xattrs.into_iter().map(xattr).collect(),
+        }
+    }
+
+    /// As the target takes it. Access times are not kept; the modification time stands in.
+    pub(super) fn attributes(&self) -> Attributes<'_> {
+        Attributes {
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            mtime: self.mtime,
+            atime: self.mtime,
+            xattrs: &self.xattrs,
+        }
+    }
+}
+
+/// Why something could not be restored.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The repository cannot give it back.
+    Lost(String),
+    /// The system refused.
+    Refused(FsError),
+    /// Something else about this machine.
+    Target(String),
+}
+
+impl From<FsError> for Failure {
+    fn from(error: FsError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// What stood in a file's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prior {
+    /// Nothing.
+    Nothing,
+    /// A regular file that cannot be changed in place.
+    OtherFile,
+    /// Something else.
+    Other,
+    /// A regular file whose parts are compared, and changed in place.
+    Compared {
+        /// Its size.
+        size_bytes: u64,
+    },
+    /// A regular file that is taken to have the content already.
+    Trusted,
+}
+
+/// The outcome of the first of a file's several names.
+#[derive(Debug)]
+pub(super) struct Linked {
+    pub(super) key: PathKey,
+    is_whole: AtomicBool,
+}
+
+impl Linked {
+    pub(super) const fn new(key: PathKey) -> Self {
+        Self {
+            key,
+            is_whole: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes that the file is there, complete.
+    pub(super) fn set_whole(&self) {
+        self.is_whole.store(true, Ordering::Release);
+    }
+
+    /// Whether it is there, complete.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole.load(Ordering::Acquire)
+    }
+}
+
+/// A file to be written.
+#[derive(Debug)]
+pub(super) struct FileJob {
+    pub(super) key: PathKey,
+    pub(super) meta: Meta,
+    pub(super) layout: Layout,
+    pub(super) content: Content,
+    pub(super) prior: Prior,
+    pub(super) replace: Replace,
+    pub(super) linked: Option<Arc<Linked>>,
+    /// Parts that are not settled, and one while there may be more.
+    pending: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    file: Handle,
+    failure: Option<Failure>,
+    /// Whether a part of the file that stood there is kept as it is.
+    keeps: bool,
+    /// Whether a part of it is not.
+    differs: bool,
+    /// Bytes that the progress has counted.
+    advanced: u64,
+}
+
+#[derive(Debug, Default)]
+enum Handle {
+    /// Nothing was changed yet.
+    #[default]
+    Untouched,
+    /// Open, for all of its parts.
+    Open(Arc<OutFile>),
+    /// Begun, and closed to make room for others.
+    Closed,
+}
+
+impl FileJob {
+    /// A file whose planner may add parts until it settles its own.
+    pub(super) fn new(
+        key: PathKey,
+        meta: Meta,
+        (layout, content): (Layout, Content),
+        (prior, replace): (Prior, Replace),
+        linked: Option<Arc<Linked>>,
+    ) -> Self {
+        let (pending, state) = (AtomicU64::new(1), Mutex::default());
+        Self {
+            key,
+            meta,
+            layout,
+            content,
+            prior,
+            replace,
+            linked,
+            pending,
+            state,
+        }
+    }
+
+    /// Counts a part.
+    pub(super) fn expect_part(&self) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes why the file cannot be completed; the first reason counts.
+    pub(super) fn fail(&self, session: &Session<'_>, failure: Failure) {
+        // A full disk ends the restore at once, not when the file would have ended.
+        session.stop_for(&failure);
+        lock(&self.state).failure.get_or_insert(failure);
+    }
+
+    /// Refuses content of another length than the file's.
+    pub(super) fn check_length(&self, content_bytes: u64) -> Result<(), Failure> {
+        let wanted = self.layout.content_bytes();
+        if content_bytes == wanted {
+            return Ok(());
+        }
+        let reason = format!("its content has {content_bytes} bytes in the place of {wanted}");
+        Err(Failure::Lost(reason))
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        lock(&self.state).failure.is_some()
+    }
+
+    /// Notes that a part of the file that stood there is right.
+    pub(super) fn keep(&self, session: &Session<'_>, bytes: u64) {
+        lock(&self.state).keeps = true;
+        self.advance(session, bytes);
+    }
+
+    /// Notes that a part is another than what stood there.
+    pub(super) fn differ(&self) {
+        lock(&self.state).differs = true;
+    }
+
+    fn advance(&self, session: &Session<'_>, bytes: u64) {
+        let mut state = lock(&self.state);
+        state.advanced = state.advanced.saturating_add(bytes);
+        drop(state);
+        session.advance(bytes);
+    }
+
+    /// What it takes in memory, about.
+    pub(super) fn weight_bytes(&self) -> usize {
+        let chunks = match &self.content {
+            Content::Chunks(chunks) => size_of_val(chunks.as_slice()),
+            Content::List { .. } => 0,
+        };
+        super::plan::weight_bytes(&self.key, Some(&self.meta))
+            .saturating_add(self.layout.weight_bytes())
+            .saturating_add(chunks)
+    }
+
+    /// Whether all of the content is one part: the file is then opened and closed by one worker.
+    fn is_one_part(&self) -> bool {
+        matches!(&self.content, Content::Chunks(chunks) if chunks.len() <= 1)
+    }
+
+    /// Writes a part.
+    pub(super) fn write(
+        self: &Arc<Self>,
+        session: &Session<'_>,
+        content_offset: u64,
+        blob: &[u8],
+    ) -> Result<(), Failure> {
+        let file = self.open(session)?;
+        let zeros = match (session.options.sparse, self.prior) {
+            (false, _) => Zeros::Write,
+            (true, Prior::Compared { .. }) => Zeros::Punch,
+            (true, _) => Zeros::Skip,
+        };
+        let mut rest = blob;
+        for (offset, bytes) in self.layout.segments(content_offset, length(blob.len())) {
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at_checked(bytes).unwrap_or((rest, &[]));
+            layout::write(&file, now, offset, zeros)?;
+            rest = later;
+        }
+        self.advance(session, length(blob.len()));
+        Ok(())
+    }
+
+    /// Settles a part, written or failed; whoever settles the last one finishes the file.
+    pub(super) fn settle(self: &Arc<Self>, session: &Session<'_>, buffer: &mut Vec<u8>) {
+        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.finish(session, buffer);
+        }
+    }
+
+    /// Opens the file, makes it as long as it will be, and keeps it open if more is to come.
+    fn open(self: &Arc<Self>, session: &Session<'_>) -> Result<Arc<OutFile>, Failure> {
+        let mut state = lock(&self.state);
+        if let Handle::Open(file) = &state.file {
+            return Ok(Arc::clone(file));
+        }
+        let target = session
+            .place
+            .writable()
+            .ok_or_else(|| Failure::Target("internal error: a dry run would write".to_owned()))?;
+        let is_begun = matches!(state.file, Handle::Closed);
+        let in_place = if is_begun || matches!(self.prior, Prior::Compared { .. }) {
+            target.open_existing_file_for_update(&self.key)?
+        } else {
+            None
+        };
+        let file = match in_place {
+            Some(file) if is_begun => file,
+            Some(file) => {
+                // From here on the file is another one, and goes if it cannot be completed.
+                state.file = Handle::Closed;
+                self.reshape(&file)?;
+                file
+            }
+            None if is_begun || state.keeps => {
+                let reason = "the file was replaced by another program while it was restored";
+                return Err(Failure::Target(reason.to_owned()));
+            }
+            None => {
+                let file = target.create_file(&self.key, self.replace)?;
+                state.file = Handle::Closed;
+                if session.options.sparse || self.layout.has_holes() {
+                    file.set_len(self.layout.size)?;
+                }
+                file
+            }
+        };
+        let file = Arc::new(file);
+        state.file = Handle::Open(Arc::clone(&file));
+        drop(state);
+        if !self.is_one_part() {
+            session.open.add(self);
+        }
+        Ok(file)
+    }
+
+    /// Gives a file that stood there its new length and holes.
+    fn reshape(&self, file: &OutFile) -> Result<(), FsError> {
+        if file.metadata()?.size_bytes != self.layout.size {
+            file.set_len(self.layout.size)?;
+        }
+        self.layout
+            .holes()
+            .try_for_each(|hole| file.punch_hole(hole))
+    }
+
+    /// Whether the file that stood there has to be opened although all of its parts are right.
+    fn needs_reshaping(&self, state: &State) -> bool {
+        match self.prior {
+            Prior::Compared { size_bytes } => {
+                state.differs || self.layout.has_holes() || size_bytes != self.layout.size
+            }
+            Prior::Nothing | Prior::OtherFile | Prior::Other => true,
+            Prior::Trusted => false,
+        }
+    }
+
+    /// Completes the file and says so, or cleans up.
+    fn finish(self: &Arc<Self>, session: &Session<'_>, buffer: &mut Vec<u8>) {
+        let (failed, changes, advanced) = {
+            let state = lock(&self.state);
+            (
+                state.failure.is_some(),
+                self.needs_reshaping(&state),
+                state.advanced,
+            )
+        };
+        if !failed && let Err(failure) = self.complete(session, changes, buffer) {
+            self.fail(session, failure);
+        }
+        let (failure, file) = {
+            let mut state = lock(&self.state);
+            (state.failure.take(), std::mem::take(&mut state.file))
+        };
+        if !self.is_one_part() {
+            session.open.forget(self);
+        }
+        if let Some(failure) = failure {
+            return session.failed(&self.key, self.clean_up(session, failure, &file));
+        }
+        if let Some(linked) = &self.linked {
+            linked.set_whole();
+        }
+        let action = match self.prior {
+            Prior::Nothing | Prior::Other => Action::Restored,
+            Prior::OtherFile => Action::Updated,
+            Prior::Compared { .. } if changes => Action::Updated,
+            Prior::Compared { .. } | Prior::Trusted => Action::Unchanged,
+        };
+        session.done(&self.key, action, self.layout.size, advanced);
+    }
+
+    fn complete(
+        self: &Arc<Self>,
+        session: &Session<'_>,
+        changes: bool,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let Some(target) = session.place.writable() else {
+            return Ok(());
+        };
+        let attributes = self.meta.attributes();
+        let failed = if changes {
+            let file = self.open(session)?;
+            if session.options.verify {
+                self.verify(session, &file, buffer)?;
+            }
+            file.apply(&attributes)?
+        } else {
+            target.apply(&self.key, &attributes)?
+        };
+        session.attributes_failed(&self.key, &failed);
+        Ok(())
+    }
+
+    /// Removes what was begun: half a file must not pass for a whole one.
+    fn clean_up(&self, session: &Session<'_>, failure: Failure, file: &Handle) -> Failure {
+        let is_begun = !matches!(file, Handle::Untouched);
+        let Some(target) = session.place.writable().filter(|_| is_begun) else {
+            let kept = matches!(self.prior, Prior::Compared { .. } | Prior::OtherFile);
+            return if kept {
+                failure.and("the file that was there is left as it was")
+            } else {
+                failure
+            };
+        };
+        match target.remove(&self.key) {
+            Ok(()) => failure.and("what was written of it is removed"),
+            Err(error) => failure.and(&format!("it is INCOMPLETE and cannot be removed: {error}")),
+        }
+    }
+
+    /// Reads the file back and compares every chunk.
+    fn verify(
+        &self,
+        session: &Session<'_>,
+        file: &OutFile,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let mut content_offset = 0_u64;
+        for chunk in Chunks::new(&session.blobs, &self.content) {
+            let chunk = chunk.map_err(|error| session.lost(&error))?;
+            let is_same = self.read_back(file, content_offset, chunk.length, buffer)?
+                && session
+                    .blobs
+                    .repository()
+                    .domain()
+                    .blob_id(BlobKind::Data, buffer)
+                    == chunk.id;
+            if !is_same {
+                return Err(Failure::Target(format!(
+                    "verify: read back, the content differs from byte {content_offset} on"
+                )));
+            }
+            content_offset = content_offset.saturating_add(chunk.length);
+        }
+        session.verified();
+        Ok(())
+    }
+
+    /// Reads a part of the content; false when the file is too short for it.
+    pub(super) fn read_back(
+        &self,
+        file: &OutFile,
+        content_offset: u64,
+        bytes: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<bool, FsError> {
+        buffer.resize(usize::try_from(bytes).unwrap_or(usize::MAX), 0);
+        let mut rest = buffer.as_mut_slice();
+        for (offset, bytes) in self.layout.segments(content_offset, bytes) {
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let Some((now, later)) = rest.split_at_mut_checked(bytes) else {
+                return Ok(false);
+            };
+            if file.read_at(now, offset)? != bytes {
+                return Ok(false);
+            }
+            rest = later;
+        }
+        Ok(rest.is_empty())
+    }
+}
+
+impl Failure {
+    /// Adds what became of the file.
+    pub(super) fn and(self, more: &str) -> Self {
+        match self {
+            Self::Lost(reason) => Self::Lost(format!("{reason}; {more}")),
+            Self::Target(reason) => Self::Target(format!("{reason}; {more}")),
+            // A full disk stops everything, and the error is told as it is.
+            Self::Refused(error) if is_fatal(&error) => Self::Refused(error),
+            Self::Refused(error) => Self::Target(format!("{}; {more}", chain(&error))),
+        }
+    }
+}
+
+/// The files that are kept open between their parts, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct OpenFiles(Mutex<VecDeque<Arc<FileJob>>>);
+
+impl OpenFiles {
+    /// Notes an open file, and closes another where there are too many.
+    fn add(&self, job: &Arc<FileJob>) {
+        let mut open = lock(&self.0);
+        open.push_back(Arc::clone(job));
+        let oldest = if open.len() > OPEN_MAX {
+            open.pop_front()
+        } else {
+            None
+        };
+        drop(open);
+        if let Some(oldest) = oldest {
+            let mut state = lock(&oldest.state);
+            if matches!(state.file, Handle::Open(_)) {
+                state.file = Handle::Closed;
+            }
+        }
+    }
+
+    fn forget(&self, job: &Arc<FileJob>) {
+        lock(&self.0).retain(|open| !Arc::ptr_eq(open, job));
+    }
+}

@@ -1,0 +1,175 @@
+//! Windows: neighbouring entries that are restored together, and the runs of frames that they need.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use dolmen_format::BlobId;
+use dolmen_state::index::{FrameInfo, Location, PackInfo, PackRef};
+
+use super::after::After;
+use super::file::FileJob;
+use super::session::lock;
+use crate::pack::BlobError;
+
+/// Windows that are written at the same time, while one more is planned.
+pub(super) const WINDOWS_MAX: usize = 2;
+/// Bytes of packs that one request fetches, unless a single frame is larger.
+const RUN_BYTES_MAX: u64 = 4 << 20;
+/// Bytes between two frames that are fetched along rather than asked around.
+const GAP_BYTES_MAX: u64 = 256 << 10;
+
+/// A place in a file that a blob belongs in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    pub(super) id: BlobId,
+    pub(super) at: Location,
+    /// The file's number in the window.
+    pub(super) file: usize,
+    /// Bytes of content before it.
+    pub(super) content_offset: u64,
+}
+
+/// The files of a window, by number.
+pub(super) type Files = Arc<Vec<Arc<FileJob>>>;
+
+/// A planned window.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) files: Files,
+    /// In the order in which the blobs lie in the packs.
+    pub(super) parts: Vec<Part>,
+    /// Tasks that are not done, and one while there may be more.
+    tasks: AtomicUsize,
+    /// What is to be done when they are.
+    after: Mutex<Vec<After>>,
+}
+
+/// Neighbouring frames of a pack that a window needs.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) window: Arc<Window>,
+    pub(super) pack: PackRef,
+    pub(super) info: PackInfo,
+    pub(super) frames: Vec<NeededFrame>,
+}
+
+/// A frame and the parts that lie in it.
+#[derive(Debug)]
+pub(super) struct NeededFrame {
+    pub(super) ordinal: u32,
+    pub(super) frame: FrameInfo,
+    /// Range of the window's parts.
+    pub(super) parts: Range<usize>,
+}
+
+impl Window {
+    /// A window whose planner may add tasks until it ends its own.
+    pub(super) fn new(files: Files, mut parts: Vec<Part>, after: Vec<After>) -> Self {
+        parts.sort_unstable_by_key(|part| {
+            (
+                part.at.pack,
+                part.at.ordinal,
+                part.at.offset,
+                part.file,
+                part.content_offset,
+            )
+        });
+        Self {
+            files,
+            parts,
+            tasks: AtomicUsize::new(1),
+            after: Mutex::new(after),
+        }
+    }
+
+    /// Counts a task.
+    pub(super) fn begin_task(&self) {
+        self.tasks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends a task; true for the last one.
+    pub(super) fn end_task(&self) -> bool {
+        self.tasks.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Whether all tasks have ended.
+    pub(super) fn is_done(&self) -> bool {
+        self.tasks.load(Ordering::Acquire) == 0
+    }
+
+    /// Takes what is to be done now that they have.
+    pub(super) fn take_after(&self) -> Vec<After> {
+        std::mem::take(&mut lock(&self.after))
+    }
+}
+
+/// Groups a window's parts into runs. Those whose frame the index does not know come with the reason instead.
+pub(super) fn plan_runs(
+    window: &Arc<Window>,
+    mut frame_of: impl FnMut(PackRef, u32) -> Result<(PackInfo, FrameInfo), BlobError>,
+) -> (Vec<Run>, Vec<(Range<usize>, BlobError)>) {
+    let (mut runs, mut lost) = (Vec::<Run>::new(), Vec::new());
+    let mut start = 0_usize;
+    for group in window
+        .parts
+        .chunk_by(|a, b| (a.at.pack, a.at.ordinal) == (b.at.pack, b.at.ordinal))
+    {
+        let Some(Location { pack, ordinal, .. }) = group.first().map(|part| part.at) else {
+            continue;
+        };
+        let end = start.saturating_add(group.len());
+        match frame_of(pack, ordinal) {
+            Err(error) => lost.push((start..end, error)),
+            Ok((info, frame)) => {
+                let needed = NeededFrame {
+                    ordinal,
+                    frame,
+                    parts: start..end,
+                };
+                match runs
+                    .last_mut()
+                    .filter(|run| run.pack == pack && run.has_room(&needed))
+                {
+                    Some(run) => run.frames.push(needed),
+                    None => {
+                        let window = Arc::clone(window);
+                        runs.push(Run {
+                            window,
+                            pack,
+                            info,
+                            frames: vec![needed],
+                        });
+                    }
+                }
+            }
+        }
+        start = end;
+    }
+    (runs, lost)
+}
+
+impl Run {
+    /// Where in the pack it begins and ends.
+    pub(super) fn span(&self) -> Range<u64> {
+        let begin = self
+            .frames
+            .first()
+            .map_or(0, |first| u64::from(first.frame.offset));
+        begin..self.frames.last().map_or(0, NeededFrame::end)
+    }
+
+    fn has_room(&self, next: &NeededFrame) -> bool {
+        let Range { start, end } = self.span();
+        let offset = u64::from(next.frame.offset);
+        offset >= end
+            && offset.saturating_sub(end) <= GAP_BYTES_MAX
+            && next.end().saturating_sub(start) <= RUN_BYTES_MAX
+    }
+}
+
+impl NeededFrame {
+    fn end(&self) -> u64 {
+        u64::from(self.frame.offset).saturating_add(u64::from(self.frame.frame_bytes))
+    }
+}

@@ -1,0 +1,135 @@
+//! The command line as a whole: the commands and the flags that all of them take.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use dolmen_format::RepositoryId;
+
+use crate::commands::{
+    backup, cat, check, completions, init, key, ls, man, repair, restore, snapshots, stats,
+};
+use crate::demo;
+
+/// Backups that nobody can take away.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dolmen",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = EXIT_CODES
+)]
+pub(crate) struct Arguments {
+    /// What all commands take.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed, nothing usable made; 2 wrong usage; 3 done, but some source files could \
+not be read; 10 no repository there; 12 wrong passphrase or key; 13 not allowed; 20 damage found; \
+130 interrupted.
+
+New here? `dolmen demo` shows in a minute what it does, with nothing to set up.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show in a minute what Dolmen does: back up, be attacked, restore
+    Demo(demo::DemoArgs),
+    /// Make a repository
+    Init(init::InitArgs),
+    /// Back up files and folders
+    Backup(backup::BackupArgs),
+    /// List the snapshots, newest last
+    Snapshots(snapshots::SnapshotsArgs),
+    /// List the files in a snapshot
+    Ls(ls::LsArgs),
+    /// Bring files of a snapshot back
+    Restore(restore::RestoreArgs),
+    /// Verify that every snapshot is complete and readable
+    Check(check::CheckArgs),
+    /// Show how much data there is
+    Stats(stats::StatsArgs),
+    /// Print one object or blob
+    Cat(cat::CatArgs),
+    /// Manage keys and passphrases
+    Key(key::KeyArgs),
+    /// Rebuild what can be rebuilt
+    Repair(repair::RepairArgs),
+    /// Print the version
+    Version,
+    /// Print completions for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write all of them into a folder
+    Man(man::ManArgs),
+}
+
+/// Flags that stand before or after the command.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Options of all commands")]
+pub(crate) struct Global {
+    /// Where the repository is: a folder, `local:/path` [env: DOLMEN_REPOSITORY]
+    #[arg(short, long, global = true, value_name = "ADDRESS")]
+    pub(crate) repo: Option<OsString>,
+    /// Read the address from a file [env: DOLMEN_REPOSITORY_FILE]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "repo")]
+    pub(crate) repository_file: Option<PathBuf>,
+    /// Read the passphrase from a file [env: DOLMEN_PASSWORD_FILE; the passphrase itself: DOLMEN_PASSWORD]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Take the passphrase from what a command prints; no shell is used [env: DOLMEN_PASSWORD_COMMAND]
+    #[arg(long, global = true, value_name = "COMMAND", conflicts_with = "password_file")]
+    pub(crate) password_command: Option<OsString>,
+    /// Folder for what can be fetched again [env: DOLMEN_CACHE_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Keep no cache
+    #[arg(long, global = true)]
+    pub(crate) no_cache: bool,
+    /// Folder for what this machine must remember [env: DOLMEN_STATE_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// The repository that must be at the address
+    #[arg(long, global = true, value_name = "ID")]
+    pub(crate) repository_id: Option<RepositoryId>,
+    /// Accept that another repository is at the address from now on
+    #[arg(long, global = true, value_name = "ID", conflicts_with = "repository_id")]
+    pub(crate) trust_repository: Option<RepositoryId>,
+    /// Speak JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say only what is wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more; twice: even more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Set an option of the store
+    #[arg(short, long = "option", global = true, value_name = "KEY=VALUE", value_parser = parse_option)]
+    pub(crate) option: Vec<String>,
+}
+
+/// Takes `key=value`; a folder has no options, other stores look for their own.
+fn parse_option(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.trim().is_empty() => Ok(text.to_owned()),
+        _ => Err("write it as key=value".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Arguments::command().debug_assert();
+    }
+}

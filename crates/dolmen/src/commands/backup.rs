@@ -1,0 +1,252 @@
+//! `dolmen backup PATH…`
+
+mod excludes;
+mod observe;
+mod report;
+mod sources;
+mod stream;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
+
+use clap::{Args, ValueEnum};
+use dolmen_core::backup::{self, CHECKPOINT_BYTES, CHECKPOINT_SECONDS, Context, Options, Progress};
+use dolmen_core::pack::Effort;
+use dolmen_fs::OwnerNames;
+use jiff::tz::TimeZone;
+
+use super::App;
+use super::select::current_folder;
+use super::version::PROGRAM_VERSION;
+use crate::config::variable;
+use crate::exit::{During as _, Exit, Failure, Outcome};
+use crate::open::{Opened, open};
+use crate::progress::Shown;
+use crate::units::parse_time;
+
+use observe::{Observed, Watch};
+use sources::Sources;
+
+/// What to back up and how.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+pub(crate) struct BackupArgs {
+    /// Files and folders; with --stdin-from-command, the command and its arguments
+    #[arg(value_name = "PATH")]
+    paths: Vec<OsString>,
+    #[command(flatten)]
+    excludes: excludes::ExcludeArgs,
+    #[command(flatten)]
+    lists: sources::ListArgs,
+    /// Stay in the file systems of the given paths
+    #[arg(short = 'x', long)]
+    one_file_system: bool,
+    /// Tags for the snapshot
+    #[arg(long, value_name = "TAG[,TAG…]")]
+    tag: Vec<String>,
+    /// The host's name in the snapshot [env: DOLMEN_HOST]
+    #[arg(short = 'H', long, value_name = "HOST")]
+    host: Option<String>,
+    /// The snapshot's time, such as 2026-11-20 14:00
+    #[arg(long, value_name = "TIME")]
+    time: Option<String>,
+    /// Back up what comes in on standard input, as one file
+    #[arg(long)]
+    stdin: bool,
+    /// That file's name
+    #[arg(long, value_name = "NAME", default_value = "stdin")]
+    stdin_filename: OsString,
+    /// Back up what a command prints, as one file; if it fails, so does the backup
+    #[arg(long, conflicts_with = "stdin")]
+    stdin_from_command: bool,
+    /// Do not save anything, only say what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Read every file again, even if it looks unchanged
+    #[arg(short, long)]
+    force: bool,
+    /// Write no snapshot if nothing changed
+    #[arg(long)]
+    skip_if_unchanged: bool,
+    /// How hard to compress [env: DOLMEN_COMPRESSION] [default: auto]
+    #[arg(long, value_enum)]
+    compression: Option<CompressionName>,
+    /// How many files to read at the same time [env: DOLMEN_READ_CONCURRENCY]
+    #[arg(long, value_name = "N")]
+    read_concurrency: Option<usize>,
+}
+
+/// How hard to compress, in restic's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CompressionName {
+    Auto,
+    Off,
+    Fastest,
+    Better,
+    Max,
+}
+
+/// Files read at the same time, at most: each has buffers of its own.
+const THREADS_MAX: usize = 64;
+
+/// Backs up.
+pub(super) fn run(app: &App, args: &BackupArgs) -> Outcome {
+    dolmen_fs::raise_open_files_limit();
+    let is_stream = args.stdin || args.stdin_from_command;
+    let sources = if is_stream { stream::source(args)? } else { sources::gather(app, args)? };
+    let mut options = make_options(app, args, &sources)?;
+    let opened = open(app)?;
+    if !is_stream {
+        options.selector.own_folders = own_folders(app, &opened, &sources)?;
+    }
+    options.cache.clone_from(&opened.cache);
+    if !args.dry_run {
+        opened.put_back(app)?;
+    }
+    let snapshots = opened.load_snapshots(app)?;
+    let index = opened.load_index(app)?;
+    let instance = Mutex::new(opened.claim_instance()?);
+    let progress = Arc::new(Progress::default());
+    if !is_stream {
+        // A stream may never end, and whoever feeds it may not listen: then the process ends as it stands.
+        let told = Arc::clone(&progress);
+        app.interrupt.tell(move || told.cancel.store(true, Ordering::Relaxed));
+    }
+    let observed = Observed::new(app);
+    let shown = Shown::new(&app.output, Arc::new(Watch(Arc::clone(&progress))));
+    let context = Context {
+        repository: &opened.repository,
+        index: &index,
+        snapshots: &snapshots,
+        instance: &instance,
+    };
+    let outcome = if is_stream {
+        let stdin = stream::begin(args)?;
+        backup::stdin(&context, &options, &observed, &progress, stdin)
+    } else {
+        backup::paths(&context, &options, &observed, &progress)
+    };
+    drop(shown);
+    let tried = format!("cannot back up to {}", opened.address);
+    let report = outcome.during(&tried).map_err(|failure| match failure.exit {
+        Exit::Interrupted => {
+            failure.hint("what is stored stays; the same command carries on from there")
+        }
+        _ => failure,
+    })?;
+    report::print(app, args.dry_run, &report);
+    let complete = report.errors == 0 && sources.missing == 0;
+    Ok(if complete { Exit::Done } else { Exit::Incomplete })
+}
+
+fn make_options(app: &App, args: &BackupArgs, sources: &Sources) -> Outcome<Options> {
+    let time = args.time.as_deref().map(|text| {
+        parse_time(text, app.environment.clock.now(), &TimeZone::system()).map_err(Failure::usage)
+    });
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let username = OwnerNames::default().user(uid);
+    let (selector, excludes) = args.excludes.selector()?;
+    let tags = args.tag.iter().flat_map(|list| list.split(','));
+    let tags = tags.map(str::trim).filter(|tag| !tag.is_empty());
+    Ok(Options {
+        paths: sources.paths.clone(),
+        selector,
+        one_file_system: args.one_file_system,
+        hostname: hostname(args),
+        username: username.map_or_else(|| uid.to_string(), |name| name.to_string()),
+        uid,
+        gid,
+        tags: tags.map(str::to_owned).collect(),
+        excludes,
+        time: time.transpose()?,
+        program_version: PROGRAM_VERSION.to_owned(),
+        effort: effort(args)?,
+        threads: threads(args)?,
+        force: args.force,
+        skip_if_unchanged: args.skip_if_unchanged,
+        dry_run: args.dry_run,
+        cache: None,
+        checkpoint_bytes: CHECKPOINT_BYTES,
+        checkpoint_seconds: CHECKPOINT_SECONDS,
+    })
+}
+
+fn hostname(args: &BackupArgs) -> String {
+    let by_variable = || variable("DOLMEN_HOST").map(|host| host.to_string_lossy().into_owned());
+    let by_flag = args.host.clone().filter(|host| !host.is_empty());
+    by_flag
+        .or_else(by_variable)
+        .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+}
+
+fn effort(args: &BackupArgs) -> Outcome<Effort> {
+    let name = match (args.compression, variable("DOLMEN_COMPRESSION")) {
+        (Some(name), _) => name,
+        (None, Some(text)) => {
+            let text = text.to_string_lossy();
+            CompressionName::from_str(&text, false).map_err(|_error| {
+                Failure::usage(format!(
+                    "DOLMEN_COMPRESSION is `{text}`; it can be auto, off, fastest, better or max"
+                ))
+            })?
+        }
+        (None, None) => CompressionName::Auto,
+    };
+    Ok(match name {
+        CompressionName::Auto => Effort::Auto,
+        CompressionName::Off => Effort::Off,
+        CompressionName::Fastest => Effort::Fastest,
+        CompressionName::Better => Effort::Better,
+        CompressionName::Max => Effort::Max,
+    })
+}
+
+fn threads(args: &BackupArgs) -> Outcome<usize> {
+    let wanted = match (args.read_concurrency, variable("DOLMEN_READ_CONCURRENCY")) {
+        (Some(wanted), _) => Some(wanted),
+        (None, Some(text)) => {
+            let text = text.to_string_lossy();
+            let number = text.parse().map_err(|_error| {
+                Failure::usage(format!("DOLMEN_READ_CONCURRENCY is `{text}`, which is no number"))
+            });
+            Some(number?)
+        }
+        (None, None) => None,
+    };
+    match wanted {
+        Some(0) => Err(Failure::usage("--read-concurrency must be 1 at least")),
+        Some(wanted) => Ok(wanted.min(THREADS_MAX)),
+        None => Ok(std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 16))),
+    }
+}
+
+/// The client's own folders as the walk will meet them; those that lie in a source are left out with a notice.
+fn own_folders(app: &App, opened: &Opened, sources: &Sources) -> Outcome<Vec<Vec<u8>>> {
+    let current = current_folder()?;
+    let own: [(&str, Option<PathBuf>); 3] = [
+        ("repository", Some(opened.folder.clone())),
+        ("cache", app.config.cache.clone()),
+        ("state folder", Some(opened.state_path().to_path_buf())),
+    ];
+    let mut met = Vec::new();
+    for (what, folder) in own {
+        let Some(folder) = folder else { continue };
+        for path in sources::as_met(&folder, &sources.paths, &current) {
+            if sources.paths.contains(&path) {
+                if what == "repository" {
+                    return Err(Failure::usage("cannot back up a repository into itself"));
+                }
+                // Whoever names such a folder wants it.
+                continue;
+            }
+            app.output.notice(format!(
+                "leaving out {}: it is this backup's own {what}",
+                crate::paths::display(&path)
+            ));
+            met.push(path);
+        }
+    }
+    Ok(met)
+}

@@ -1,0 +1,219 @@
+//! `dolmen cat WHAT`
+
+mod show;
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+
+use clap::{Args, Subcommand};
+use dolmen_core::pack::BlobReader;
+use dolmen_core::snapshots::Filter;
+use dolmen_core::tree::reader::TreeReader;
+use dolmen_core::{Error, Repository};
+use dolmen_format::index::Segment;
+use dolmen_format::ledger::{Fact, Policy, Record};
+use dolmen_format::pack::PackTable;
+use dolmen_format::{BlobId, BlobKind, FormatError, ObjectKey, ObjectKind};
+use dolmen_fs::PathKey;
+
+use super::App;
+use super::select;
+use crate::exit::{During as _, Exit, Failure, Outcome};
+use crate::open::{Opened, open};
+use crate::render;
+
+/// What to print.
+#[derive(Debug, Args)]
+pub(crate) struct CatArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// What the repository is
+    #[command(alias = "config")]
+    Root,
+    /// How the repository is kept
+    Policy,
+    /// A snapshot
+    Snapshot {
+        /// Full id, unique prefix, `latest`, `latest~N`
+        #[arg(value_name = "SNAP")]
+        snapshot: String,
+    },
+    /// The bytes of a blob, as they are
+    Blob {
+        /// Full id
+        #[arg(value_name = "ID")]
+        id: BlobId,
+    },
+    /// An index segment
+    Index {
+        /// Full id or unique prefix
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// A pack's table
+    Pack {
+        /// Full id or unique prefix
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// The entries at and directly below a path
+    Tree {
+        /// The snapshot and a path in it
+        #[arg(value_name = "SNAP[:PATH]")]
+        at: OsString,
+    },
+}
+
+/// Prints it.
+pub(super) fn run(app: &App, args: &CatArgs) -> Outcome {
+    let opened = open(app)?;
+    let repository = &opened.repository;
+    match &args.what {
+        What::Root => app.output.json(&show::root(repository)),
+        What::Policy => {
+            let policy = newest_policy(repository).during("cannot read the policy")?;
+            app.output.json(&show::policy(&policy));
+        }
+        What::Snapshot { snapshot } => {
+            let list = opened.load_snapshots(app)?;
+            let entry = select::find(app, &list, snapshot, &Filter::default())?;
+            app.output.json(&render::snapshot_json(entry));
+        }
+        What::Blob { id } => app.output.raw(&blob(app, &opened, id)?),
+        What::Index { id } => {
+            let key = find_object(repository, "index/", "index segment", id)?;
+            let segment = read_segment(repository, &key)
+                .during(&format!("cannot read the index segment {}", key.id()))?;
+            app.output.json(&segment);
+        }
+        What::Pack { id } => {
+            let key = find_object(repository, "packs/", "pack", id)?;
+            let tried = format!("cannot read the pack {}", key.id());
+            let stored = fetch(repository, &key, ObjectKind::Pack).during(&tried)?;
+            let table = PackTable::decode_pack(&stored).map_err(|error| Error::damaged(key.to_string(), error));
+            app.output.json(&show::pack(&key.id(), stored.len(), &table.during(&tried)?));
+        }
+        What::Tree { at } => return tree(app, &opened, at),
+    }
+    Ok(Exit::Done)
+}
+
+/// The one object below `prefix` whose id begins with `wanted`.
+fn find_object(
+    repository: &Repository,
+    prefix: &str,
+    what: &str,
+    wanted: &str,
+) -> Outcome<ObjectKey> {
+    let mut found = Vec::new();
+    repository
+        .objects
+        .list(prefix, |object| {
+            if object.key.id().to_string().starts_with(wanted) {
+                found.push(object.key);
+            }
+        })
+        .during(&format!("cannot look for {what} {wanted}"))?;
+    match found.as_slice() {
+        [key] => Ok(*key),
+        [] => Err(Failure::new(Exit::Failed, format!("no {what} {wanted} is there"))),
+        many => Err(Failure::new(
+            Exit::Failed,
+            format!("{} of {what} match the prefix {wanted}", many.len()),
+        )),
+    }
+}
+
+fn fetch(
+    repository: &Repository,
+    key: &ObjectKey,
+    kind: ObjectKind,
+) -> Result<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]>, Error> {
+    repository.objects.fetch(key, kind).map_err(|error| Error::damaged(key.to_string(), error))
+}
+
+fn blob(app: &App, opened: &Opened, id: &BlobId) -> Outcome<Vec<u8>> {
+    let index = opened.load_index(app)?;
+    let blobs = BlobReader::new(&opened.repository, &index.blobs);
+    let read = blobs.locate(id).and_then(|location| blobs.blob(id, location.kind));
+    let name = format!("blob {id}");
+    Ok(read.map_err(|error| Error::damaged(name, error))?)
+}
+
+fn read_segment(repository: &Repository, key: &ObjectKey) -> Result<serde_json::Value, Error> {
+    let stored = fetch(repository, key, ObjectKind::Index)?;
+    let unknown = || Error::damaged(key.to_string(), "not signed by a known writer".to_owned());
+    let verify = key.writer().and_then(|writer| repository.verify_key_of(writer));
+    let (mut segment, _) = verify
+        .ok_or_else(unknown)?
+        .verify::<Segment>(&repository.id(), &stored)
+        .map_err(|error| Error::damaged(key.to_string(), error))?;
+    let mut sealed = std::mem::take(&mut segment.blobs);
+    let plain = repository
+        .domain()
+        .open_segment(&repository.id(), &segment.salt, &mut sealed)
+        .map_err(|error| Error::damaged(key.to_string(), error))?;
+    show::segment(&segment, plain).map_err(|error: FormatError| Error::damaged(key.to_string(), error))
+}
+
+/// The admin's policy with the highest number.
+fn newest_policy(repository: &Repository) -> Result<Policy, Error> {
+    let admin = repository.signing_key().verify_key();
+    let mut keys = Vec::new();
+    let prefix = format!("ledger/{}/", admin.writer_id());
+    repository.objects.list(&prefix, |object| keys.push((object.key, ObjectKind::Ledger)))?;
+    let mut newest: Option<(u64, Policy)> = None;
+    repository.objects.fetch_all(&keys, |_, fetched| {
+        let Ok(stored) = fetched else { return };
+        let Ok((record, _)) = admin.verify::<Record>(&repository.id(), &stored) else { return };
+        let number = record.stamp.number;
+        if let Fact::Policy(policy) = record.fact
+            && newest.as_ref().is_none_or(|(known, _)| number > *known)
+        {
+            newest = Some((number, policy));
+        }
+    });
+    let none = || Error::damaged("the repository", "no policy in ledger/ is intact".to_owned());
+    newest.map(|(_, policy)| policy).ok_or_else(none)
+}
+
+fn tree(app: &App, opened: &Opened, at: &OsStr) -> Outcome {
+    let (wanted, path) = select::split_path(at.as_bytes())?;
+    let list = opened.load_snapshots(app)?;
+    let entry = select::find(app, &list, &wanted, &Filter::default())?;
+    let index = opened.load_index(app)?;
+    let shown = render::lossy(&path);
+    let no_path = || Error::NoPath { path: shown.clone(), snapshot: entry.short_id() };
+    let key = PathKey::from_path(&path).map_err(|_error| no_path())?;
+    let root = entry.body.tree.ok_or_else(no_path)?;
+    let depth = key.components().count().saturating_add(1);
+    let mut entries = Vec::new();
+    let blobs = BlobReader::new(&opened.repository, &index.blobs);
+    for item in TreeReader::below(&blobs, root, key.as_bytes()) {
+        let item = item.map_err(|lost| Error::damaged(format!("tree node {}", lost.node), lost.error))?;
+        let names = item.key.split(|byte| *byte == 0).filter(|name| !name.is_empty()).count();
+        if names <= depth {
+            entries.push(show::entry(&item));
+        }
+    }
+    if entries.is_empty() {
+        return Err(no_path().into());
+    }
+    let id = blobs.locate(&root.id).map(|_| root.id.to_string());
+    app.output.json(&serde_json::json!({ "root": id.ok(), "level": root.level, "entries": entries }));
+    Ok(Exit::Done)
+}
+
+/// The name of a blob's kind.
+const fn kind_name(kind: BlobKind) -> &'static str {
+    match kind {
+        BlobKind::Data => "data",
+        BlobKind::Tree => "tree",
+        BlobKind::List => "list",
+        BlobKind::Manifest => "manifest",
+    }
+}

@@ -1,0 +1,241 @@
+//! `dolmen init`
+
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use dolmen_core::{Error, Objects, Repository};
+use dolmen_format::InstanceId;
+use dolmen_format::ledger::{Keep, LockStrategy, Policy};
+use dolmen_store::{LocalStore, StoreErrorKind};
+use serde_json::json;
+
+use super::App;
+use crate::config::{Address, Ask};
+use crate::exit::{During as _, Exit, Failure, Outcome};
+use crate::open;
+use crate::units::{DAY, Seconds, parse_duration};
+
+/// What the repository is to be.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// How long nobody is to be able to take a snapshot away
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = parse_duration)]
+    protect: Seconds,
+    /// How long a lock is extended at a time; `auto`: half of --protect, at most 7d
+    #[arg(long, value_name = "DURATION", default_value = "auto", value_parser = parse_auto)]
+    generation: Auto,
+    /// How often maintenance is promised to run; `auto`: a quarter of --generation, at most 1d
+    #[arg(long, value_name = "DURATION", default_value = "auto", value_parser = parse_auto)]
+    every: Auto,
+    /// How snapshots are protected; a folder by itself can do `none` only
+    #[arg(long, value_enum)]
+    lock: Option<LockName>,
+    /// Make the bucket if need be; a folder is always made
+    #[arg(long)]
+    create_bucket: bool,
+}
+
+/// A duration, or one that follows from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Auto {
+    Derived,
+    Given(Seconds),
+}
+
+fn parse_auto(text: &str) -> Result<Auto, String> {
+    if text == "auto" { Ok(Auto::Derived) } else { parse_duration(text).map(Auto::Given) }
+}
+
+/// The strategies by their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LockName {
+    /// Damage is found, not prevented
+    None,
+    /// Object Lock that nobody can shorten
+    Compliance,
+    /// Object Lock that a special right can shorten
+    Governance,
+    /// Legal holds
+    Hold,
+    /// Keys that can hide but not delete
+    Hide,
+    /// The immutable flag, set by a guard
+    Attribute,
+}
+
+/// Longest times: a century is beyond any plan, and far from where sums overflow.
+const LONGEST: u64 = 100 * 365 * DAY;
+
+/// Makes a repository.
+pub(super) fn run(app: &App, args: &InitArgs) -> Outcome {
+    let address = app.config.address()?;
+    let secret = app.config.secret()?;
+    // Where this machine could not remember the repository, none is made.
+    app.config.state()?;
+    let policy = make_policy(args)?;
+    let shown = address.shown();
+    refuse_taken(app, address)?;
+    refuse_lock(args.lock, &shown)?;
+    if args.protect.0 < DAY {
+        app.output.warn(format!(
+            "--protect {} is below 1d: fit for tests and drills, not for backups",
+            args.protect
+        ));
+    }
+    let passphrase = secret.read(&format!("new passphrase for {shown}"), Ask::Twice)?;
+    let tried = format!("cannot make a repository at {shown}");
+    let store = LocalStore::create(address.folder()).during(&tried)?;
+    let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
+    let instance = InstanceId(app.environment.bytes());
+    let repository =
+        Repository::create(objects, app.environment.clone(), &passphrase, &policy, instance)
+            .during(&tried)?;
+    open::remember(app, address, &repository, instance)?;
+    report(app, &repository, &policy, &shown);
+    Ok(Exit::Done)
+}
+
+/// Refuses an address where something is, before a passphrase is asked for.
+fn refuse_taken(app: &App, address: &Address) -> Outcome<()> {
+    let shown = address.shown();
+    let tried = format!("cannot make a repository at {shown}");
+    let store = match LocalStore::open(address.folder()) {
+        Ok(store) => store,
+        Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Failure::from(error).during(tried)),
+    };
+    if store.is_empty().during(&tried)? {
+        return Ok(());
+    }
+    let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
+    let mut roots = 0_u64;
+    objects.list("root/", |_| roots = roots.saturating_add(1)).during(&tried)?;
+    if roots > 0 {
+        return Err(Error::RepositoryExists { address: shown }.into());
+    }
+    Err(Failure::new(Exit::Failed, format!("{tried}: the folder is not empty"))
+        .hint("name an empty or a new folder: a repository's folder holds nothing else")
+        .hint("what an interrupted init left there may be removed"))
+}
+
+fn refuse_lock(lock: Option<LockName>, shown: &str) -> Outcome<()> {
+    let needs = match lock {
+        None | Some(LockName::None) => return Ok(()),
+        Some(LockName::Compliance | LockName::Governance | LockName::Hold) => {
+            "needs a store with Object Lock, and a folder has none"
+        }
+        Some(LockName::Hide) => "needs a B2 bucket, and this is a folder",
+        Some(LockName::Attribute) => {
+            "needs a guard on the store's machine, which this version does not have"
+        }
+    };
+    let name = lock.and_then(|lock| lock.to_possible_value());
+    let name = name.as_ref().map_or("", |name| name.get_name());
+    Err(Failure::new(
+        Exit::Failed,
+        format!("cannot make a repository at {shown}: --lock {name} {needs}"),
+    )
+    .hint("a folder by itself takes --lock none: damage is then found, not prevented"))
+}
+
+/// Works the policy out (DESIGN §3): generation and interval follow from the protection period.
+fn make_policy(args: &InitArgs) -> Outcome<Policy> {
+    let protect = args.protect.0;
+    let generation = match args.generation {
+        Auto::Derived => (protect / 2).clamp(1, 7 * DAY),
+        Auto::Given(given) => given.0,
+    };
+    let interval = match args.every {
+        Auto::Derived => (generation / 4).clamp(1, DAY),
+        Auto::Given(given) => given.0,
+    };
+    let margin = interval.saturating_mul(3);
+    let wrong = if protect > LONGEST {
+        "--protect is longer than a century"
+    } else if generation == 0 || interval == 0 || protect == 0 {
+        "--protect, --generation and --every must each be a second at least"
+    } else if generation > protect {
+        "--generation must not be longer than --protect"
+    } else if margin > protect {
+        "three times --every, the margin for a missed run, must not be longer than --protect"
+    } else {
+        return Ok(Policy {
+            protect_seconds: protect,
+            generation_seconds: generation,
+            interval_seconds: interval,
+            lock: LockStrategy::None,
+            keep: Keep::default(),
+            classes: Vec::new(),
+        });
+    };
+    Err(Failure::usage(format!(
+        "{wrong} (protect {}, generation {}, every {})",
+        args.protect,
+        Seconds(generation),
+        Seconds(interval)
+    )))
+}
+
+fn report(app: &App, repository: &Repository, policy: &Policy, shown: &str) {
+    let output = &app.output;
+    output.warn(
+        "lock: none. This folder does not keep anybody who can write to it from deleting or altering backups; \
+         Dolmen finds such damage but cannot prevent it. Keep a second copy where this machine cannot write",
+    );
+    if output.is_json() {
+        output.json(&json!({
+            "message_type": "initialized",
+            "id": repository.id().to_string(),
+            "repository": shown,
+            "lock": "none",
+            "protect_seconds": policy.protect_seconds,
+            "generation_seconds": policy.generation_seconds,
+            "interval_seconds": policy.interval_seconds,
+        }));
+    } else if !output.is_quiet() {
+        output.line(format!("created repository {} at {shown}", repository.id()));
+        output.line(
+            "Without the passphrase nobody can read it, not even you: keep it in a second place too.",
+        );
+        output.line(format!("Back up with: dolmen backup -r {shown} PATH…"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(protect: &str, generation: &str, every: &str) -> Outcome<(u64, u64, u64)> {
+        let args = InitArgs {
+            protect: parse_duration(protect).unwrap(),
+            generation: parse_auto(generation).unwrap(),
+            every: parse_auto(every).unwrap(),
+            lock: None,
+            create_bucket: false,
+        };
+        let policy = make_policy(&args)?;
+        Ok((policy.protect_seconds, policy.generation_seconds, policy.interval_seconds))
+    }
+
+    #[test]
+    fn generation_and_interval_follow_from_the_protection_period() {
+        assert_eq!(policy("30d", "auto", "auto"), Ok((30 * DAY, 7 * DAY, DAY)));
+        assert_eq!(policy("4d", "auto", "auto"), Ok((4 * DAY, 2 * DAY, DAY / 2)));
+        assert_eq!(policy("20s", "auto", "auto"), Ok((20, 10, 2)));
+        assert_eq!(policy("30d", "14d", "2d"), Ok((30 * DAY, 14 * DAY, 2 * DAY)));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused() {
+        for (protect, generation, every) in
+            [("0s", "auto", "auto"), ("2s", "auto", "auto"), ("1d", "2d", "auto"), ("3d", "1d", "2d"), ("101y", "auto", "auto"), ("3d", "0s", "auto")]
+        {
+            let failure = policy(protect, generation, every).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage, "{protect} {generation} {every}");
+        }
+        assert_eq!(
+            policy("1d", "2d", "auto").unwrap_err().message,
+            "--generation must not be longer than --protect (protect 1d, generation 2d, every 12h)"
+        );
+    }
+}

@@ -1,0 +1,266 @@
+//! `dolmen restore SNAP[:PATH] --target DIR`
+
+pub(crate) mod patterns;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use dolmen_core::restore::{
+    self, Action, FailureKind, Observer, Options, Overwrite, Progress, Report,
+};
+use serde_json::{Value, json};
+
+use super::App;
+use super::select::{self, FilterArgs};
+use crate::exit::{During as _, Exit, Failure, Outcome};
+use crate::open::open;
+use crate::output::Output;
+use crate::progress::{Shown, Status, Watched, seconds_left, share};
+use crate::{paths, render};
+
+/// What to bring back, where to and how.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+pub(crate) struct RestoreArgs {
+    /// The snapshot: full id, unique prefix, `latest`, `latest~N`; `SNAP:PATH` brings what is below PATH
+    #[arg(value_name = "SNAP[:PATH]")]
+    snapshot: OsString,
+    /// The folder below which everything is recreated
+    #[arg(short, long, value_name = "DIR")]
+    target: PathBuf,
+    #[command(flatten)]
+    patterns: patterns::PatternArgs,
+    /// What happens to files that are there already
+    #[arg(long, value_enum, default_value = "always")]
+    overwrite: OverwriteName,
+    /// Remove from restored folders what the snapshot does not hold
+    #[arg(long)]
+    delete: bool,
+    /// Make long runs of zeros holes
+    #[arg(long)]
+    sparse: bool,
+    /// Read everything back and compare
+    #[arg(long)]
+    verify: bool,
+    /// Change nothing, only say what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// What happens to files that are there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OverwriteName {
+    /// They get the snapshot's content
+    Always,
+    /// Those of the same size and time are left alone
+    IfChanged,
+    /// Only older ones get the snapshot's content
+    IfNewer,
+    /// They are left alone
+    Never,
+}
+
+/// Brings files back.
+pub(super) fn run(app: &App, args: &RestoreArgs) -> Outcome {
+    dolmen_fs::raise_open_files_limit();
+    let (wanted, below) = select::split_path(args.snapshot.as_bytes())?;
+    let filter = args.filter.filter()?;
+    let options = make_options(args, below)?;
+    let opened = open(app)?;
+    let snapshots = opened.load_snapshots(app)?;
+    let entry = select::find(app, &snapshots, &wanted, &filter)?;
+    let index = opened.load_index(app)?;
+    if !app.output.is_json() && !app.output.is_quiet() {
+        app.output.line(format!(
+            "restoring {} to {}",
+            render::snapshot_line(entry),
+            paths::display(paths::bytes_of(&options.target))
+        ));
+        app.output.flush();
+    }
+    let progress = Arc::new(Progress::default());
+    let told = Arc::clone(&progress);
+    app.interrupt.tell(move || told.cancel.store(true, Ordering::Relaxed));
+    let observed = Observed { output: Arc::clone(&app.output) };
+    let start = Instant::now();
+    let shown = Shown::new(&app.output, Arc::new(Watch(Arc::clone(&progress))));
+    let outcome =
+        restore::run(&opened.repository, &index, entry, &options, &observed, &progress);
+    drop(shown);
+    let report = outcome
+        .during(&format!("cannot restore to {}", options.target.display()))
+        .map_err(|failure| match failure.exit {
+            Exit::Interrupted => {
+                failure.hint("what is restored stays; the same command carries on from there")
+            }
+            _ => failure,
+        })?;
+    print(app, args, &report, start.elapsed());
+    Ok(match report {
+        Report { damaged: 1.., .. } => Exit::Damage,
+        Report { errors: 1.., .. } => Exit::Failed,
+        _ => Exit::Done,
+    })
+}
+
+fn make_options(args: &RestoreArgs, below: Vec<u8>) -> Outcome<Options> {
+    let (include, exclude) = args.patterns.lists()?;
+    let target = std::path::absolute(&args.target).map_err(|error| {
+        Failure::usage(format!("cannot use the target {}: {error}", args.target.display()))
+    })?;
+    let chooses = !include.is_empty() || !exclude.is_empty();
+    if args.delete && !chooses && target == Path::new("/") {
+        return Err(Failure::usage("--delete with --target / would remove all that is not in the snapshot")
+            .hint("say with --include or --exclude which part is meant"));
+    }
+    Ok(Options {
+        target,
+        subpath: (below != b"/").then_some(below),
+        include,
+        exclude,
+        overwrite: match args.overwrite {
+            OverwriteName::Always => Overwrite::Always,
+            OverwriteName::IfChanged => Overwrite::IfChanged,
+            OverwriteName::IfNewer => Overwrite::IfNewer,
+            OverwriteName::Never => Overwrite::Never,
+        },
+        delete: args.delete,
+        sparse: args.sparse,
+        verify: args.verify,
+        dry_run: args.dry_run,
+        threads: std::thread::available_parallelism().map_or(2, usize::from),
+    })
+}
+
+fn print(app: &App, args: &RestoreArgs, report: &Report, elapsed: Duration) {
+    let output = &app.output;
+    if output.is_json() {
+        output.json(&json!({
+            "message_type": "summary",
+            "dry_run": args.dry_run,
+            "seconds_elapsed": elapsed.as_secs(),
+            "total_files": report.total_files,
+            "files_restored": report.files_restored,
+            "files_skipped": report.files_skipped,
+            "files_deleted": report.files_deleted,
+            "total_bytes": report.total_bytes,
+            "bytes_restored": report.bytes_restored,
+            "bytes_skipped": report.bytes_skipped,
+            "files_verified": report.verified_files,
+            "damaged": report.damaged,
+            "errors": report.errors,
+        }));
+        return;
+    }
+    if report.damaged > 0 {
+        output.warn(format!(
+            "{} could not be given back: the repository is damaged there",
+            render::count(report.damaged, "item")
+        ));
+        output.notice("hint: dolmen check tells what is damaged; an earlier snapshot may hold it");
+    }
+    if output.is_quiet() {
+        return;
+    }
+    let verb = if args.dry_run { "would restore" } else { "restored" };
+    output.line(format!(
+        "{verb} {} of {} items, {} in {:.1} s",
+        report.files_restored,
+        report.total_files,
+        render::bytes(report.bytes_restored),
+        elapsed.as_secs_f64()
+    ));
+    for (count, text) in [
+        (report.files_skipped, "left as they were"),
+        (report.files_deleted, "removed"),
+        (report.verified_files, "read back and found right"),
+        (report.errors, "with errors"),
+    ] {
+        if count > 0 {
+            output.line(format!("{count} {text}"));
+        }
+    }
+}
+
+/// Says what happens to each file.
+struct Observed {
+    output: Arc<Output>,
+}
+
+impl Observer for Observed {
+    fn failed(&self, path: &[u8], reason: &str, kind: FailureKind) {
+        let reason = match kind {
+            FailureKind::Damage => format!("damaged in the repository: {reason}"),
+            FailureKind::Target | FailureKind::Attribute => reason.to_owned(),
+        };
+        self.output.item_error(&paths::display(path), "restore", &reason);
+    }
+
+    fn done(&self, path: &[u8], action: Action, bytes: u64) {
+        // What did not change is seldom of interest.
+        let level = if action == Action::Unchanged { 2 } else { 1 };
+        if !self.output.is_verbose(level) {
+            return;
+        }
+        let action = match action {
+            Action::Restored => "restored",
+            Action::Updated => "updated",
+            Action::Unchanged => "unchanged",
+            Action::Deleted => "deleted",
+        };
+        if self.output.is_json() {
+            self.output.message(&json!({
+                "message_type": "verbose_status",
+                "action": action,
+                "item": render::lossy(path),
+                "size": bytes,
+            }));
+        } else {
+            self.output.line(format!("{action:<9} {}", paths::display(path)));
+        }
+    }
+
+    fn notice(&self, text: &str) {
+        self.output.notice(text);
+    }
+}
+
+/// Tells how far a restore is.
+#[derive(Debug)]
+struct Watch(Arc<Progress>);
+
+impl Watched for Watch {
+    fn status(&self) -> Status {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Status {
+            items: get(&self.0.files),
+            total_items: Some(get(&self.0.total_files)),
+            bytes: get(&self.0.bytes),
+            total_bytes: Some(get(&self.0.total_bytes)),
+        }
+    }
+
+    fn noun(&self) -> &'static str {
+        "item"
+    }
+
+    fn message(&self, elapsed: Duration, status: Status) -> Value {
+        json!({
+            "message_type": "status",
+            "seconds_elapsed": elapsed.as_secs(),
+            "seconds_remaining": seconds_left(elapsed, status).unwrap_or(0),
+            "percent_done": share(status).unwrap_or(0.0),
+            "total_files": status.total_items.unwrap_or(0),
+            "files_restored": status.items,
+            "total_bytes": status.total_bytes.unwrap_or(0),
+            "bytes_restored": status.bytes,
+        })
+    }
+}

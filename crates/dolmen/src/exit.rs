@@ -1,0 +1,249 @@
+//! How the program ends: exit codes, and failures in words.
+
+use dolmen_core::Error;
+use dolmen_core::finding::chain;
+use dolmen_store::StoreErrorKind;
+
+use crate::output;
+
+/// The exit codes that scripts rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All done.
+    Done,
+    /// Failed, nothing usable made.
+    Failed,
+    /// Missing, contradictory or unreadable arguments.
+    Usage,
+    /// Done, but some source files could not be read.
+    Incomplete,
+    /// No repository there.
+    NoRepository,
+    /// Wrong passphrase or key.
+    WrongKey,
+    /// The key's role or the store credential may not do that.
+    NotAllowed,
+    /// Damage found.
+    Damage,
+    /// Interrupted.
+    Interrupted,
+}
+
+impl Exit {
+    /// The number.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Incomplete => 3,
+            Self::NoRepository => 10,
+            Self::WrongKey => 12,
+            Self::NotAllowed => 13,
+            Self::Damage => 20,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// Why a command failed, and what to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The exit code.
+    pub(crate) exit: Exit,
+    /// One sentence: what was tried, on what, and why it failed.
+    pub(crate) message: String,
+    /// What to do next.
+    pub(crate) hints: Vec<String>,
+}
+
+/// What a command comes to.
+pub(crate) type Outcome<T = Exit> = Result<T, Failure>;
+
+impl Failure {
+    /// A failure without a hint.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hints: Vec::new() }
+    }
+
+    /// Arguments that cannot be used.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Says what was being done.
+    #[must_use]
+    pub(crate) fn during(mut self, tried: impl AsRef<str>) -> Self {
+        self.message = format!("{}: {}", tried.as_ref(), self.message);
+        self
+    }
+}
+
+/// Says what was being done when something failed.
+pub(crate) trait During<T> {
+    /// Puts `tried`, as in "cannot list the snapshots", in front of the reason.
+    fn during(self, tried: &str) -> Outcome<T>;
+}
+
+impl<T, E: Into<Failure>> During<T> for Result<T, E> {
+    fn during(self, tried: &str) -> Outcome<T> {
+        self.map_err(|error| {
+            let failure: Failure = error.into();
+            // These say all that there is to say.
+            match failure.exit {
+                Exit::Interrupted | Exit::Usage | Exit::NoRepository => failure,
+                Exit::Done
+                | Exit::Failed
+                | Exit::Incomplete
+                | Exit::WrongKey
+                | Exit::NotAllowed
+                | Exit::Damage => failure.during(tried),
+            }
+        })
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let failure = Self::new(exit_of(&error), chain(&error));
+        match &error {
+            Error::NoRepository { address } => failure
+                .hint(format!("make one with: dolmen init -r {address}"))
+                .hint("if it lies on another disk or machine, see that this is mounted"),
+            Error::WrongPassphrase => {
+                failure.hint("check --password-file, --password-command and DOLMEN_PASSWORD")
+            }
+            Error::OtherRepository { found, .. } => failure
+                .hint("somebody may have put another repository in its place; nothing was changed")
+                .hint(format!("if you did that yourself, accept it with: --trust-repository {found}")),
+            Error::ManyRepositories { .. } => {
+                failure.hint("name the one that is meant with: --repository-id ID")
+            }
+            Error::RepositoryExists { address } => failure
+                .hint(format!("use it as it is: dolmen snapshots -r {address}"))
+                .hint("or give another address"),
+            Error::NoSnapshot { .. } | Error::AmbiguousSnapshot { .. } => {
+                failure.hint("list what there is with: dolmen snapshots")
+            }
+            Error::NoPath { .. } => failure.hint("list what there is with: dolmen ls SNAPSHOT"),
+            Error::Damaged { .. } => failure.hint("see what is whole with: dolmen check"),
+            Error::Internal { .. } => failure.hint(BUG),
+            Error::Store(error) => store_hint(failure, error.kind),
+            Error::State(_)
+            | Error::Fs(_)
+            | Error::Encode { .. }
+            | Error::Command { .. }
+            | Error::Interrupted
+            | Error::Usage { .. } => failure,
+        }
+    }
+}
+
+impl From<dolmen_store::StoreError> for Failure {
+    fn from(error: dolmen_store::StoreError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<dolmen_state::StateError> for Failure {
+    fn from(error: dolmen_state::StateError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+fn store_hint(failure: Failure, kind: StoreErrorKind) -> Failure {
+    match kind {
+        StoreErrorKind::NoSpace => failure.hint("make room there, then run the same command again"),
+        StoreErrorKind::Denied => {
+            failure.hint("give this user the right that the message names, or run as another user")
+        }
+        StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown => {
+            failure.hint("run the same command again: it carries on where this one stopped")
+        }
+        StoreErrorKind::NotFound
+        | StoreErrorKind::Exists
+        | StoreErrorKind::Locked
+        | StoreErrorKind::TooLarge
+        | StoreErrorKind::ShortRead
+        | StoreErrorKind::Unsupported
+        | StoreErrorKind::Other => failure,
+    }
+}
+
+const fn exit_of(error: &Error) -> Exit {
+    match error {
+        Error::NoRepository { .. } => Exit::NoRepository,
+        Error::WrongPassphrase => Exit::WrongKey,
+        Error::Interrupted => Exit::Interrupted,
+        Error::Usage { .. } => Exit::Usage,
+        Error::Damaged { .. } => Exit::Damage,
+        Error::Store(error) => match error.kind {
+            StoreErrorKind::Denied => Exit::NotAllowed,
+            StoreErrorKind::NotFound
+            | StoreErrorKind::Exists
+            | StoreErrorKind::Locked
+            | StoreErrorKind::NoSpace
+            | StoreErrorKind::TooLarge
+            | StoreErrorKind::ShortRead
+            | StoreErrorKind::OutcomeUnknown
+            | StoreErrorKind::Unavailable
+            | StoreErrorKind::Unsupported
+            | StoreErrorKind::Other => Exit::Failed,
+        },
+        Error::State(_)
+        | Error::Fs(_)
+        | Error::Encode { .. }
+        | Error::RepositoryExists { .. }
+        | Error::OtherRepository { .. }
+        | Error::ManyRepositories { .. }
+        | Error::NoSnapshot { .. }
+        | Error::AmbiguousSnapshot { .. }
+        | Error::NoPath { .. }
+        | Error::Command { .. }
+        | Error::Internal { .. } => Exit::Failed,
+    }
+}
+
+const BUG: &str = "this is a bug in Dolmen; please report it with this message";
+
+/// Makes a panic one sentence.
+pub(crate) fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let text = text.unwrap_or("no message");
+        let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
+        output::write_stderr(&format!(
+            "dolmen: internal error{place}: {text}\nhint: {BUG}; nothing that was stored before is lost\n"
+        ));
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_was_done_and_why_it_failed() {
+        let error = Error::Damaged { object: "index/a".to_owned(), source: "it is torn".into() };
+        let failed: Outcome<()> = Err(error).during("cannot list the snapshots");
+        let failure = failed.unwrap_err();
+        assert_eq!(failure.exit.code(), 20);
+        assert_eq!(failure.message, "cannot list the snapshots: index/a is damaged: it is torn");
+        assert_eq!(failure.hints, ["see what is whole with: dolmen check"]);
+    }
+
+    #[test]
+    fn nothing_is_put_before_what_says_it_all() {
+        let failed: Outcome<()> = Err(Error::Interrupted).during("cannot list the snapshots");
+        assert_eq!(failed.unwrap_err().message, "interrupted");
+    }
+}

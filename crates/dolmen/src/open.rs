@@ -1,0 +1,217 @@
+//! Opening a repository: pin, look, ask for the passphrase, open, remember.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dolmen_core::index::Index;
+use dolmen_core::snapshots::SnapshotList;
+use dolmen_core::{Environment, Error, Objects, Repository, repository};
+use dolmen_format::{InstanceId, ObjectKey, RepositoryId};
+use dolmen_state::{Instance, StateFolder};
+use dolmen_store::{LocalStore, StoreErrorKind};
+
+use crate::commands::App;
+use crate::config::{Address, Ask, Config};
+use crate::exit::{During as _, Exit, Failure, Outcome};
+use crate::kept::KeptCopies;
+
+/// An open repository and this client's folders for it.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The repository.
+    pub(crate) repository: Repository,
+    /// Its cache folder.
+    pub(crate) cache: Option<PathBuf>,
+    /// The repository's folder, links resolved.
+    pub(crate) folder: PathBuf,
+    /// How messages call the address.
+    pub(crate) address: String,
+    state: StateFolder,
+    /// Copies of root and keys as they were kept before this run.
+    kept: Vec<(ObjectKey, Vec<u8>)>,
+}
+
+/// Opens the repository that flags and environment name. It is looked for before a passphrase is asked for.
+pub(crate) fn open(app: &App) -> Outcome<Opened> {
+    let config = &app.config;
+    let address = config.address()?;
+    let secret = config.secret()?;
+    let shown = address.shown();
+    let (store, pinned_as, folder) = open_folder(address)?;
+    let state = StateFolder::open(config.state()?).during("cannot use the state folder")?;
+    let pinned = wanted_id(config, &state, &pinned_as, &shown)?;
+    let kept = pinned.map(|id| KeptCopies::new(state.path(), &id).load()).unwrap_or_default();
+    // Bytes of the store's own kind, as the repository takes them.
+    let copies: Vec<_> = kept.iter().map(|(key, body)| (*key, body.clone().into())).collect();
+    let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
+    let tried = format!("cannot open the repository at {shown}");
+    let located = repository::locate(objects, app.environment.clone(), pinned, &copies);
+    let located = located.during(&tried)?;
+    let passphrase = secret.read(&format!("passphrase for {shown}"), Ask::Once)?;
+    let repository = located.unlock(&passphrase).during(&tried)?;
+    drop(passphrase);
+    for finding in repository.findings() {
+        app.output.warn(finding.to_string());
+    }
+    let id = repository.id();
+    if state.pinned(&pinned_as)? != Some(id) {
+        state.pin(&pinned_as, &id).during("cannot remember which repository this is")?;
+    }
+    if let Err(error) = KeptCopies::new(state.path(), &id).keep(&repository) {
+        app.output.warn(format!("cannot keep copies of the repository's keys: {error}"));
+    }
+    let cache = cache_folder(app, &id);
+    Ok(Opened { repository, cache, folder, address: shown, state, kept })
+}
+
+/// Opens the folder of a repository; one that is not there, or empty, holds none.
+fn open_folder(address: &Address) -> Outcome<(LocalStore, String, PathBuf)> {
+    let shown = address.shown();
+    let none = || Failure::from(Error::NoRepository { address: shown.clone() });
+    let store = LocalStore::open(address.folder()).map_err(|error| match error.kind {
+        StoreErrorKind::NotFound => none(),
+        _ => Failure::from(error).during(format!("cannot open the repository at {shown}")),
+    })?;
+    // Kept copies would make a repository of the empty folder over which a disk should have been mounted.
+    if store.is_empty().during(&format!("cannot read {shown}"))? {
+        return Err(none());
+    }
+    let (pinned_as, folder) = address.canonical()?;
+    Ok((store, pinned_as, folder))
+}
+
+/// The id that must be found: from the command line, else the one known from before.
+fn wanted_id(
+    config: &Config,
+    state: &StateFolder,
+    pinned_as: &str,
+    shown: &str,
+) -> Outcome<Option<RepositoryId>> {
+    if config.trusted.is_some() {
+        return Ok(config.trusted);
+    }
+    let known = state.pinned(pinned_as).during("cannot tell which repository this is")?;
+    match (config.repository_id, known) {
+        (Some(given), Some(known)) if given != known => Err(Failure::new(
+            Exit::Failed,
+            format!("this machine knows {shown} as repository {known}, not {given}"),
+        )
+        .hint(format!("if it was changed on purpose, accept it with: --trust-repository {given}"))),
+        (given, known) => Ok(given.or(known)),
+    }
+}
+
+/// The cache folder of a repository, made if need be; a cache that cannot be kept is gone without.
+fn cache_folder(app: &App, id: &RepositoryId) -> Option<PathBuf> {
+    let folder = app.config.cache.as_ref()?.join(id.to_string());
+    match make_cache_folder(&folder) {
+        Ok(()) => Some(folder),
+        Err(error) => {
+            app.output.warn(format!(
+                "cannot use the cache folder {}, going on without: {error}",
+                folder.display()
+            ));
+            None
+        }
+    }
+}
+
+fn make_cache_folder(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // Other backup programs leave a marked folder out.
+    let tag = folder.parent().unwrap_or(folder).join("CACHEDIR.TAG");
+    if !tag.exists() {
+        std::fs::write(tag, "Signature: 8a477f597d28d172789f06886806bc55\n")?;
+    }
+    Ok(())
+}
+
+impl Opened {
+    /// Loads the index; what is wrong with it is only warned of.
+    pub(crate) fn load_index(&self, app: &App) -> Outcome<Index> {
+        let cache = self.index_cache();
+        let index = Index::load(&self.repository, cache.as_deref())
+            .during(&format!("cannot load the index of {}", self.address))?;
+        for finding in &index.findings {
+            app.output.warn(finding.to_string());
+        }
+        Ok(index)
+    }
+
+    /// Where the index's tables are kept.
+    pub(crate) fn index_cache(&self) -> Option<PathBuf> {
+        self.cache.as_ref().map(|cache| cache.join("index"))
+    }
+
+    /// Loads the snapshots; what is wrong with them is only warned of.
+    pub(crate) fn load_snapshots(&self, app: &App) -> Outcome<SnapshotList> {
+        let snapshots = SnapshotList::load(&self.repository)
+            .during(&format!("cannot list the snapshots of {}", self.address))?;
+        for finding in &snapshots.findings {
+            app.output.warn(finding.to_string());
+        }
+        Ok(snapshots)
+    }
+
+    /// Takes an identity under which this machine writes.
+    pub(crate) fn claim_instance(&self) -> Outcome<Instance> {
+        claim_instance(&self.state, &self.repository.environment, &self.repository.id())
+    }
+
+    /// This machine's state folder.
+    pub(crate) fn state_path(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// Keeps copies of what `repository` says of itself now.
+    pub(crate) fn keep_copies(&self) -> std::io::Result<()> {
+        KeptCopies::new(self.state.path(), &self.repository.id()).keep(&self.repository)
+    }
+
+    /// Puts root and keys that the store lost, or holds damaged, back from this client's copies.
+    ///
+    /// Cost: one put for each.
+    pub(crate) fn put_back(&self, app: &App) -> Outcome<()> {
+        for (key, body) in &self.kept {
+            let name = key.to_string();
+            if self.repository.findings().iter().any(|finding| finding.subject == name) {
+                let objects = &self.repository.objects;
+                objects.put(key, body.clone().into()).during(&format!("cannot put {name} back"))?;
+                app.output.notice(format!("put {name} back from this machine's copy"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes an identity under which this machine writes to a repository.
+fn claim_instance(
+    state: &StateFolder,
+    environment: &Environment,
+    id: &RepositoryId,
+) -> Outcome<Instance> {
+    state
+        .claim_instance(id, InstanceId(environment.bytes()))
+        .during("cannot use the state folder")
+}
+
+/// Remembers a repository that was just made under `instance`, which has used number 1 for the policy.
+pub(crate) fn remember(
+    app: &App,
+    address: &Address,
+    repository: &Repository,
+    instance: InstanceId,
+) -> Outcome<()> {
+    let tried = "the repository is made, but cannot be remembered";
+    let state = StateFolder::open(app.config.state()?).during(tried)?;
+    let (pinned_as, _) = address.canonical()?;
+    let mut claimed = state.claim_instance(&repository.id(), instance).during(tried)?;
+    let mut record = claimed.record().clone();
+    record.next_number = record.next_number.max(2);
+    claimed.save(record).during(tried)?;
+    state.pin(&pinned_as, &repository.id()).during(tried)?;
+    KeptCopies::new(state.path(), &repository.id())
+        .keep(repository)
+        .map_err(|error| Failure::new(Exit::Failed, format!("{tried}: {error}")))
+}
