@@ -83,7 +83,12 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
     /// Take the passphrase from what a command prints; no shell is used [env: DOLMEN_PASSWORD_COMMAND]
-    #[arg(long, global = true, value_name = "COMMAND", conflicts_with = "password_file")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "COMMAND",
+        conflicts_with = "password_file"
+    )]
     pub(crate) password_command: Option<OsString>,
     /// Folder for what can be fetched again [env: DOLMEN_CACHE_DIR]
     #[arg(long, global = true, value_name = "DIR")]
@@ -98,7 +103,12 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "ID")]
     pub(crate) repository_id: Option<RepositoryId>,
     /// Accept that another repository is at the address from now on
-    #[arg(long, global = true, value_name = "ID", conflicts_with = "repository_id")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ID",
+        conflicts_with = "repository_id"
+    )]
     pub(crate) trust_repository: Option<RepositoryId>,
     /// Speak JSON
     #[arg(long, global = true)]

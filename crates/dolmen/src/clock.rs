@@ -15,7 +15,10 @@ impl Clock for SystemClock {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => {
                 let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-                Timestamp { seconds, nanos: since.subsec_nanos() }
+                Timestamp {
+                    seconds,
+                    nanos: since.subsec_nanos(),
+                }
             }
             // A clock from before 1970 is wrong in any case; the second is near enough.
             Err(before) => {

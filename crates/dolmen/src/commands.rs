@@ -57,8 +57,16 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
         Err(error) => return refuse(&error, wants_json),
     };
     let global = &arguments.global;
-    let format = if global.json { Format::Json } else { Format::Text };
-    let verbosity = if global.quiet { -1 } else { i8::try_from(global.verbose).unwrap_or(i8::MAX) };
+    let format = if global.json {
+        Format::Json
+    } else {
+        Format::Text
+    };
+    let verbosity = if global.quiet {
+        -1
+    } else {
+        i8::try_from(global.verbose).unwrap_or(i8::MAX)
+    };
     let output = Arc::new(Output::new(format, verbosity));
     let ended = start(&arguments, &output).and_then(|app| dispatch(&app, arguments.command));
     output.flush();
@@ -80,7 +88,10 @@ fn start(arguments: &Arguments, output: &Arc<Output>) -> Outcome<App> {
     Ok(App {
         output: Arc::clone(output),
         config: Config::new(&arguments.global, &variable),
-        environment: Environment { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom) },
+        environment: Environment {
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        },
         interrupt: Interrupt::watch(&handle),
         runtime: handle,
     })
@@ -107,7 +118,10 @@ fn dispatch(app: &App, command: Command) -> Outcome {
 
 /// Explains a command line that cannot be read, or prints the help that was asked for.
 fn refuse(error: &clap::Error, wants_json: bool) -> Exit {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
         Output::new(Format::Text, 0).raw(error.render().to_string().as_bytes());
         return Exit::Done;
     }

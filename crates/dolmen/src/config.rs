@@ -45,7 +45,9 @@ impl Config {
     pub(crate) fn new(global: &Global, variables: Variables<'_>) -> Self {
         let home = variables("HOME").map(PathBuf::from);
         let below_home = |variable: &str, default: &str| {
-            let base = variables(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+            let base = variables(variable)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute());
             let base = base.or_else(|| home.as_ref().map(|home| home.join(default)));
             base.map(|base| base.join("dolmen"))
         };
@@ -101,7 +103,10 @@ fn find_address(global: &Global, variables: Variables<'_>) -> Outcome<Address> {
         (Some(text), None) => Address::parse(&text),
         (None, Some(file)) => {
             let content = std::fs::read(&file).map_err(|error| {
-                Failure::usage(format!("cannot read the repository file {}: {error}", file.display()))
+                Failure::usage(format!(
+                    "cannot read the repository file {}: {error}",
+                    file.display()
+                ))
             })?;
             Address::parse(OsStr::from_bytes(trim_text(&content)))
         }
@@ -113,7 +118,9 @@ fn find_address(global: &Global, variables: Variables<'_>) -> Outcome<Address> {
 
 /// Drops a byte order mark and the white space around the text of a small file.
 pub(crate) fn trim_text(text: &[u8]) -> &[u8] {
-    text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text).trim_ascii()
+    text.strip_prefix(b"\xEF\xBB\xBF")
+        .unwrap_or(text)
+        .trim_ascii()
 }
 
 #[cfg(test)]
@@ -146,7 +153,10 @@ mod tests {
 
     #[test]
     fn two_variables_for_one_thing_are_a_contradiction() {
-        let variables = [("DOLMEN_REPOSITORY", "/a"), ("DOLMEN_REPOSITORY_FILE", "/b")];
+        let variables = [
+            ("DOLMEN_REPOSITORY", "/a"),
+            ("DOLMEN_REPOSITORY_FILE", "/b"),
+        ];
         let config = config(&Global::default(), &variables);
         assert_eq!(
             config.address().unwrap_err().message,
@@ -158,12 +168,34 @@ mod tests {
     fn folders_follow_xdg_and_home() {
         let by_home = config(&Global::default(), &[("HOME", "/home/u")]);
         assert_eq!(by_home.cache, Some("/home/u/.cache/dolmen".into()));
-        assert_eq!(by_home.state().unwrap(), &PathBuf::from("/home/u/.local/state/dolmen"));
-        let variables = [("HOME", "/h"), ("XDG_CACHE_HOME", "/c"), ("XDG_STATE_HOME", "relative")];
-        let by_xdg = config(&Global { no_cache: false, ..Global::default() }, &variables);
+        assert_eq!(
+            by_home.state().unwrap(),
+            &PathBuf::from("/home/u/.local/state/dolmen")
+        );
+        let variables = [
+            ("HOME", "/h"),
+            ("XDG_CACHE_HOME", "/c"),
+            ("XDG_STATE_HOME", "relative"),
+        ];
+        let by_xdg = config(
+            &Global {
+                no_cache: false,
+                ..Global::default()
+            },
+            &variables,
+        );
         assert_eq!(by_xdg.cache, Some("/c/dolmen".into()));
-        assert_eq!(by_xdg.state().unwrap(), &PathBuf::from("/h/.local/state/dolmen"));
-        let none = config(&Global { no_cache: true, ..Global::default() }, &variables);
+        assert_eq!(
+            by_xdg.state().unwrap(),
+            &PathBuf::from("/h/.local/state/dolmen")
+        );
+        let none = config(
+            &Global {
+                no_cache: true,
+                ..Global::default()
+            },
+            &variables,
+        );
         assert_eq!(none.cache, None);
     }
 }

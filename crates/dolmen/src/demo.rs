@@ -60,19 +60,30 @@ fn show(app: &App, args: &DemoArgs, home: &Home) -> Outcome {
         render::count(copied.files, "file"),
         source.display(),
         render::bytes(copied.bytes),
-        if copied.is_cut { " (There are more; a minute is short.)" } else { "" }
+        if copied.is_cut {
+            " (There are more; a minute is short.)"
+        } else {
+            ""
+        }
     ));
-    say("   All that follows happens to a copy of them, in a temporary folder that is removed at the end.");
+    say(
+        "   All that follows happens to a copy of them, in a temporary folder that is removed at the end.",
+    );
 
     let mut site = Site::create(app, home, "repository")?;
     let first = site.backup(&files, "laptop")?;
-    say(&format!("2. Backed up in {}", added(&first, start)));
+    say(&format!("2. Backed up in {}", added(&first)));
 
     let changes = tree::change(&files)?;
     let second = site.backup(&files, "laptop")?;
-    say(&format!("3. {changes} Backed up again: {}", added(&second, start)));
+    say(&format!(
+        "3. {changes} Backed up again in {}",
+        added(&second)
+    ));
 
-    say("4. A thief has the machine, the passphrase, and may write to the folder with the backups.");
+    say(
+        "4. A thief has the machine, the passphrase, and may write to the folder with the backups.",
+    );
     say("   (To a copy of it here, so that we can look at both.)");
     let mut stolen = site.copy_to(app, home, "attacked")?;
     for deed in attack::attack(&mut stolen, home)? {
@@ -86,7 +97,10 @@ fn show(app: &App, args: &DemoArgs, home: &Home) -> Outcome {
     }
 
     let exit = restore_both(app, home, &mut site, &mut stolen, &say)?;
-    say(&format!("That took {:.0} s. {WHAT_NOW}", start.elapsed().as_secs_f64()));
+    say(&format!(
+        "That took {:.0} s. {WHAT_NOW}",
+        start.elapsed().as_secs_f64()
+    ));
     Ok(exit)
 }
 
@@ -109,7 +123,11 @@ fn restore_both(
         "   {} of {} came back; {} said to be damaged.",
         render::count(compared.same, "item"),
         compared.total,
-        if compared.named == 0 { "none".to_owned() } else { compared.named.to_string() },
+        if compared.named == 0 {
+            "none".to_owned()
+        } else {
+            compared.named.to_string()
+        },
     ));
     say(&format!(
         "   Wrong bytes passed off as right: {}. Every byte is verified before it is believed.",
@@ -123,7 +141,10 @@ fn restore_both(
     if all.same != all.total || whole.report != expected(whole.report) {
         return Err(Failure::new(
             Exit::Damage,
-            format!("{} of {} items came back from the untouched repository", all.same, all.total),
+            format!(
+                "{} of {} items came back from the untouched repository",
+                all.same, all.total
+            ),
         )
         .hint("this is a bug in Dolmen; please report it"));
     }
@@ -133,8 +154,10 @@ fn restore_both(
     ));
     say("   time compared with the originals: nothing was lost.");
     if compared.wrong > 0 {
-        return Err(Failure::new(Exit::Damage, "the attacked copy gave back wrong bytes")
-            .hint("this is a bug in Dolmen; please report it"));
+        return Err(
+            Failure::new(Exit::Damage, "the attacked copy gave back wrong bytes")
+                .hint("this is a bug in Dolmen; please report it"),
+        );
     }
     app.output.flush();
     Ok(Exit::Done)
@@ -142,17 +165,20 @@ fn restore_both(
 
 /// The same report without damage and errors.
 const fn expected(report: restore::Report) -> restore::Report {
-    restore::Report { damaged: 0, errors: 0, ..report }
+    restore::Report {
+        damaged: 0,
+        errors: 0,
+        ..report
+    }
 }
 
-fn added(report: &dolmen_core::backup::Report, start: Instant) -> String {
+fn added(report: &dolmen_core::backup::Report) -> String {
     let summary = &report.summary;
     format!(
-        "{:.1} s: {} looked at, {} stored, encrypted and compressed ({:.0} s so far).",
+        "{:.1} s: {} looked at, {} stored, compressed and encrypted.",
         render::seconds_between(report.start, report.end),
         render::count(summary.total_files_processed, "file"),
-        render::bytes(summary.data_added_packed),
-        start.elapsed().as_secs_f64()
+        render::bytes(summary.data_added_packed)
     )
 }
 
@@ -161,8 +187,16 @@ const SHOWN_MAX: usize = 8;
 
 /// The first findings, and how many more there are.
 fn sample(findings: &[Finding]) -> Vec<String> {
-    let mut lines: Vec<_> = findings.iter().take(SHOWN_MAX).map(|finding| shorten(&finding.to_string())).collect();
-    if let Some(more) = findings.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+    let mut lines: Vec<_> = findings
+        .iter()
+        .take(SHOWN_MAX)
+        .map(|finding| shorten(&finding.to_string()))
+        .collect();
+    if let Some(more) = findings
+        .len()
+        .checked_sub(SHOWN_MAX)
+        .filter(|more| *more > 0)
+    {
         lines.push(format!("and {more} more"));
     }
     if lines.is_empty() {
@@ -198,7 +232,10 @@ mod tests {
     #[test]
     fn long_ids_are_cut() {
         let id = "ab".repeat(32);
-        assert_eq!(shorten(&format!("packs/x/{id}: gone")), "packs/x/abababab…: gone");
+        assert_eq!(
+            shorten(&format!("packs/x/{id}: gone")),
+            "packs/x/abababab…: gone"
+        );
         assert_eq!(shorten("deadbeef is short"), "deadbeef is short");
     }
 }

@@ -63,7 +63,11 @@ pub(crate) type Outcome<T = Exit> = Result<T, Failure>;
 impl Failure {
     /// A failure without a hint.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hints: Vec::new() }
+        Self {
+            exit,
+            message: message.into(),
+            hints: Vec::new(),
+        }
     }
 
     /// Arguments that cannot be used.
@@ -122,7 +126,9 @@ impl From<Error> for Failure {
             }
             Error::OtherRepository { found, .. } => failure
                 .hint("somebody may have put another repository in its place; nothing was changed")
-                .hint(format!("if you did that yourself, accept it with: --trust-repository {found}")),
+                .hint(format!(
+                    "if you did that yourself, accept it with: --trust-repository {found}"
+                )),
             Error::ManyRepositories { .. } => {
                 failure.hint("name the one that is meant with: --repository-id ID")
             }
@@ -220,7 +226,9 @@ pub(crate) fn report_panics() {
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let text = text.unwrap_or("no message");
-        let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
+        let place = panic
+            .location()
+            .map_or_else(String::new, |place| format!(" at {place}"));
         output::write_stderr(&format!(
             "dolmen: internal error{place}: {text}\nhint: {BUG}; nothing that was stored before is lost\n"
         ));
@@ -233,11 +241,17 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_was_done_and_why_it_failed() {
-        let error = Error::Damaged { object: "index/a".to_owned(), source: "it is torn".into() };
+        let error = Error::Damaged {
+            object: "index/a".to_owned(),
+            source: "it is torn".into(),
+        };
         let failed: Outcome<()> = Err(error).during("cannot list the snapshots");
         let failure = failed.unwrap_err();
         assert_eq!(failure.exit.code(), 20);
-        assert_eq!(failure.message, "cannot list the snapshots: index/a is damaged: it is torn");
+        assert_eq!(
+            failure.message,
+            "cannot list the snapshots: index/a is damaged: it is torn"
+        );
         assert_eq!(failure.hints, ["see what is whole with: dolmen check"]);
     }
 

@@ -35,7 +35,10 @@ impl Interrupt {
         let interrupt = Self::default();
         let shared = interrupt.clone();
         let _entered = runtime.enter();
-        let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        let signals = (
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::terminate()),
+        );
         if let (Ok(mut interrupted), Ok(mut terminated)) = signals {
             runtime.spawn(async move {
                 loop {
@@ -72,12 +75,19 @@ impl Interrupt {
     }
 
     fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<Listener>> {
-        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Ends the process as it stands; whatever is under way is made so that this costs nothing.
-#[expect(clippy::exit, clippy::disallowed_methods, reason = "the user does not want to wait")]
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "the user does not want to wait"
+)]
 fn end_now() -> ! {
     std::process::exit(i32::from(Exit::Interrupted.code()))
 }

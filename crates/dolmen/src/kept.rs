@@ -17,15 +17,23 @@ pub(crate) struct KeptCopies {
 impl KeptCopies {
     /// The copies of a repository.
     pub(crate) fn new(state: &Path, id: &RepositoryId) -> Self {
-        Self { folder: state.join(id.to_string()).join("standing") }
+        Self {
+            folder: state.join(id.to_string()).join("standing"),
+        }
     }
 
     /// Reads them all. What cannot be read is not there; the repository verifies the rest.
     pub(crate) fn load(&self) -> Vec<(ObjectKey, Vec<u8>)> {
         let mut copies = Vec::new();
-        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(&self.folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let name = entry.file_name();
-            let key = name.to_str().and_then(|name| name.replace('_', "/").parse().ok());
+            let key = name
+                .to_str()
+                .and_then(|name| name.replace('_', "/").parse().ok());
             if let (Some(key), Ok(body)) = (key, std::fs::read(entry.path())) {
                 copies.push((key, body));
             }
@@ -41,7 +49,10 @@ impl KeptCopies {
             if std::fs::read(&path).is_ok_and(|known| known == *body) {
                 continue;
             }
-            DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.folder)?;
             replace(&path, body)?;
         }
         Ok(())
@@ -67,7 +78,8 @@ fn replace(path: &Path, body: &[u8]) -> io::Result<()> {
         let _removed = std::fs::remove_file(&temporary);
     }
     written?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 #[cfg(test)]

@@ -40,9 +40,14 @@ pub(crate) fn open(app: &App) -> Outcome<Opened> {
     let (store, pinned_as, folder) = open_folder(address)?;
     let state = StateFolder::open(config.state()?).during("cannot use the state folder")?;
     let pinned = wanted_id(config, &state, &pinned_as, &shown)?;
-    let kept = pinned.map(|id| KeptCopies::new(state.path(), &id).load()).unwrap_or_default();
+    let kept = pinned
+        .map(|id| KeptCopies::new(state.path(), &id).load())
+        .unwrap_or_default();
     // Bytes of the store's own kind, as the repository takes them.
-    let copies: Vec<_> = kept.iter().map(|(key, body)| (*key, body.clone().into())).collect();
+    let copies: Vec<_> = kept
+        .iter()
+        .map(|(key, body)| (*key, body.clone().into()))
+        .collect();
     let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
     let tried = format!("cannot open the repository at {shown}");
     let located = repository::locate(objects, app.environment.clone(), pinned, &copies);
@@ -55,19 +60,34 @@ pub(crate) fn open(app: &App) -> Outcome<Opened> {
     }
     let id = repository.id();
     if state.pinned(&pinned_as)? != Some(id) {
-        state.pin(&pinned_as, &id).during("cannot remember which repository this is")?;
+        state
+            .pin(&pinned_as, &id)
+            .during("cannot remember which repository this is")?;
     }
     if let Err(error) = KeptCopies::new(state.path(), &id).keep(&repository) {
-        app.output.warn(format!("cannot keep copies of the repository's keys: {error}"));
+        app.output.warn(format!(
+            "cannot keep copies of the repository's keys: {error}"
+        ));
     }
     let cache = cache_folder(app, &id);
-    Ok(Opened { repository, cache, folder, address: shown, state, kept })
+    Ok(Opened {
+        repository,
+        cache,
+        folder,
+        address: shown,
+        state,
+        kept,
+    })
 }
 
 /// Opens the folder of a repository; one that is not there, or empty, holds none.
 fn open_folder(address: &Address) -> Outcome<(LocalStore, String, PathBuf)> {
     let shown = address.shown();
-    let none = || Failure::from(Error::NoRepository { address: shown.clone() });
+    let none = || {
+        Failure::from(Error::NoRepository {
+            address: shown.clone(),
+        })
+    };
     let store = LocalStore::open(address.folder()).map_err(|error| match error.kind {
         StoreErrorKind::NotFound => none(),
         _ => Failure::from(error).during(format!("cannot open the repository at {shown}")),
@@ -90,13 +110,17 @@ fn wanted_id(
     if config.trusted.is_some() {
         return Ok(config.trusted);
     }
-    let known = state.pinned(pinned_as).during("cannot tell which repository this is")?;
+    let known = state
+        .pinned(pinned_as)
+        .during("cannot tell which repository this is")?;
     match (config.repository_id, known) {
         (Some(given), Some(known)) if given != known => Err(Failure::new(
             Exit::Failed,
             format!("this machine knows {shown} as repository {known}, not {given}"),
         )
-        .hint(format!("if it was changed on purpose, accept it with: --trust-repository {given}"))),
+        .hint(format!(
+            "if it was changed on purpose, accept it with: --trust-repository {given}"
+        ))),
         (given, known) => Ok(given.or(known)),
     }
 }
@@ -118,7 +142,10 @@ fn cache_folder(app: &App, id: &RepositoryId) -> Option<PathBuf> {
 
 fn make_cache_folder(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     // Other backup programs leave a marked folder out.
     let tag = folder.parent().unwrap_or(folder).join("CACHEDIR.TAG");
     if !tag.exists() {
@@ -156,7 +183,11 @@ impl Opened {
 
     /// Takes an identity under which this machine writes.
     pub(crate) fn claim_instance(&self) -> Outcome<Instance> {
-        claim_instance(&self.state, &self.repository.environment, &self.repository.id())
+        claim_instance(
+            &self.state,
+            &self.repository.environment,
+            &self.repository.id(),
+        )
     }
 
     /// This machine's state folder.
@@ -175,10 +206,18 @@ impl Opened {
     pub(crate) fn put_back(&self, app: &App) -> Outcome<()> {
         for (key, body) in &self.kept {
             let name = key.to_string();
-            if self.repository.findings().iter().any(|finding| finding.subject == name) {
+            if self
+                .repository
+                .findings()
+                .iter()
+                .any(|finding| finding.subject == name)
+            {
                 let objects = &self.repository.objects;
-                objects.put(key, body.clone().into()).during(&format!("cannot put {name} back"))?;
-                app.output.notice(format!("put {name} back from this machine's copy"));
+                objects
+                    .put(key, body.clone().into())
+                    .during(&format!("cannot put {name} back"))?;
+                app.output
+                    .notice(format!("put {name} back from this machine's copy"));
             }
         }
         Ok(())
@@ -206,7 +245,9 @@ pub(crate) fn remember(
     let tried = "the repository is made, but cannot be remembered";
     let state = StateFolder::open(app.config.state()?).during(tried)?;
     let (pinned_as, _) = address.canonical()?;
-    let mut claimed = state.claim_instance(&repository.id(), instance).during(tried)?;
+    let mut claimed = state
+        .claim_instance(&repository.id(), instance)
+        .during(tried)?;
     let mut record = claimed.record().clone();
     record.next_number = record.next_number.max(2);
     claimed.save(record).during(tried)?;

@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 /// Makes a path absolute against `current` and cleans it as Go's `filepath.Clean` does: `//`, `.` and `..` are
 /// resolved by the text alone.
 pub(crate) fn absolute(path: &[u8], current: &[u8]) -> Vec<u8> {
-    let whole = if path.starts_with(b"/") { path.to_vec() } else { [current, b"/", path].concat() };
+    let whole = if path.starts_with(b"/") {
+        path.to_vec()
+    } else {
+        [current, b"/", path].concat()
+    };
     let mut names: Vec<&[u8]> = Vec::new();
     for name in whole.split(|byte| *byte == b'/') {
         match name {

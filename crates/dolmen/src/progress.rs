@@ -48,7 +48,10 @@ const MESSAGE: Duration = Duration::from_secs(1);
 impl Shown {
     /// Begins to show how far `work` is, in the way that suits `output`.
     pub(crate) fn new(output: &Arc<Output>, work: Arc<dyn Watched>) -> Self {
-        let none = Self { stop: None, thread: None };
+        let none = Self {
+            stop: None,
+            thread: None,
+        };
         if output.is_quiet() || (!output.is_json() && !output.shows_progress()) {
             return none;
         }
@@ -61,8 +64,14 @@ impl Shown {
                 draw(&output, work.as_ref(), &stopped);
             }
         };
-        match std::thread::Builder::new().name("progress".to_owned()).spawn(run) {
-            Ok(thread) => Self { stop: Some(stop), thread: Some(thread) },
+        match std::thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn(run)
+        {
+            Ok(thread) => Self {
+                stop: Some(stop),
+                thread: Some(thread),
+            },
             Err(_) => none,
         }
     }
@@ -111,14 +120,24 @@ fn line(elapsed: Duration, noun: &str, status: Status) -> String {
         None => render::count(status.items, noun),
     };
     let bytes = match status.total_bytes {
-        Some(total) => format!("{} of {}", render::bytes(status.bytes), render::bytes(total)),
+        Some(total) => format!(
+            "{} of {}",
+            render::bytes(status.bytes),
+            render::bytes(total)
+        ),
         None => render::bytes(status.bytes),
     };
-    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+    let millis = u64::try_from(elapsed.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1);
     let rate = render::bytes(status.bytes.saturating_mul(1000) / millis);
-    let left = seconds_left(elapsed, status)
-        .map_or_else(String::new, |left| format!(", {} left", render::clock(left)));
-    format!("{}  {items}, {bytes}, {rate}/s{left}", render::clock(seconds))
+    let left = seconds_left(elapsed, status).map_or_else(String::new, |left| {
+        format!(", {} left", render::clock(left))
+    });
+    format!(
+        "{}  {items}, {bytes}, {rate}/s{left}",
+        render::clock(seconds)
+    )
 }
 
 /// Seconds until the end at the rate so far; `None` while that is only a guess.
@@ -134,7 +153,11 @@ pub(crate) fn seconds_left(elapsed: Duration, status: Status) -> Option<u64> {
 }
 
 /// The share that is done, 0 to 1; `None` while the total is not known.
-#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a share to look at")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
+    reason = "a share to look at"
+)]
 pub(crate) fn share(status: Status) -> Option<f64> {
     let total = status.total_bytes.filter(|total| *total > 0)?;
     Some((status.bytes as f64 / total as f64).min(1.0))
@@ -157,7 +180,14 @@ mod tests {
             "0:04  12 of 40 files, 2.0 MiB of 8.0 MiB, 512.0 KiB/s, 0:12 left"
         );
         assert_eq!(share(status), Some(0.25));
-        let begun = Status { items: 1, bytes: 10, ..Status::default() };
-        assert_eq!(line(Duration::ZERO, "file", begun), "0:00  1 file, 10 B, 9.8 KiB/s");
+        let begun = Status {
+            items: 1,
+            bytes: 10,
+            ..Status::default()
+        };
+        assert_eq!(
+            line(Duration::ZERO, "file", begun),
+            "0:00  1 file, 10 B, 9.8 KiB/s"
+        );
     }
 }

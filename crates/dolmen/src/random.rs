@@ -7,7 +7,10 @@ use dolmen_core::Random;
 pub(crate) struct SystemRandom;
 
 impl Random for SystemRandom {
-    #[expect(clippy::panic, reason = "nothing can be encrypted without randomness, nor be half done")]
+    #[expect(
+        clippy::panic,
+        reason = "nothing can be encrypted without randomness, nor be half done"
+    )]
     fn fill(&self, out: &mut [u8]) {
         if let Err(error) = getrandom::fill(out) {
             panic!("the operating system gives no random bytes: {error}");

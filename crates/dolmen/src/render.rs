@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 use crate::paths;
 
 /// Bytes in the unit that suits them: `1.5 GiB`.
-#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "four digits are shown")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
+    reason = "four digits are shown"
+)]
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [(u64, &str); 5] = [
         (1 << 50, "PiB"),
@@ -25,7 +29,11 @@ pub(crate) fn bytes(count: u64) -> String {
 
 /// A count with its noun: `1 file`, `2 files`.
 pub(crate) fn count(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
 }
 
 /// A span of time: `1:02`, `1:02:03`.
@@ -39,7 +47,11 @@ pub(crate) fn clock(seconds: u64) -> String {
 }
 
 /// Seconds from one time to another, with their fraction; 0 when the clock went back.
-#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a span, not a point in time")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
+    reason = "a span, not a point in time"
+)]
 pub(crate) fn seconds_between(start: Timestamp, end: Timestamp) -> f64 {
     let seconds = end.seconds.saturating_sub(start.seconds) as f64;
     let nanos = f64::from(end.nanos) - f64::from(start.nanos);
@@ -57,9 +69,10 @@ pub(crate) fn rfc3339(time: Timestamp) -> String {
 /// The local time to the second: `2026-11-20 14:00:05`.
 pub(crate) fn local_time(time: Timestamp) -> String {
     match jiff_timestamp(time) {
-        Some(instant) => {
-            instant.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
-        }
+        Some(instant) => instant
+            .to_zoned(TimeZone::system())
+            .strftime("%Y-%m-%d %H:%M:%S")
+            .to_string(),
         None => format!("@{}", time.seconds),
     }
 }
@@ -84,8 +97,11 @@ pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
         }
     }
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
@@ -134,7 +150,10 @@ pub(crate) fn snapshot_json(entry: &SnapshotEntry) -> Value {
         "stored": rfc3339(entry.received),
     });
     if let (Some(parent), Some(object)) = (entry.snapshot.heads.first(), value.as_object_mut()) {
-        object.insert("parent".to_owned(), Value::String(parent.digest.to_string()));
+        object.insert(
+            "parent".to_owned(),
+            Value::String(parent.digest.to_string()),
+        );
     }
     value
 }
@@ -163,9 +182,13 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        for (number, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB"), (u64::MAX, "16384.0 PiB")]
-        {
+        for (number, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (3 << 30, "3.0 GiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
             assert_eq!(bytes(number), text);
         }
         assert_eq!(count(1, "file"), "1 file");
@@ -176,10 +199,19 @@ mod tests {
 
     #[test]
     fn any_time_has_a_text() {
-        let time = Timestamp { seconds: -1, nanos: 250_000_000 };
+        let time = Timestamp {
+            seconds: -1,
+            nanos: 250_000_000,
+        };
         assert_eq!(rfc3339(time), "1969-12-31T23:59:59.25Z");
-        assert_eq!(rfc3339(Timestamp::from_seconds(i64::MAX)), format!("@{}", i64::MAX));
-        let later = Timestamp { seconds: 1, nanos: 0 };
+        assert_eq!(
+            rfc3339(Timestamp::from_seconds(i64::MAX)),
+            format!("@{}", i64::MAX)
+        );
+        let later = Timestamp {
+            seconds: 1,
+            nanos: 0,
+        };
         assert!((seconds_between(time, later) - 1.75).abs() < 1e-9);
         assert!(seconds_between(later, time) < 1e-9);
     }
@@ -187,6 +219,9 @@ mod tests {
     #[test]
     fn columns_line_up() {
         let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
-        assert_eq!(table(&[row(["ID", "Paths"]), row(["1234", "/a"])]), ["ID    Paths", "1234  /a"]);
+        assert_eq!(
+            table(&[row(["ID", "Paths"]), row(["1234", "/a"])]),
+            ["ID    Paths", "1234  /a"]
+        );
     }
 }

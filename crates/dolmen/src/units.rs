@@ -12,7 +12,9 @@ pub(crate) use time::parse_time;
 fn take_quantity(text: &str) -> Option<(&str, &str, &str)> {
     let digits_end = text.find(|c: char| !c.is_ascii_digit())?;
     let (digits, rest) = text.split_at_checked(digits_end)?;
-    let unit_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+    let unit_end = rest
+        .find(|c: char| c.is_ascii_digit())
+        .unwrap_or(rest.len());
     let (unit, rest) = rest.split_at_checked(unit_end)?;
     (!digits.is_empty()).then_some((digits, unit, rest))
 }

@@ -61,7 +61,12 @@ impl Machine {
     }
 
     fn restore(&self, snapshot: &str, target: &str) {
-        self.run(&["restore", snapshot, "--target", self.path(target).to_str().unwrap()]);
+        self.run(&[
+            "restore",
+            snapshot,
+            "--target",
+            self.path(target).to_str().unwrap(),
+        ]);
     }
 
     /// Where the source lies below a restore target.
@@ -79,7 +84,10 @@ impl Machine {
     }
 
     fn packs(&self) -> usize {
-        walk(&self.repository().join("packs")).iter().filter(|path| path.is_file()).count()
+        walk(&self.repository().join("packs"))
+            .iter()
+            .filter(|path| path.is_file())
+            .count()
     }
 }
 
@@ -88,7 +96,9 @@ fn walk(top: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![top.to_owned()];
     while let Some(directory) = open.pop() {
-        let Ok(entries) = fs::read_dir(&directory) else { continue };
+        let Ok(entries) = fs::read_dir(&directory) else {
+            continue;
+        };
         for entry in entries {
             // A file that is renamed while it is listed is listed later.
             let Ok(entry) = entry else { continue };
@@ -119,9 +129,24 @@ fn describe(top: &Path) -> BTreeMap<Vec<u8>, String> {
             let size = if metadata.is_dir() { 0 } else { metadata.len() };
             let mtime = (metadata.mtime(), metadata.mtime_nsec());
             let owner = (metadata.uid(), metadata.gid());
-            let key = path.strip_prefix(top).unwrap().as_os_str().as_bytes().to_vec();
-            let links = if metadata.is_dir() { 0 } else { metadata.nlink() };
-            (key, format!("{:o} {size} {mtime:?} {owner:?} {links} {content}", metadata.mode()))
+            let key = path
+                .strip_prefix(top)
+                .unwrap()
+                .as_os_str()
+                .as_bytes()
+                .to_vec();
+            let links = if metadata.is_dir() {
+                0
+            } else {
+                metadata.nlink()
+            };
+            (
+                key,
+                format!(
+                    "{:o} {size} {mtime:?} {owner:?} {links} {content}",
+                    metadata.mode()
+                ),
+            )
         })
         .collect()
 }
@@ -132,7 +157,10 @@ fn blake3_of(bytes: &[u8]) -> String {
 
 fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut out = vec![0; bytes];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut out);
     out
 }
 
@@ -157,12 +185,18 @@ fn make_tree(source: &Path) {
     fs::set_permissions(source.join("one"), fs::Permissions::from_mode(0o4755)).unwrap();
     fs::set_permissions(source.join("text"), fs::Permissions::from_mode(0o000)).unwrap();
     let old = std::time::UNIX_EPOCH - std::time::Duration::new(86_400 * 365 * 20, 123_456_789);
-    let file = fs::File::options().write(true).open(source.join("empty")).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(source.join("empty"))
+        .unwrap();
     file.set_modified(old).unwrap();
 }
 
 /// Waits until `done`, or until the child has ended by itself.
-#[expect(clippy::disallowed_methods, reason = "a killed process is another process")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a killed process is another process"
+)]
 fn wait_until(child: &mut Child, done: impl Fn() -> bool) {
     while !done() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(std::time::Duration::from_millis(1));
@@ -183,22 +217,32 @@ fn a_backup_killed_at_any_moment_costs_at_most_a_pack() {
         // Killed before the first pack, between packs, and while the last is written.
         let wanted = before + usize::try_from(round % 3).unwrap();
         let source = machine.path("source");
-        let mut child = machine.command(&["backup", source.to_str().unwrap()]).spawn().unwrap();
+        let mut child = machine
+            .command(&["backup", source.to_str().unwrap()])
+            .spawn()
+            .unwrap();
         let temporary = machine.repository().join(".tmp");
         wait_until(&mut child, || {
-            machine.packs() >= wanted && fs::read_dir(&temporary).is_ok_and(|mut all| all.next().is_some())
+            machine.packs() >= wanted
+                && fs::read_dir(&temporary).is_ok_and(|mut all| all.next().is_some())
         });
         child.kill().unwrap();
         child.wait().unwrap();
         machine.run(&["check"]);
         machine.backup();
         let added = machine.pack_bytes() - size;
-        assert!(added < (bytes as u64) + (38 << 20), "round {round} added {added} bytes");
+        assert!(
+            added < (bytes as u64) + (38 << 20),
+            "round {round} added {added} bytes"
+        );
         size = machine.pack_bytes();
     }
     machine.run(&["check", "--read-data"]);
     machine.restore("latest", "back");
-    assert_eq!(describe(&machine.restored("back")), describe(&machine.path("source")));
+    assert_eq!(
+        describe(&machine.restored("back")),
+        describe(&machine.path("source"))
+    );
 }
 
 #[test]
@@ -207,15 +251,23 @@ fn a_restored_tree_is_the_tree() {
     make_tree(&machine.path("source"));
     machine.backup();
     machine.restore("latest", "back");
-    assert_eq!(describe(&machine.restored("back")), describe(&machine.path("source")));
-    let blocks = fs::metadata(machine.restored("back").join("sparse")).unwrap().blocks();
+    assert_eq!(
+        describe(&machine.restored("back")),
+        describe(&machine.path("source"))
+    );
+    let blocks = fs::metadata(machine.restored("back").join("sparse"))
+        .unwrap()
+        .blocks();
     assert!(blocks < 1024, "{blocks} blocks");
 }
 
 /// Python with the packages of `contrib/requirements.txt`, as `tools/test` installs them.
 fn python() -> PathBuf {
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin/python");
-    assert!(venv.exists(), "run tools/test once: it installs Python packages into target/venv");
+    assert!(
+        venv.exists(),
+        "run tools/test once: it installs Python packages into target/venv"
+    );
     venv
 }
 
@@ -239,10 +291,69 @@ fn the_independent_reader_restores_byte_for_byte() {
     let (repository, target) = (machine.repository(), machine.path("python"));
     let listed = read_with_python(&["list".as_ref(), repository.as_ref()], "a long passphrase");
     assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 2);
-    let arguments = ["restore".as_ref(), repository.as_ref(), "latest".as_ref(), target.as_ref()];
+    let arguments = [
+        "restore".as_ref(),
+        repository.as_ref(),
+        "latest".as_ref(),
+        target.as_ref(),
+    ];
     let restored = read_with_python(&arguments, "a long passphrase");
     assert_eq!(String::from_utf8_lossy(&restored.stderr), "");
     assert!(restored.status.success());
-    assert_eq!(describe(&machine.restored("python")), describe(&machine.path("source")));
-    assert_eq!(read_with_python(&arguments, "wrong").status.code(), Some(12));
+    assert_eq!(
+        describe(&machine.restored("python")),
+        describe(&machine.path("source"))
+    );
+    assert_eq!(
+        read_with_python(&arguments, "wrong").status.code(),
+        Some(12)
+    );
+}
+
+/// What the golden repository of format 1 holds, whoever restores it: content, mode and times.
+fn golden_lines(top: &Path) -> String {
+    walk(top)
+        .into_iter()
+        .map(|path| {
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            let content = if metadata.is_file() {
+                blake3_of(&fs::read(&path).unwrap())
+            } else if metadata.is_symlink() {
+                fs::read_link(&path).unwrap().display().to_string()
+            } else {
+                String::new()
+            };
+            let name = path.strip_prefix(top).unwrap().as_os_str().as_bytes().escape_ascii();
+            let (seconds, nanos) = (metadata.mtime(), metadata.mtime_nsec());
+            let links = if metadata.is_dir() { 0 } else { metadata.nlink() };
+            let line = format!("{name} {:o} {seconds}.{nanos:09} {links} {content}", metadata.mode());
+            line.trim_end().to_owned() + "\n"
+        })
+        .collect()
+}
+
+#[test]
+fn the_golden_repository_of_format_1_restores() {
+    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
+    let expected = fs::read_to_string(testdata.join("repository-v1.txt")).unwrap();
+    let machine = Machine::new();
+    // A copy: opening may leave temporary files beside the objects.
+    let copy = machine.path("golden");
+    let copied = Command::new("cp").arg("-a").args([&testdata.join("repository-v1"), &copy]).status();
+    assert!(copied.unwrap().success());
+    let golden = |arguments: &[&str]| {
+        let mut command = machine.command(arguments);
+        let output = command.env("DOLMEN_PASSWORD", "golden").env("DOLMEN_REPOSITORY", &copy).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output
+    };
+    golden(&["check", "--read-data"]);
+    golden(&["restore", "latest", "--target", machine.path("back").to_str().unwrap()]);
+    assert_eq!(golden_lines(&machine.path("back/tmp/golden/source")), expected);
+    let target = machine.path("python");
+    let arguments = ["restore".as_ref(), copy.as_ref(), "latest".as_ref(), target.as_ref()];
+    let restored = read_with_python(&arguments, "golden");
+    assert_eq!(String::from_utf8_lossy(&restored.stderr), "");
+    assert_eq!(golden_lines(&machine.path("python/tmp/golden/source")), expected);
 }

@@ -8,8 +8,8 @@ mod stream;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use clap::{Args, ValueEnum};
 use dolmen_core::backup::{self, CHECKPOINT_BYTES, CHECKPOINT_SECONDS, Context, Options, Progress};
@@ -95,7 +95,11 @@ const THREADS_MAX: usize = 64;
 pub(super) fn run(app: &App, args: &BackupArgs) -> Outcome {
     dolmen_fs::raise_open_files_limit();
     let is_stream = args.stdin || args.stdin_from_command;
-    let sources = if is_stream { stream::source(args)? } else { sources::gather(app, args)? };
+    let sources = if is_stream {
+        stream::source(args)?
+    } else {
+        sources::gather(app, args)?
+    };
     let mut options = make_options(app, args, &sources)?;
     let opened = open(app)?;
     if !is_stream {
@@ -112,7 +116,8 @@ pub(super) fn run(app: &App, args: &BackupArgs) -> Outcome {
     if !is_stream {
         // A stream may never end, and whoever feeds it may not listen: then the process ends as it stands.
         let told = Arc::clone(&progress);
-        app.interrupt.tell(move || told.cancel.store(true, Ordering::Relaxed));
+        app.interrupt
+            .tell(move || told.cancel.store(true, Ordering::Relaxed));
     }
     let observed = Observed::new(app);
     let shown = Shown::new(&app.output, Arc::new(Watch(Arc::clone(&progress))));
@@ -130,22 +135,31 @@ pub(super) fn run(app: &App, args: &BackupArgs) -> Outcome {
     };
     drop(shown);
     let tried = format!("cannot back up to {}", opened.address);
-    let report = outcome.during(&tried).map_err(|failure| match failure.exit {
-        Exit::Interrupted => {
-            failure.hint("what is stored stays; the same command carries on from there")
-        }
-        _ => failure,
-    })?;
+    let report = outcome
+        .during(&tried)
+        .map_err(|failure| match failure.exit {
+            Exit::Interrupted => {
+                failure.hint("what is stored stays; the same command carries on from there")
+            }
+            _ => failure,
+        })?;
     report::print(app, args.dry_run, &report);
     let complete = report.errors == 0 && sources.missing == 0;
-    Ok(if complete { Exit::Done } else { Exit::Incomplete })
+    Ok(if complete {
+        Exit::Done
+    } else {
+        Exit::Incomplete
+    })
 }
 
 fn make_options(app: &App, args: &BackupArgs, sources: &Sources) -> Outcome<Options> {
     let time = args.time.as_deref().map(|text| {
         parse_time(text, app.environment.clock.now(), &TimeZone::system()).map_err(Failure::usage)
     });
-    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let (uid, gid) = (
+        rustix::process::getuid().as_raw(),
+        rustix::process::getgid().as_raw(),
+    );
     let username = OwnerNames::default().user(uid);
     let (selector, excludes) = args.excludes.selector()?;
     let tags = args.tag.iter().flat_map(|list| list.split(','));
@@ -176,9 +190,12 @@ fn make_options(app: &App, args: &BackupArgs, sources: &Sources) -> Outcome<Opti
 fn hostname(args: &BackupArgs) -> String {
     let by_variable = || variable("DOLMEN_HOST").map(|host| host.to_string_lossy().into_owned());
     let by_flag = args.host.clone().filter(|host| !host.is_empty());
-    by_flag
-        .or_else(by_variable)
-        .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+    by_flag.or_else(by_variable).unwrap_or_else(|| {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    })
 }
 
 fn effort(args: &BackupArgs) -> Outcome<Effort> {
@@ -209,7 +226,9 @@ fn threads(args: &BackupArgs) -> Outcome<usize> {
         (None, Some(text)) => {
             let text = text.to_string_lossy();
             let number = text.parse().map_err(|_error| {
-                Failure::usage(format!("DOLMEN_READ_CONCURRENCY is `{text}`, which is no number"))
+                Failure::usage(format!(
+                    "DOLMEN_READ_CONCURRENCY is `{text}`, which is no number"
+                ))
             });
             Some(number?)
         }
@@ -218,7 +237,9 @@ fn threads(args: &BackupArgs) -> Outcome<usize> {
     match wanted {
         Some(0) => Err(Failure::usage("--read-concurrency must be 1 at least")),
         Some(wanted) => Ok(wanted.min(THREADS_MAX)),
-        None => Ok(std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 16))),
+        None => {
+            Ok(std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 16)))
+        }
     }
 }
 

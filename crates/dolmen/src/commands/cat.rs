@@ -94,8 +94,10 @@ pub(super) fn run(app: &App, args: &CatArgs) -> Outcome {
             let key = find_object(repository, "packs/", "pack", id)?;
             let tried = format!("cannot read the pack {}", key.id());
             let stored = fetch(repository, &key, ObjectKind::Pack).during(&tried)?;
-            let table = PackTable::decode_pack(&stored).map_err(|error| Error::damaged(key.to_string(), error));
-            app.output.json(&show::pack(&key.id(), stored.len(), &table.during(&tried)?));
+            let table = PackTable::decode_pack(&stored)
+                .map_err(|error| Error::damaged(key.to_string(), error));
+            app.output
+                .json(&show::pack(&key.id(), stored.len(), &table.during(&tried)?));
         }
         What::Tree { at } => return tree(app, &opened, at),
     }
@@ -120,7 +122,10 @@ fn find_object(
         .during(&format!("cannot look for {what} {wanted}"))?;
     match found.as_slice() {
         [key] => Ok(*key),
-        [] => Err(Failure::new(Exit::Failed, format!("no {what} {wanted} is there"))),
+        [] => Err(Failure::new(
+            Exit::Failed,
+            format!("no {what} {wanted} is there"),
+        )),
         many => Err(Failure::new(
             Exit::Failed,
             format!("{} of {what} match the prefix {wanted}", many.len()),
@@ -133,13 +138,18 @@ fn fetch(
     key: &ObjectKey,
     kind: ObjectKind,
 ) -> Result<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]>, Error> {
-    repository.objects.fetch(key, kind).map_err(|error| Error::damaged(key.to_string(), error))
+    repository
+        .objects
+        .fetch(key, kind)
+        .map_err(|error| Error::damaged(key.to_string(), error))
 }
 
 fn blob(app: &App, opened: &Opened, id: &BlobId) -> Outcome<Vec<u8>> {
     let index = opened.load_index(app)?;
     let blobs = BlobReader::new(&opened.repository, &index.blobs);
-    let read = blobs.locate(id).and_then(|location| blobs.blob(id, location.kind));
+    let read = blobs
+        .locate(id)
+        .and_then(|location| blobs.blob(id, location.kind));
     let name = format!("blob {id}");
     Ok(read.map_err(|error| Error::damaged(name, error))?)
 }
@@ -147,7 +157,9 @@ fn blob(app: &App, opened: &Opened, id: &BlobId) -> Outcome<Vec<u8>> {
 fn read_segment(repository: &Repository, key: &ObjectKey) -> Result<serde_json::Value, Error> {
     let stored = fetch(repository, key, ObjectKind::Index)?;
     let unknown = || Error::damaged(key.to_string(), "not signed by a known writer".to_owned());
-    let verify = key.writer().and_then(|writer| repository.verify_key_of(writer));
+    let verify = key
+        .writer()
+        .and_then(|writer| repository.verify_key_of(writer));
     let (mut segment, _) = verify
         .ok_or_else(unknown)?
         .verify::<Segment>(&repository.id(), &stored)
@@ -157,7 +169,8 @@ fn read_segment(repository: &Repository, key: &ObjectKey) -> Result<serde_json::
         .domain()
         .open_segment(&repository.id(), &segment.salt, &mut sealed)
         .map_err(|error| Error::damaged(key.to_string(), error))?;
-    show::segment(&segment, plain).map_err(|error: FormatError| Error::damaged(key.to_string(), error))
+    show::segment(&segment, plain)
+        .map_err(|error: FormatError| Error::damaged(key.to_string(), error))
 }
 
 /// The admin's policy with the highest number.
@@ -165,11 +178,15 @@ fn newest_policy(repository: &Repository) -> Result<Policy, Error> {
     let admin = repository.signing_key().verify_key();
     let mut keys = Vec::new();
     let prefix = format!("ledger/{}/", admin.writer_id());
-    repository.objects.list(&prefix, |object| keys.push((object.key, ObjectKind::Ledger)))?;
+    repository.objects.list(&prefix, |object| {
+        keys.push((object.key, ObjectKind::Ledger))
+    })?;
     let mut newest: Option<(u64, Policy)> = None;
     repository.objects.fetch_all(&keys, |_, fetched| {
         let Ok(stored) = fetched else { return };
-        let Ok((record, _)) = admin.verify::<Record>(&repository.id(), &stored) else { return };
+        let Ok((record, _)) = admin.verify::<Record>(&repository.id(), &stored) else {
+            return;
+        };
         let number = record.stamp.number;
         if let Fact::Policy(policy) = record.fact
             && newest.as_ref().is_none_or(|(known, _)| number > *known)
@@ -177,7 +194,12 @@ fn newest_policy(repository: &Repository) -> Result<Policy, Error> {
             newest = Some((number, policy));
         }
     });
-    let none = || Error::damaged("the repository", "no policy in ledger/ is intact".to_owned());
+    let none = || {
+        Error::damaged(
+            "the repository",
+            "no policy in ledger/ is intact".to_owned(),
+        )
+    };
     newest.map(|(_, policy)| policy).ok_or_else(none)
 }
 
@@ -187,15 +209,23 @@ fn tree(app: &App, opened: &Opened, at: &OsStr) -> Outcome {
     let entry = select::find(app, &list, &wanted, &Filter::default())?;
     let index = opened.load_index(app)?;
     let shown = render::lossy(&path);
-    let no_path = || Error::NoPath { path: shown.clone(), snapshot: entry.short_id() };
+    let no_path = || Error::NoPath {
+        path: shown.clone(),
+        snapshot: entry.short_id(),
+    };
     let key = PathKey::from_path(&path).map_err(|_error| no_path())?;
     let root = entry.body.tree.ok_or_else(no_path)?;
     let depth = key.components().count().saturating_add(1);
     let mut entries = Vec::new();
     let blobs = BlobReader::new(&opened.repository, &index.blobs);
     for item in TreeReader::below(&blobs, root, key.as_bytes()) {
-        let item = item.map_err(|lost| Error::damaged(format!("tree node {}", lost.node), lost.error))?;
-        let names = item.key.split(|byte| *byte == 0).filter(|name| !name.is_empty()).count();
+        let item =
+            item.map_err(|lost| Error::damaged(format!("tree node {}", lost.node), lost.error))?;
+        let names = item
+            .key
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty())
+            .count();
         if names <= depth {
             entries.push(show::entry(&item));
         }
@@ -204,7 +234,8 @@ fn tree(app: &App, opened: &Opened, at: &OsStr) -> Outcome {
         return Err(no_path().into());
     }
     let id = blobs.locate(&root.id).map(|_| root.id.to_string());
-    app.output.json(&serde_json::json!({ "root": id.ok(), "level": root.level, "entries": entries }));
+    app.output
+        .json(&serde_json::json!({ "root": id.ok(), "level": root.level, "entries": entries }));
     Ok(Exit::Done)
 }
 

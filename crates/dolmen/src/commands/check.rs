@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use dolmen_core::check::{self, Observer, Options, Progress, ReadData, Report};
 use dolmen_core::Finding;
+use dolmen_core::check::{self, Observer, Options, Progress, ReadData, Report};
 use serde_json::{Value, json};
 
 use super::App;
@@ -34,12 +34,20 @@ fn parse_subset(text: &str) -> Result<ReadData, String> {
     if let Some((n, t)) = text.split_once('/') {
         let n: u64 = n.trim().parse().map_err(|_error| wrong())?;
         let t: u64 = t.trim().parse().map_err(|_error| wrong())?;
-        return if n >= 1 && n <= t { Ok(ReadData::Part { n, t }) } else { Err(wrong()) };
+        return if n >= 1 && n <= t {
+            Ok(ReadData::Part { n, t })
+        } else {
+            Err(wrong())
+        };
     }
     if text.ends_with('%') {
         return parse_percent(text).map(ReadData::Percent).ok_or_else(wrong);
     }
-    parse_size(text).ok().filter(|bytes| *bytes > 0).map(ReadData::Bytes).ok_or_else(wrong)
+    parse_size(text)
+        .ok()
+        .filter(|bytes| *bytes > 0)
+        .map(ReadData::Bytes)
+        .ok_or_else(wrong)
 }
 
 /// Verifies the repository.
@@ -60,14 +68,19 @@ pub(super) fn run(app: &App, args: &CheckArgs) -> Outcome {
     };
     let progress = Arc::new(Progress::default());
     let told = Arc::clone(&progress);
-    app.interrupt.tell(move || told.cancel.store(true, Ordering::Relaxed));
+    app.interrupt
+        .tell(move || told.cancel.store(true, Ordering::Relaxed));
     let reported = Reported(Arc::clone(&app.output));
     let shown = Shown::new(&app.output, Arc::new(Watch(Arc::clone(&progress))));
     let outcome = check::run(&opened.repository, &options, &reported, &progress);
     drop(shown);
     let report = outcome.during(&format!("cannot check {}", opened.address))?;
     print(app, &report);
-    Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Damage })
+    Ok(if report.findings.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Damage
+    })
 }
 
 /// Says what is wrong as soon as it is found.
@@ -84,7 +97,8 @@ impl Observer for Reported {
                 "problem": finding.problem,
             }));
         } else {
-            self.0.item_error(&finding.subject, "check", &finding.problem);
+            self.0
+                .item_error(&finding.subject, "check", &finding.problem);
         }
     }
 
@@ -97,7 +111,11 @@ fn print(app: &App, report: &Report) {
     let output = &app.output;
     let errors = u64::try_from(report.findings.len()).unwrap_or(u64::MAX);
     if output.is_json() {
-        let broken: Vec<_> = report.broken_packs.iter().map(ToString::to_string).collect();
+        let broken: Vec<_> = report
+            .broken_packs
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         output.json(&json!({
             "message_type": "summary",
             "num_errors": errors,
@@ -118,10 +136,16 @@ fn print(app: &App, report: &Report) {
         0 => "data not read (--read-data reads it)".to_owned(),
         packs => {
             let packs = render::count(packs, "pack");
-            format!("{packs} read and verified ({})", render::bytes(report.bytes_read))
+            format!(
+                "{packs} read and verified ({})",
+                render::bytes(report.bytes_read)
+            )
         }
     };
-    output.line(format!("{} checked, {read}", render::count(report.snapshots, "snapshot")));
+    output.line(format!(
+        "{} checked, {read}",
+        render::count(report.snapshots, "snapshot")
+    ));
     if report.findings.is_empty() {
         output.line("no damage found");
         return;
@@ -180,8 +204,13 @@ mod tests {
 
     #[test]
     fn a_subset_is_a_part_a_share_or_a_size() {
-        assert!(matches!(parse_subset("2/5"), Ok(ReadData::Part { n: 2, t: 5 })));
-        assert!(matches!(parse_subset("2.5%"), Ok(ReadData::Percent(share)) if (2.4..2.6).contains(&share)));
+        assert!(matches!(
+            parse_subset("2/5"),
+            Ok(ReadData::Part { n: 2, t: 5 })
+        ));
+        assert!(
+            matches!(parse_subset("2.5%"), Ok(ReadData::Percent(share)) if (2.4..2.6).contains(&share))
+        );
         assert!(matches!(parse_subset("5GiB"), Ok(ReadData::Bytes(bytes)) if bytes == 5 << 30));
         for text in ["0/5", "6/5", "a/5", "1/", "0%", "200%", "0", "x"] {
             let wrong = format!("`{text}` is no part; write it as 1/5, 10% or 5GiB");

@@ -43,7 +43,11 @@ enum Auto {
 }
 
 fn parse_auto(text: &str) -> Result<Auto, String> {
-    if text == "auto" { Ok(Auto::Derived) } else { parse_duration(text).map(Auto::Given) }
+    if text == "auto" {
+        Ok(Auto::Derived)
+    } else {
+        parse_duration(text).map(Auto::Given)
+    }
 }
 
 /// The strategies by their names.
@@ -87,9 +91,14 @@ pub(super) fn run(app: &App, args: &InitArgs) -> Outcome {
     let store = LocalStore::create(address.folder()).during(&tried)?;
     let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
     let instance = InstanceId(app.environment.bytes());
-    let repository =
-        Repository::create(objects, app.environment.clone(), &passphrase, &policy, instance)
-            .during(&tried)?;
+    let repository = Repository::create(
+        objects,
+        app.environment.clone(),
+        &passphrase,
+        &policy,
+        instance,
+    )
+    .during(&tried)?;
     open::remember(app, address, &repository, instance)?;
     report(app, &repository, &policy, &shown);
     Ok(Exit::Done)
@@ -109,13 +118,17 @@ fn refuse_taken(app: &App, address: &Address) -> Outcome<()> {
     }
     let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
     let mut roots = 0_u64;
-    objects.list("root/", |_| roots = roots.saturating_add(1)).during(&tried)?;
+    objects
+        .list("root/", |_| roots = roots.saturating_add(1))
+        .during(&tried)?;
     if roots > 0 {
         return Err(Error::RepositoryExists { address: shown }.into());
     }
-    Err(Failure::new(Exit::Failed, format!("{tried}: the folder is not empty"))
-        .hint("name an empty or a new folder: a repository's folder holds nothing else")
-        .hint("what an interrupted init left there may be removed"))
+    Err(
+        Failure::new(Exit::Failed, format!("{tried}: the folder is not empty"))
+            .hint("name an empty or a new folder: a repository's folder holds nothing else")
+            .hint("what an interrupted init left there may be removed"),
+    )
 }
 
 fn refuse_lock(lock: Option<LockName>, shown: &str) -> Outcome<()> {
@@ -214,22 +227,37 @@ mod tests {
             create_bucket: false,
         };
         let policy = make_policy(&args)?;
-        Ok((policy.protect_seconds, policy.generation_seconds, policy.interval_seconds))
+        Ok((
+            policy.protect_seconds,
+            policy.generation_seconds,
+            policy.interval_seconds,
+        ))
     }
 
     #[test]
     fn generation_and_interval_follow_from_the_protection_period() {
         assert_eq!(policy("30d", "auto", "auto"), Ok((30 * DAY, 7 * DAY, DAY)));
-        assert_eq!(policy("4d", "auto", "auto"), Ok((4 * DAY, 2 * DAY, DAY / 2)));
+        assert_eq!(
+            policy("4d", "auto", "auto"),
+            Ok((4 * DAY, 2 * DAY, DAY / 2))
+        );
         assert_eq!(policy("20s", "auto", "auto"), Ok((20, 10, 2)));
-        assert_eq!(policy("30d", "14d", "2d"), Ok((30 * DAY, 14 * DAY, 2 * DAY)));
+        assert_eq!(
+            policy("30d", "14d", "2d"),
+            Ok((30 * DAY, 14 * DAY, 2 * DAY))
+        );
     }
 
     #[test]
     fn what_cannot_be_kept_is_refused() {
-        for (protect, generation, every) in
-            [("0s", "auto", "auto"), ("2s", "auto", "auto"), ("1d", "2d", "auto"), ("3d", "1d", "2d"), ("101y", "auto", "auto"), ("3d", "0s", "auto")]
-        {
+        for (protect, generation, every) in [
+            ("0s", "auto", "auto"),
+            ("2s", "auto", "auto"),
+            ("1d", "2d", "auto"),
+            ("3d", "1d", "2d"),
+            ("101y", "auto", "auto"),
+            ("3d", "0s", "auto"),
+        ] {
             let failure = policy(protect, generation, every).unwrap_err();
             assert_eq!(failure.exit, Exit::Usage, "{protect} {generation} {every}");
         }

@@ -42,14 +42,24 @@ fn passwd(app: &App, args: &PasswdArgs) -> Outcome {
     let mut opened = open(app)?;
     let new = Secret::find_new(args.new_password_file.as_ref());
     let passphrase = new
-        .read(&format!("new passphrase for {}", opened.address), Ask::Twice)
-        .map_err(|failure| failure.hint("the new one: --new-password-file FILE, DOLMEN_NEW_PASSWORD"))?;
+        .read(
+            &format!("new passphrase for {}", opened.address),
+            Ask::Twice,
+        )
+        .map_err(|failure| {
+            failure.hint("the new one: --new-password-file FILE, DOLMEN_NEW_PASSWORD")
+        })?;
     opened
         .repository
         .change_passphrase(&passphrase)
-        .during(&format!("cannot change the passphrase of {}", opened.address))?;
+        .during(&format!(
+            "cannot change the passphrase of {}",
+            opened.address
+        ))?;
     if let Err(error) = opened.keep_copies() {
-        app.output.warn(format!("cannot keep copies of the repository's keys: {error}"));
+        app.output.warn(format!(
+            "cannot keep copies of the repository's keys: {error}"
+        ));
     }
     let output = &app.output;
     if output.is_json() {

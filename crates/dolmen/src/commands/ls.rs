@@ -48,12 +48,23 @@ pub(crate) struct LsArgs {
 pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
     let (wanted, below) = select::split_path(args.snapshot.as_bytes())?;
     let filter = args.filter.filter()?;
-    let mut listing = Listing { app, args, below: key(&below)?, dirs: Vec::new(), shown: 0 };
+    let mut listing = Listing {
+        app,
+        args,
+        below: key(&below)?,
+        dirs: Vec::new(),
+        shown: 0,
+    };
     for dir in &args.dirs {
         if !dir.as_bytes().starts_with(b"/") {
-            return Err(Failure::usage(format!("`{}` is not an absolute path", dir.display())));
+            return Err(Failure::usage(format!(
+                "`{}` is not an absolute path",
+                dir.display()
+            )));
         }
-        listing.dirs.push(key(&paths::absolute(dir.as_bytes(), b"/"))?);
+        listing
+            .dirs
+            .push(key(&paths::absolute(dir.as_bytes(), b"/"))?);
     }
     let opened = open(app)?;
     let snapshots = opened.load_snapshots(app)?;
@@ -62,9 +73,16 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
     listing.head(entry);
     let exit = listing.walk(&opened.repository, &index.blobs, entry);
     if listing.shown == 0 && exit == Exit::Done && listing.names_a_path() {
-        let path = args.dirs.first().map_or(below, |dir| dir.as_bytes().to_vec());
+        let path = args
+            .dirs
+            .first()
+            .map_or(below, |dir| dir.as_bytes().to_vec());
         let path = render::lossy(&path);
-        return Err(Error::NoPath { path, snapshot: entry.short_id() }.into());
+        return Err(Error::NoPath {
+            path,
+            snapshot: entry.short_id(),
+        }
+        .into());
     }
     Ok(exit)
 }
@@ -104,18 +122,21 @@ impl Listing<'_> {
         }
     }
 
-    fn walk(
-        &mut self,
-        repository: &Repository,
-        index: &BlobIndex,
-        entry: &SnapshotEntry,
-    ) -> Exit {
-        let Some(root) = entry.body.tree else { return Exit::Done };
+    fn walk(&mut self, repository: &Repository, index: &BlobIndex, entry: &SnapshotEntry) -> Exit {
+        let Some(root) = entry.body.tree else {
+            return Exit::Done;
+        };
         let blobs = BlobReader::new(repository, index);
         let mut exit = Exit::Done;
-        let starts = if self.dirs.is_empty() { vec![PathKey::root()] } else { self.dirs.clone() };
+        let starts = if self.dirs.is_empty() {
+            vec![PathKey::root()]
+        } else {
+            self.dirs.clone()
+        };
         for start in starts {
-            let prefix = start.components().fold(self.below.clone(), |key, name| key.join(name));
+            let prefix = start
+                .components()
+                .fold(self.below.clone(), |key, name| key.join(name));
             for item in TreeReader::below(&blobs, root, prefix.as_bytes()) {
                 if self.app.output.is_closed() {
                     return exit;
@@ -125,7 +146,9 @@ impl Listing<'_> {
                     Err(lost) => {
                         exit = Exit::Damage;
                         let first = paths::display(&shown_path(&lost.first));
-                        self.app.output.item_error(&first, "listing", &chain(&lost.error));
+                        self.app
+                            .output
+                            .item_error(&first, "listing", &chain(&lost.error));
                     }
                 }
             }
@@ -135,9 +158,14 @@ impl Listing<'_> {
 
     /// Shows an entry if it is to be shown.
     fn take(&mut self, entry: &Entry, start: &PathKey) {
-        let Ok(key) = PathKey::from_bytes(&entry.key) else { return };
+        let Ok(key) = PathKey::from_bytes(&entry.key) else {
+            return;
+        };
         let depth = self.below.components().count();
-        let relative = key.components().skip(depth).fold(PathKey::root(), |key, name| key.join(name));
+        let relative = key
+            .components()
+            .skip(depth)
+            .fold(PathKey::root(), |key, name| key.join(name));
         if relative.as_bytes().is_empty() {
             // The folder that stands for the root is there, even when nothing is in it.
             self.shown = self.shown.saturating_add(1);

@@ -18,15 +18,21 @@ pub(crate) struct ManArgs {
 /// Prints the manual page.
 pub(super) fn run(app: &App, args: &ManArgs) -> Outcome {
     let failed = |error: std::io::Error| {
-        Failure::new(Exit::Failed, format!("cannot write the manual pages: {error}"))
+        Failure::new(
+            Exit::Failed,
+            format!("cannot write the manual pages: {error}"),
+        )
     };
     if let Some(dir) = &args.dir {
         std::fs::create_dir_all(dir).map_err(failed)?;
         clap_mangen::generate_to(Arguments::command(), dir).map_err(failed)?;
-        app.output.notice(format!("wrote the manual pages into {}", dir.display()));
+        app.output
+            .notice(format!("wrote the manual pages into {}", dir.display()));
     } else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(Arguments::command()).render(&mut page).map_err(failed)?;
+        clap_mangen::Man::new(Arguments::command())
+            .render(&mut page)
+            .map_err(failed)?;
         app.output.raw(&page);
     }
     Ok(Exit::Done)

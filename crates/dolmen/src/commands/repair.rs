@@ -39,7 +39,8 @@ fn index(app: &App) -> Outcome {
     let mut instance = opened.claim_instance()?;
     let cancel = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&cancel);
-    app.interrupt.tell(move || told.store(true, Ordering::Relaxed));
+    app.interrupt
+        .tell(move || told.store(true, Ordering::Relaxed));
     let reported = Reported(Arc::clone(&app.output));
     let report = repair::rebuild_index(&opened.repository, &mut instance, &reported, &cancel)
         .during(&format!("cannot rebuild the index of {}", opened.address))?;
@@ -58,5 +59,9 @@ fn index(app: &App) -> Outcome {
             render::count(report.blobs, "blob")
         ));
     }
-    Ok(if report.unreadable.is_empty() { Exit::Done } else { Exit::Damage })
+    Ok(if report.unreadable.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Damage
+    })
 }

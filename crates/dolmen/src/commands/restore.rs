@@ -87,12 +87,21 @@ pub(super) fn run(app: &App, args: &RestoreArgs) -> Outcome {
     }
     let progress = Arc::new(Progress::default());
     let told = Arc::clone(&progress);
-    app.interrupt.tell(move || told.cancel.store(true, Ordering::Relaxed));
-    let observed = Observed { output: Arc::clone(&app.output) };
+    app.interrupt
+        .tell(move || told.cancel.store(true, Ordering::Relaxed));
+    let observed = Observed {
+        output: Arc::clone(&app.output),
+    };
     let start = Instant::now();
     let shown = Shown::new(&app.output, Arc::new(Watch(Arc::clone(&progress))));
-    let outcome =
-        restore::run(&opened.repository, &index, entry, &options, &observed, &progress);
+    let outcome = restore::run(
+        &opened.repository,
+        &index,
+        entry,
+        &options,
+        &observed,
+        &progress,
+    );
     drop(shown);
     let report = outcome
         .during(&format!("cannot restore to {}", options.target.display()))
@@ -113,12 +122,17 @@ pub(super) fn run(app: &App, args: &RestoreArgs) -> Outcome {
 fn make_options(args: &RestoreArgs, below: Vec<u8>) -> Outcome<Options> {
     let (include, exclude) = args.patterns.lists()?;
     let target = std::path::absolute(&args.target).map_err(|error| {
-        Failure::usage(format!("cannot use the target {}: {error}", args.target.display()))
+        Failure::usage(format!(
+            "cannot use the target {}: {error}",
+            args.target.display()
+        ))
     })?;
     let chooses = !include.is_empty() || !exclude.is_empty();
     if args.delete && !chooses && target == Path::new("/") {
-        return Err(Failure::usage("--delete with --target / would remove all that is not in the snapshot")
-            .hint("say with --include or --exclude which part is meant"));
+        return Err(Failure::usage(
+            "--delete with --target / would remove all that is not in the snapshot",
+        )
+        .hint("say with --include or --exclude which part is meant"));
     }
     Ok(Options {
         target,
@@ -169,7 +183,11 @@ fn print(app: &App, args: &RestoreArgs, report: &Report, elapsed: Duration) {
     if output.is_quiet() {
         return;
     }
-    let verb = if args.dry_run { "would restore" } else { "restored" };
+    let verb = if args.dry_run {
+        "would restore"
+    } else {
+        "restored"
+    };
     output.line(format!(
         "{verb} {} of {} items, {} in {:.1} s",
         report.files_restored,
@@ -200,7 +218,8 @@ impl Observer for Observed {
             FailureKind::Damage => format!("damaged in the repository: {reason}"),
             FailureKind::Target | FailureKind::Attribute => reason.to_owned(),
         };
-        self.output.item_error(&paths::display(path), "restore", &reason);
+        self.output
+            .item_error(&paths::display(path), "restore", &reason);
     }
 
     fn done(&self, path: &[u8], action: Action, bytes: u64) {
@@ -223,7 +242,8 @@ impl Observer for Observed {
                 "size": bytes,
             }));
         } else {
-            self.output.line(format!("{action:<9} {}", paths::display(path)));
+            self.output
+                .line(format!("{action:<9} {}", paths::display(path)));
         }
     }
 

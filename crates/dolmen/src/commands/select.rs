@@ -24,12 +24,19 @@ pub(crate) struct FilterArgs {
 impl FilterArgs {
     /// The filter that they make.
     pub(crate) fn filter(&self) -> Outcome<Filter> {
-        let mut filter =
-            Filter { hosts: self.host.clone(), tags: self.tag.clone(), paths: Vec::new() };
+        let mut filter = Filter {
+            hosts: self.host.clone(),
+            tags: self.tag.clone(),
+            paths: Vec::new(),
+        };
         if !self.path.is_empty() {
             let current = current_folder()?;
             let absolute = |path| paths::absolute(paths::bytes_of(path), &current);
-            filter.paths = self.path.iter().map(|path| absolute(path.as_path())).collect();
+            filter.paths = self
+                .path
+                .iter()
+                .map(|path| absolute(path.as_path()))
+                .collect();
         }
         Ok(filter)
     }
@@ -38,7 +45,10 @@ impl FilterArgs {
 /// The current folder, for relative paths.
 pub(crate) fn current_folder() -> Outcome<Vec<u8>> {
     paths::current_folder().map_err(|error| {
-        Failure::new(Exit::Failed, format!("cannot tell the current folder: {error}"))
+        Failure::new(
+            Exit::Failed,
+            format!("cannot tell the current folder: {error}"),
+        )
     })
 }
 
@@ -50,7 +60,10 @@ pub(crate) fn split_path(wanted: &[u8]) -> Outcome<(String, Vec<u8>)> {
     };
     let path = path.strip_prefix(b":").unwrap_or(path);
     let snapshot = std::str::from_utf8(snapshot).map_err(|_error| {
-        Failure::usage(format!("`{}` is no snapshot", String::from_utf8_lossy(snapshot)))
+        Failure::usage(format!(
+            "`{}` is no snapshot",
+            String::from_utf8_lossy(snapshot)
+        ))
     })?;
     Ok((snapshot.to_owned(), paths::absolute(path, b"/")))
 }
@@ -73,7 +86,11 @@ pub(crate) fn find_all<'s>(
     filter: &Filter,
 ) -> Outcome<Vec<&'s SnapshotEntry>> {
     if wanted.is_empty() {
-        return Ok(snapshots.snapshots.iter().filter(|entry| filter.matches(entry)).collect());
+        return Ok(snapshots
+            .snapshots
+            .iter()
+            .filter(|entry| filter.matches(entry))
+            .collect());
     }
     let mut found: Vec<&SnapshotEntry> = Vec::new();
     for wanted in wanted {
@@ -99,7 +116,11 @@ mod tests {
             ("ab12:", "ab12", "/"),
         ] {
             let split = split_path(text.as_bytes()).unwrap();
-            assert_eq!(split, (snapshot.to_owned(), path.as_bytes().to_vec()), "{text}");
+            assert_eq!(
+                split,
+                (snapshot.to_owned(), path.as_bytes().to_vec()),
+                "{text}"
+            );
         }
     }
 }

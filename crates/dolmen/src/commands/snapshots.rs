@@ -46,7 +46,12 @@ pub(super) fn run(app: &App, args: &SnapshotsArgs) -> Outcome {
         found = newest_of_each(found, count);
     }
     if app.output.is_json() {
-        app.output.json(&found.iter().map(|entry| render::snapshot_json(entry)).collect::<Vec<_>>());
+        app.output.json(
+            &found
+                .iter()
+                .map(|entry| render::snapshot_json(entry))
+                .collect::<Vec<_>>(),
+        );
     } else {
         print_table(app, &found);
     }
@@ -71,7 +76,15 @@ fn newest_of_each(found: Vec<&SnapshotEntry>, count: usize) -> Vec<&SnapshotEntr
 }
 
 fn print_table(app: &App, found: &[&SnapshotEntry]) {
-    let heads = ["ID", "Time", "Host", "Tags", "Size", "Protected until", "Paths"];
+    let heads = [
+        "ID",
+        "Time",
+        "Host",
+        "Tags",
+        "Size",
+        "Protected until",
+        "Paths",
+    ];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     for entry in found {
         let body = &entry.body;

@@ -66,9 +66,15 @@ fn to_json(stats: &Stats) -> Value {
         }
     };
     put("total_size", json!(stats.total_size));
-    put("total_uncompressed_size", json!(stats.total_uncompressed_size));
+    put(
+        "total_uncompressed_size",
+        json!(stats.total_uncompressed_size),
+    );
     put("compression_ratio", json!(stats.compression_ratio));
-    put("compression_space_saving", json!(stats.compression_space_saving));
+    put(
+        "compression_space_saving",
+        json!(stats.compression_space_saving),
+    );
     put("total_file_count", json!(stats.total_file_count));
     put("total_blob_count", json!(stats.total_blob_count));
     put("snapshots_count", json!(stats.snapshots_count));

@@ -41,7 +41,9 @@ impl Address {
         if path.is_empty() {
             return Err(Failure::usage("the repository address is empty"));
         }
-        Ok(Self { folder: PathBuf::from(OsStr::from_bytes(path)) })
+        Ok(Self {
+            folder: PathBuf::from(OsStr::from_bytes(path)),
+        })
     }
 
     /// The folder.
@@ -57,7 +59,10 @@ impl Address {
     /// The one spelling under which this machine remembers it; the folder must be there.
     pub(crate) fn canonical(&self) -> Outcome<(String, PathBuf)> {
         let folder = self.folder.canonicalize().map_err(|error| {
-            Failure::new(Exit::Failed, format!("cannot find {}: {error}", self.shown()))
+            Failure::new(
+                Exit::Failed,
+                format!("cannot find {}: {error}", self.shown()),
+            )
         })?;
         // Escaped, two paths that are not UTF-8 stay two.
         let pinned = format!("local:{}", paths::bytes_of(&folder).escape_ascii());
@@ -71,9 +76,13 @@ mod tests {
 
     #[test]
     fn folders_are_named_in_three_ways() {
-        for (text, folder) in
-            [("/a/b", "/a/b"), ("a/b", "a/b"), ("local:/a", "/a"), ("local:a", "a"), ("x:y", "x:y")]
-        {
+        for (text, folder) in [
+            ("/a/b", "/a/b"),
+            ("a/b", "a/b"),
+            ("local:/a", "/a"),
+            ("local:a", "a"),
+            ("x:y", "x:y"),
+        ] {
             let address = Address::parse(OsStr::new(text)).unwrap();
             assert_eq!(address.folder(), Path::new(folder), "{text}");
         }
@@ -87,9 +96,21 @@ mod tests {
             failure.message,
             "cannot use s3:https://host/bucket: S3 stores are not supported by this version"
         );
-        for text in ["b2:bucket", "sftp:user@host:/path", "sftp://user@host//path", "s3://bucket"] {
-            assert_eq!(Address::parse(OsStr::new(text)).unwrap_err().exit, Exit::Usage, "{text}");
+        for text in [
+            "b2:bucket",
+            "sftp:user@host:/path",
+            "sftp://user@host//path",
+            "s3://bucket",
+        ] {
+            assert_eq!(
+                Address::parse(OsStr::new(text)).unwrap_err().exit,
+                Exit::Usage,
+                "{text}"
+            );
         }
-        assert_eq!(Address::parse(OsStr::new("local:")).unwrap_err().exit, Exit::Usage);
+        assert_eq!(
+            Address::parse(OsStr::new("local:")).unwrap_err().exit,
+            Exit::Usage
+        );
     }
 }

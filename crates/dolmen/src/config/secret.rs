@@ -85,7 +85,9 @@ pub(super) fn find(global: &Global, variables: Variables<'_>) -> Outcome<Secret>
 impl Secret {
     /// The source of the passphrase that replaces the present one.
     pub(crate) fn find_new(file: Option<&PathBuf>) -> Self {
-        let file = file.cloned().or_else(|| variable("DOLMEN_NEW_PASSWORD_FILE").map(PathBuf::from));
+        let file = file
+            .cloned()
+            .or_else(|| variable("DOLMEN_NEW_PASSWORD_FILE").map(PathBuf::from));
         match file {
             Some(file) => Self::File(file),
             None if variable("DOLMEN_NEW_PASSWORD").is_some() => {
@@ -107,7 +109,9 @@ impl Secret {
             Self::Prompt => prompt::ask(what, ask)?,
         };
         if passphrase.is_empty() {
-            return Err(Failure::usage("an empty passphrase protects nothing and is refused"));
+            return Err(Failure::usage(
+                "an empty passphrase protects nothing and is refused",
+            ));
         }
         Ok(passphrase)
     }
@@ -115,7 +119,10 @@ impl Secret {
 
 fn read_file(path: &Path) -> Outcome<Passphrase> {
     let text = std::fs::read(path).map_err(|error| {
-        Failure::usage(format!("cannot read the passphrase file {}: {error}", path.display()))
+        Failure::usage(format!(
+            "cannot read the passphrase file {}: {error}",
+            path.display()
+        ))
     })?;
     let text = Zeroizing::new(text);
     Ok(Zeroizing::new(trim_text(&text).to_vec()))
@@ -134,7 +141,10 @@ fn run_command(command: &OsStr) -> Outcome<Passphrase> {
         .output()
         .map_err(|error| {
             let program = program.display();
-            Failure::new(Exit::Failed, format!("cannot run the passphrase command {program}: {error}"))
+            Failure::new(
+                Exit::Failed,
+                format!("cannot run the passphrase command {program}: {error}"),
+            )
         })?;
     let text = Zeroizing::new(output.stdout);
     if !output.status.success() {
@@ -161,11 +171,20 @@ mod tests {
     #[test]
     fn the_order_is_flag_command_file_variable_credential_prompt() {
         let all = [("DOLMEN_PASSWORD", "x"), ("DOLMEN_PASSWORD_COMMAND", "c")];
-        let flag = Global { password_file: Some("/f".into()), ..Global::default() };
+        let flag = Global {
+            password_file: Some("/f".into()),
+            ..Global::default()
+        };
         assert_eq!(found(&flag, &all), Ok(Secret::File("/f".into())));
-        assert_eq!(found(&Global::default(), &all), Ok(Secret::Command("c".into())));
         assert_eq!(
-            found(&Global::default(), &[("DOLMEN_PASSWORD", "x"), ("DOLMEN_PASSWORD_FILE", "/f")]),
+            found(&Global::default(), &all),
+            Ok(Secret::Command("c".into()))
+        );
+        assert_eq!(
+            found(
+                &Global::default(),
+                &[("DOLMEN_PASSWORD", "x"), ("DOLMEN_PASSWORD_FILE", "/f")]
+            ),
             Ok(Secret::File("/f".into()))
         );
         assert_eq!(
@@ -184,16 +203,29 @@ mod tests {
         std::fs::write(&path, "\u{feff} pass phrase \n").unwrap();
         let secret = found(&Global::default(), &variables).unwrap();
         assert_eq!(secret, Secret::File(path));
-        assert_eq!(*secret.read("passphrase", Ask::Once).unwrap(), b"pass phrase");
+        assert_eq!(
+            *secret.read("passphrase", Ask::Once).unwrap(),
+            b"pass phrase"
+        );
     }
 
     #[test]
     fn a_command_is_run_without_a_shell() {
         let secret = Secret::Command("printf '%s\\n' 'a $HOME;b'".into());
         assert_eq!(*secret.read("passphrase", Ask::Once).unwrap(), b"a $HOME;b");
-        let failure = Secret::Command("false".into()).read("passphrase", Ask::Once).unwrap_err();
-        assert_eq!(failure.message, "the passphrase command false failed: exit status: 1");
-        let failure = Secret::Command("true".into()).read("passphrase", Ask::Once).unwrap_err();
-        assert_eq!(failure.message, "an empty passphrase protects nothing and is refused");
+        let failure = Secret::Command("false".into())
+            .read("passphrase", Ask::Once)
+            .unwrap_err();
+        assert_eq!(
+            failure.message,
+            "the passphrase command false failed: exit status: 1"
+        );
+        let failure = Secret::Command("true".into())
+            .read("passphrase", Ask::Once)
+            .unwrap_err();
+        assert_eq!(
+            failure.message,
+            "an empty passphrase protects nothing and is refused"
+        );
     }
 }

@@ -52,7 +52,10 @@ mod tests {
 
     fn words(text: &str) -> Result<Vec<String>, &'static str> {
         let words = split_words(text.as_bytes())?;
-        Ok(words.into_iter().map(|word| String::from_utf8(word).unwrap()).collect())
+        Ok(words
+            .into_iter()
+            .map(|word| String::from_utf8(word).unwrap())
+            .collect())
     }
 
     #[test]
@@ -60,7 +63,16 @@ mod tests {
         let split = words(r#"  pass show 'a b' "c \"d\" \n" e\ f '' x"y"z $HOME "#).unwrap();
         assert_eq!(
             split,
-            ["pass", "show", "a b", "c \"d\" \\n", "e f", "", "xyz", "$HOME"]
+            [
+                "pass",
+                "show",
+                "a b",
+                "c \"d\" \\n",
+                "e f",
+                "",
+                "xyz",
+                "$HOME"
+            ]
         );
         assert_eq!(words(""), Ok(vec![]));
         assert_eq!(words("a 'b"), Err("a ' is not closed"));

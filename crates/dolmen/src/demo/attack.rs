@@ -27,25 +27,38 @@ pub(super) fn attack(site: &mut Site, home: &Home) -> Outcome<Vec<String>> {
     tree::list(&site.folder, &mut files)?;
     let below = |folder: &str| -> Vec<PathBuf> {
         let folder = site.folder.join(folder);
-        files.iter().filter(|path| path.starts_with(&folder)).cloned().collect()
+        files
+            .iter()
+            .filter(|path| path.starts_with(&folder))
+            .cloned()
+            .collect()
     };
     let segments = below("index");
     for path in &segments {
         std::fs::remove_file(path).map_err(|error| failed(path, &error))?;
     }
     let count = u64::try_from(segments.len()).unwrap_or(u64::MAX);
-    deeds.push(format!("deletes the index: {}", render::count(count, "object")));
+    deeds.push(format!(
+        "deletes the index: {}",
+        render::count(count, "object")
+    ));
 
     if let Some((pack, bytes)) = largest(&below("packs"))? {
         overwrite_middle(&pack, bytes)?;
         let garbled = render::bytes(bytes / 3);
-        deeds.push(format!("overwrites {garbled} in the middle of the largest pack with garbage"));
+        deeds.push(format!(
+            "overwrites {garbled} in the middle of the largest pack with garbage"
+        ));
     }
-    let writer = below("snapshots").first().and_then(|path| path.parent().map(Path::to_path_buf));
+    let writer = below("snapshots")
+        .first()
+        .and_then(|path| path.parent().map(Path::to_path_buf));
     if let Some(folder) = writer {
-        let name = site.environment().bytes::<32>().iter().fold(String::new(), |name, byte| {
-            name + &format!("{byte:02x}")
-        });
+        let name = site
+            .environment()
+            .bytes::<32>()
+            .iter()
+            .fold(String::new(), |name, byte| name + &format!("{byte:02x}"));
         let path = folder.join(name);
         std::fs::write(&path, garbage(4096)).map_err(|error| failed(&path, &error))?;
         deeds.push("plants a snapshot that nobody signed".to_owned());
@@ -56,7 +69,9 @@ pub(super) fn attack(site: &mut Site, home: &Home) -> Outcome<Vec<String>> {
 fn largest(packs: &[PathBuf]) -> Outcome<Option<(PathBuf, u64)>> {
     let mut largest: Option<(PathBuf, u64)> = None;
     for pack in packs {
-        let bytes = std::fs::metadata(pack).map_err(|error| failed(pack, &error))?.len();
+        let bytes = std::fs::metadata(pack)
+            .map_err(|error| failed(pack, &error))?
+            .len();
         if largest.as_ref().is_none_or(|(_, most)| bytes > *most) {
             largest = Some((pack.clone(), bytes));
         }
@@ -81,5 +96,8 @@ fn garbage(bytes: usize) -> Vec<u8> {
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Failed, format!("cannot attack {}: {error}", path.display()))
+    Failure::new(
+        Exit::Failed,
+        format!("cannot attack {}: {error}", path.display()),
+    )
 }

@@ -39,22 +39,29 @@ pub(super) struct Compared {
 }
 
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Failed, format!("cannot {what} {}: {error}", path.display()))
+    Failure::new(
+        Exit::Failed,
+        format!("cannot {what} {}: {error}", path.display()),
+    )
 }
 
 /// The folder that was given, else the sources around the current folder, else that one.
 pub(super) fn choose(given: Option<&Path>) -> Outcome<PathBuf> {
-    let current = std::env::current_dir().map_err(|error| failed("tell", Path::new("."), &error))?;
+    let current =
+        std::env::current_dir().map_err(|error| failed("tell", Path::new("."), &error))?;
     let Some(given) = given else {
-        let around = current.ancestors().find(|folder| {
-            folder.join(".git").exists() || folder.join("Cargo.lock").exists()
-        });
+        let around = current
+            .ancestors()
+            .find(|folder| folder.join(".git").exists() || folder.join("Cargo.lock").exists());
         return Ok(around.unwrap_or(&current).to_path_buf());
     };
     if given.is_dir() {
         Ok(current.join(given))
     } else {
-        Err(Failure::usage(format!("{} is not a folder", given.display())))
+        Err(Failure::usage(format!(
+            "{} is not a folder",
+            given.display()
+        )))
     }
 }
 
@@ -77,7 +84,9 @@ fn copy_folder(from: &Path, to: &Path, copied: &mut Copied) -> Outcome<()> {
             continue;
         }
         let (from, to) = (from.join(&name), to.join(&name));
-        let Ok(metadata) = std::fs::symlink_metadata(&from) else { continue };
+        let Ok(metadata) = std::fs::symlink_metadata(&from) else {
+            continue;
+        };
         // The demo's own folder may lie below the one that is copied.
         if to.starts_with(&from) {
             continue;
@@ -94,7 +103,9 @@ fn copy_folder(from: &Path, to: &Path, copied: &mut Copied) -> Outcome<()> {
 }
 
 fn copy_link(from: &Path, to: &Path) -> Outcome<()> {
-    let Ok(target) = std::fs::read_link(from) else { return Ok(()) };
+    let Ok(target) = std::fs::read_link(from) else {
+        return Ok(());
+    };
     std::os::unix::fs::symlink(target, to).map_err(|error| failed("make", to, &error))
 }
 
@@ -144,11 +155,15 @@ pub(super) fn change(folder: &Path) -> Outcome<String> {
     let mut edited = 0_u64;
     for path in files.iter().step_by((files.len() / 3).max(1)).take(3) {
         // A file that may not be written is left as it is.
-        let Ok(mut content) = std::fs::read(path) else { continue };
+        let Ok(mut content) = std::fs::read(path) else {
+            continue;
+        };
         content.extend_from_slice(b"\nedited by the demo\n");
         edited = edited.saturating_add(u64::from(std::fs::write(path, content).is_ok()));
     }
-    Ok(format!("A day's work: one file is new, {edited} are edited."))
+    Ok(format!(
+        "A day's work: one file is new, {edited} are edited."
+    ))
 }
 
 /// Compares what came back with the original, byte for byte; `failed` are paths that were said to be damaged.
@@ -172,7 +187,11 @@ fn compare_folder(
         let (original, back) = (original.join(&name), back.join(&name));
         let is_dir = std::fs::symlink_metadata(&original).is_ok_and(|metadata| metadata.is_dir());
         compared.total = compared.total.saturating_add(1);
-        let was_named = || failures.iter().any(|named| paths::strip(&path, named).is_some());
+        let was_named = || {
+            failures
+                .iter()
+                .any(|named| paths::strip(&path, named).is_some())
+        };
         if is_same(&original, &back) {
             compared.same = compared.same.saturating_add(1);
         } else if was_named() || !back.exists() {

@@ -31,14 +31,22 @@ pub(super) struct Home {
 
 impl Home {
     pub(super) fn new(app: &App) -> Outcome<Self> {
-        let name: String =
-            app.environment.bytes::<8>().iter().fold(String::new(), |name, byte| name + &format!("{byte:02x}"));
+        let name: String = app
+            .environment
+            .bytes::<8>()
+            .iter()
+            .fold(String::new(), |name, byte| name + &format!("{byte:02x}"));
         let folder = std::env::temp_dir().join(format!("dolmen-demo-{name}"));
         let made = std::fs::DirBuilder::new().mode(0o700).create(&folder);
-        made.and_then(|()| folder.canonicalize()).map(|folder| Self { folder }).map_err(|error| {
-            Failure::new(Exit::Failed, format!("cannot make the folder {}: {error}", folder.display()))
+        made.and_then(|()| folder.canonicalize())
+            .map(|folder| Self { folder })
+            .map_err(|error| {
+                Failure::new(
+                    Exit::Failed,
+                    format!("cannot make the folder {}: {error}", folder.display()),
+                )
                 .hint("TMPDIR names another place for it")
-        })
+            })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -48,7 +56,10 @@ impl Home {
     pub(super) fn remove(&self) -> Outcome<()> {
         std::fs::remove_dir_all(&self.folder).map_err(|error| {
             let folder = self.folder.display();
-            Failure::new(Exit::Failed, format!("cannot remove the folder {folder}: {error}"))
+            Failure::new(
+                Exit::Failed,
+                format!("cannot remove the folder {folder}: {error}"),
+            )
         })
     }
 }
@@ -89,10 +100,13 @@ impl Site {
         let store = LocalStore::create(&folder).during(tried)?;
         let objects = objects(app, store, &folder);
         let environment = app.environment.clone();
-        let repository =
-            Repository::create(objects, environment, &passphrase, &policy, instance).during(tried)?;
+        let repository = Repository::create(objects, environment, &passphrase, &policy, instance)
+            .during(tried)?;
         let mut site = Self::new(home, name, folder, passphrase, repository, instance)?;
-        let claimed = site.instance.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let claimed = site
+            .instance
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut record = claimed.record().clone();
         record.next_number = 2;
         claimed.save(record).during(tried)?;
@@ -107,9 +121,19 @@ impl Site {
         let store = LocalStore::open(&folder).during(tried)?;
         let objects = objects(app, store, &folder);
         let located = repository::locate(objects, app.environment.clone(), None, &[]);
-        let repository = located.during(tried)?.unlock(&self.passphrase).during(tried)?;
+        let repository = located
+            .during(tried)?
+            .unlock(&self.passphrase)
+            .during(tried)?;
         let fresh = InstanceId(app.environment.bytes());
-        Self::new(home, name, folder, self.passphrase.clone(), repository, fresh)
+        Self::new(
+            home,
+            name,
+            folder,
+            self.passphrase.clone(),
+            repository,
+            fresh,
+        )
     }
 
     fn new(
@@ -122,7 +146,13 @@ impl Site {
     ) -> Outcome<Self> {
         let state = StateFolder::open(home.folder.join(format!("{name}.state")))?;
         let instance = Mutex::new(state.claim_instance(&repository.id(), instance)?);
-        Ok(Self { folder, passphrase, repository, instance, home: home.folder.clone() })
+        Ok(Self {
+            folder,
+            passphrase,
+            repository,
+            instance,
+            home: home.folder.clone(),
+        })
     }
 
     /// Backs a folder up.
@@ -157,8 +187,13 @@ impl Site {
             snapshots: &snapshots,
             instance: &self.instance,
         };
-        backup::paths(&context, &options, &Silent::default(), &backup::Progress::default())
-            .during(tried)
+        backup::paths(
+            &context,
+            &options,
+            &Silent::default(),
+            &backup::Progress::default(),
+        )
+        .during(tried)
     }
 
     /// Checks everything, data too.
@@ -176,7 +211,10 @@ impl Site {
 
     /// Rebuilds the index from the packs.
     pub(super) fn rebuild_index(&mut self) -> Outcome<()> {
-        let instance = self.instance.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let instance = self
+            .instance
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let cancel = AtomicBool::new(false);
         repair::rebuild_index(&self.repository, instance, &Silent::default(), &cancel)
             .during("cannot rebuild the index")?;
@@ -188,7 +226,10 @@ impl Site {
         let tried = "cannot restore";
         let snapshots = SnapshotList::load(&self.repository).during(tried)?;
         let index = Index::load(&self.repository, None).during(tried)?;
-        let filter = Filter { hosts: vec!["laptop".to_owned()], ..Filter::default() };
+        let filter = Filter {
+            hosts: vec!["laptop".to_owned()],
+            ..Filter::default()
+        };
         let now = self.repository.environment.clock.now();
         let entry = snapshots.find("latest", &filter, now).during(tried)?;
         let target = self.home.join(target);
@@ -206,10 +247,24 @@ impl Site {
         };
         let silent = Silent::default();
         let progress = restore::Progress::default();
-        let report =
-            restore::run(&self.repository, &index, entry, &options, &silent, &progress).during(tried)?;
-        let failed = silent.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Restored { target, report, failed })
+        let report = restore::run(
+            &self.repository,
+            &index,
+            entry,
+            &options,
+            &silent,
+            &progress,
+        )
+        .during(tried)?;
+        let failed = silent
+            .failed
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(Restored {
+            target,
+            report,
+            failed,
+        })
     }
 
     /// Time and randomness.
@@ -219,7 +274,11 @@ impl Site {
 }
 
 fn objects(app: &App, store: LocalStore, folder: &Path) -> Objects {
-    Objects::new(Arc::new(store), app.runtime.clone(), &folder.to_string_lossy())
+    Objects::new(
+        Arc::new(store),
+        app.runtime.clone(),
+        &folder.to_string_lossy(),
+    )
 }
 
 /// Says nothing; remembers what failed.
@@ -242,7 +301,10 @@ impl check::Observer for Silent {
 
 impl restore::Observer for Silent {
     fn failed(&self, path: &[u8], _reason: &str, _kind: FailureKind) {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_vec());
+        self.failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(path.to_vec());
     }
     fn done(&self, _path: &[u8], _action: Action, _bytes: u64) {}
     fn notice(&self, _text: &str) {}

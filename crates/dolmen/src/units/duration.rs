@@ -33,7 +33,11 @@ impl fmt::Display for Seconds {
                 write!(f, "{count}{unit}")?;
             }
         }
-        if self.0 == 0 { f.write_str("0s") } else { Ok(()) }
+        if self.0 == 0 {
+            f.write_str("0s")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -81,14 +85,22 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused_with_examples() {
-        for text in ["", "30", "d", "3d3d", "4h3d", "-1d", "1.5d", "30 d", "30D", "1µ", "٣d"] {
+        for text in [
+            "", "30", "d", "3d3d", "4h3d", "-1d", "1.5d", "30 d", "30D", "1µ", "٣d",
+        ] {
             let wrong = format!("`{text}` is no duration; write it as 30d, 12h, 90s or 1y2m3d4h");
             assert_eq!(parse_duration(text), Err(wrong), "{text}");
         }
         let long = "99999999999999999999y";
-        assert_eq!(parse_duration(long), Err(format!("`{long}` is too long a time")));
+        assert_eq!(
+            parse_duration(long),
+            Err(format!("`{long}` is too long a time"))
+        );
         let long = "600000000000y";
-        assert_eq!(parse_duration(long), Err(format!("`{long}` is too long a time")));
+        assert_eq!(
+            parse_duration(long),
+            Err(format!("`{long}` is too long a time"))
+        );
     }
 
     proptest! {

@@ -22,11 +22,15 @@ const UNITS: [(&str, u64); 14] = [
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no size; write it as 500MB, 2GiB, 10M or 4096");
     let trimmed = text.trim();
-    let number_end =
-        trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+    let number_end = trimmed
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at_checked(number_end).ok_or_else(wrong)?;
     let unit = unit.trim_start().to_ascii_lowercase();
-    let (_, bytes) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+    let (_, bytes) = UNITS
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .ok_or_else(wrong)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     if whole.is_empty() || fraction.is_empty() || fraction.len() > 9 || fraction.contains('.') {
         return Err(wrong());
@@ -76,12 +80,27 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused_with_examples() {
-        for text in ["", "MB", "-1", "1.", ".5", "1.2.3", "1e3", "1 0", "5PB", "5%", "1.0123456789"] {
+        for text in [
+            "",
+            "MB",
+            "-1",
+            "1.",
+            ".5",
+            "1.2.3",
+            "1e3",
+            "1 0",
+            "5PB",
+            "5%",
+            "1.0123456789",
+        ] {
             let wrong = format!("`{text}` is no size; write it as 500MB, 2GiB, 10M or 4096");
             assert_eq!(parse_size(text), Err(wrong), "{text}");
         }
         let large = "99999999TiB";
-        assert_eq!(parse_size(large), Err(format!("`{large}` is too large a size")));
+        assert_eq!(
+            parse_size(large),
+            Err(format!("`{large}` is too large a size"))
+        );
     }
 
     #[test]

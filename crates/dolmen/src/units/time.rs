@@ -32,7 +32,9 @@ pub(crate) fn parse_time(text: &str, now: Timestamp, zone: &TimeZone) -> Result<
         trimmed.parse::<DateTime>()
     };
     let zoned = civil.and_then(|civil| civil.to_zoned(zone.clone()));
-    zoned.map(|zoned| from_jiff(zoned.timestamp())).map_err(|_error| wrong())
+    zoned
+        .map(|zoned| from_jiff(zoned.timestamp()))
+        .map_err(|_error| wrong())
 }
 
 /// A point in time as jiff has it: a negative one counts its nanoseconds downwards.
@@ -73,7 +75,13 @@ mod tests {
     #[test]
     fn fractions_before_1970_are_counted_upwards() {
         let time = parse_time("1969-12-31T23:59:59.25Z", NOW, &TimeZone::UTC);
-        assert_eq!(time, Ok(Timestamp { seconds: -1, nanos: 250_000_000 }));
+        assert_eq!(
+            time,
+            Ok(Timestamp {
+                seconds: -1,
+                nanos: 250_000_000
+            })
+        );
     }
 
     #[test]

@@ -44,10 +44,14 @@ impl ExcludeArgs {
         let sensitive = read_patterns(&self.exclude, &self.exclude_file)?;
         let insensitive = read_patterns(&self.iexclude, &self.iexclude_file)?;
         let mut patterns = Vec::new();
-        for (texts, case) in [(&sensitive, Case::Sensitive), (&insensitive, Case::Insensitive)] {
+        for (texts, case) in [
+            (&sensitive, Case::Sensitive),
+            (&insensitive, Case::Insensitive),
+        ] {
             for text in texts {
                 let pattern = Pattern::parse(text, case);
-                patterns.push(pattern.map_err(|error| Failure::usage(format!("--exclude: {error}")))?);
+                patterns
+                    .push(pattern.map_err(|error| Failure::usage(format!("--exclude: {error}")))?);
             }
         }
         let mut selector = Selector::new(PatternList::new(patterns));
@@ -74,7 +78,10 @@ fn parse_mark(text: &[u8]) -> Outcome<IfPresent> {
             "--exclude-if-present: `{text}` is no file name; write it as NAME or NAME:HEADER"
         )));
     }
-    Ok(IfPresent { name: name.to_vec(), header: header.to_vec() })
+    Ok(IfPresent {
+        name: name.to_vec(),
+        header: header.to_vec(),
+    })
 }
 
 #[cfg(test)]
@@ -84,7 +91,10 @@ mod tests {
     #[test]
     fn a_mark_is_a_name_and_perhaps_a_header() {
         let mark = parse_mark(b".nobackup").unwrap();
-        assert_eq!((mark.name, mark.header), (b".nobackup".to_vec(), Vec::new()));
+        assert_eq!(
+            (mark.name, mark.header),
+            (b".nobackup".to_vec(), Vec::new())
+        );
         let mark = parse_mark(b"TAG:a:b").unwrap();
         assert_eq!((mark.name, mark.header), (b"TAG".to_vec(), b"a:b".to_vec()));
         assert!(parse_mark(b":x").is_err());

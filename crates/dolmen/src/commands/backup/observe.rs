@@ -21,18 +21,22 @@ pub(super) struct Observed {
 
 impl Observed {
     pub(super) fn new(app: &App) -> Self {
-        Self { output: Arc::clone(&app.output) }
+        Self {
+            output: Arc::clone(&app.output),
+        }
     }
 }
 
 impl Observer for Observed {
     fn failed(&self, path: &[u8], error: &SourceError) {
-        self.output.item_error(&paths::display(path), "archival", &chain(error));
+        self.output
+            .item_error(&paths::display(path), "archival", &chain(error));
     }
 
     fn skipped(&self, path: &[u8], reason: &str) {
         if self.output.is_verbose(1) {
-            self.output.notice(format!("not saved: {}: {reason}", paths::display(path)));
+            self.output
+                .notice(format!("not saved: {}: {reason}", paths::display(path)));
         }
     }
 
@@ -55,7 +59,8 @@ impl Observer for Observed {
                 "data_size": bytes,
             }));
         } else {
-            self.output.line(format!("{action:<9} {}", paths::display(path)));
+            self.output
+                .line(format!("{action:<9} {}", paths::display(path)));
         }
     }
 

@@ -73,7 +73,10 @@ fn print_text(output: &Output, dry_run: bool, report: &Report) {
         render::seconds_between(report.start, report.end)
     ));
     if report.errors > 0 {
-        output.line(format!("could not be read: {}", render::count(report.errors, "item")));
+        output.line(format!(
+            "could not be read: {}",
+            render::count(report.errors, "item")
+        ));
     }
     if report.snapshot.is_some() {
         output.line("protected: no (lock: none; whoever can write there can delete it)");

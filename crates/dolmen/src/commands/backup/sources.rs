@@ -16,7 +16,10 @@ use crate::paths;
 
 /// Lists of paths.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the flags"
+)]
 pub(super) struct ListArgs {
     /// Read patterns of paths from a file, one on each line; `-` is standard input
     #[arg(long, value_name = "FILE")]
@@ -40,8 +43,11 @@ pub(super) struct Sources {
 
 /// Gathers the paths; those that are not there are warned of.
 pub(super) fn gather(app: &App, args: &BackupArgs) -> Outcome<Sources> {
-    let mut named: Vec<Vec<u8>> =
-        args.paths.iter().map(|path| path.as_bytes().to_vec()).collect();
+    let mut named: Vec<Vec<u8>> = args
+        .paths
+        .iter()
+        .map(|path| path.as_bytes().to_vec())
+        .collect();
     for file in &args.lists.files_from {
         for line in pattern_lines(&read_list(file)?) {
             let found = expand(line)?;
@@ -54,7 +60,9 @@ pub(super) fn gather(app: &App, args: &BackupArgs) -> Outcome<Sources> {
     }
     for file in &args.lists.files_from_verbatim {
         let list = read_list(file)?;
-        let lines = list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines = list
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
         named.extend(lines.map(<[u8]>::to_vec));
     }
     for file in &args.lists.files_from_raw {
@@ -68,18 +76,25 @@ pub(super) fn gather(app: &App, args: &BackupArgs) -> Outcome<Sources> {
         return Err(Failure::usage("one of the given paths is empty"));
     }
     let current = current_folder()?;
-    let mut sources = Sources { paths: Vec::new(), missing: 0 };
+    let mut sources = Sources {
+        paths: Vec::new(),
+        missing: 0,
+    };
     for path in &named {
         let path = paths::absolute(path, &current);
         if let Err(error) = std::fs::symlink_metadata(paths::as_path(&path)) {
             sources.missing = sources.missing.saturating_add(1);
-            app.output.item_error(&paths::display(&path), "scan", &error.to_string());
+            app.output
+                .item_error(&paths::display(&path), "scan", &error.to_string());
         } else {
             sources.paths.push(path);
         }
     }
     if sources.paths.is_empty() {
-        return Err(Failure::new(Exit::Failed, "cannot back up: all source paths are missing"));
+        return Err(Failure::new(
+            Exit::Failed,
+            "cannot back up: all source paths are missing",
+        ));
     }
     sources.paths.sort();
     sources.paths.dedup();
@@ -89,12 +104,18 @@ pub(super) fn gather(app: &App, args: &BackupArgs) -> Outcome<Sources> {
 fn read_list(file: &Path) -> Outcome<Vec<u8>> {
     let read = if file == Path::new("-") {
         let mut list = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut list).map(|_bytes| list)
+        std::io::stdin()
+            .lock()
+            .read_to_end(&mut list)
+            .map(|_bytes| list)
     } else {
         std::fs::read(file)
     };
     read.map_err(|error| {
-        Failure::usage(format!("cannot read the list of paths {}: {error}", file.display()))
+        Failure::usage(format!(
+            "cannot read the list of paths {}: {error}",
+            file.display()
+        ))
     })
 }
 
@@ -110,7 +131,9 @@ fn raw_names(file: &Path, list: &[u8]) -> Outcome<Vec<Vec<u8>>> {
     let wrong = |why| Failure::usage(format!("the list of paths {} {why}", file.display()));
     match list.strip_suffix(b"\0") {
         None if list.is_empty() => Ok(Vec::new()),
-        None => Err(wrong("does not end with NUL: it is cut, or no NUL-separated list")),
+        None => Err(wrong(
+            "does not end with NUL: it is cut, or no NUL-separated list",
+        )),
         Some(list) => {
             let names: Vec<_> = list.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
             if names.iter().any(Vec::is_empty) {
@@ -126,9 +149,15 @@ fn expand(pattern: &[u8]) -> Outcome<Vec<Vec<u8>>> {
     if !has_wildcard(pattern) {
         return Ok(vec![pattern.to_vec()]);
     }
-    let mut found: Vec<Vec<u8>> =
-        vec![if pattern.starts_with(b"/") { b"/".to_vec() } else { Vec::new() }];
-    for name in pattern.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+    let mut found: Vec<Vec<u8>> = vec![if pattern.starts_with(b"/") {
+        b"/".to_vec()
+    } else {
+        Vec::new()
+    }];
+    for name in pattern
+        .split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty())
+    {
         let mut next = Vec::new();
         if has_wildcard(name) {
             // One that a name in a folder fits; `**` has no special meaning here.
@@ -137,7 +166,11 @@ fn expand(pattern: &[u8]) -> Outcome<Vec<Vec<u8>>> {
                 .map_err(|error| Failure::usage(format!("--files-from: {error}")))?;
             let one = PatternList::new(vec![one]);
             for folder in &found {
-                let here = if folder.is_empty() { b"." } else { folder.as_slice() };
+                let here = if folder.is_empty() {
+                    b"."
+                } else {
+                    folder.as_slice()
+                };
                 let names = std::fs::read_dir(paths::as_path(here)).map(sorted_names);
                 for name in names.unwrap_or_default() {
                     if one.matches(&[b"/", name.as_slice()].concat()) {
@@ -159,8 +192,10 @@ fn has_wildcard(text: &[u8]) -> bool {
 }
 
 fn sorted_names(folder: ReadDir) -> Vec<Vec<u8>> {
-    let mut names: Vec<_> =
-        folder.flatten().map(|entry| entry.file_name().as_bytes().to_vec()).collect();
+    let mut names: Vec<_> = folder
+        .flatten()
+        .map(|entry| entry.file_name().as_bytes().to_vec())
+        .collect();
     names.sort();
     names
 }
@@ -175,7 +210,9 @@ fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
 
 /// How a walk of `sources` meets a folder: by its own name, and by each source that leads to it another way.
 pub(super) fn as_met(folder: &Path, sources: &[Vec<u8>], current: &[u8]) -> Vec<Vec<u8>> {
-    let Ok(real) = folder.canonicalize() else { return Vec::new() };
+    let Ok(real) = folder.canonicalize() else {
+        return Vec::new();
+    };
     let real = paths::bytes_of(&real);
     let named = paths::absolute(paths::bytes_of(folder), current);
     let mut met = Vec::new();
@@ -189,7 +226,11 @@ pub(super) fn as_met(folder: &Path, sources: &[Vec<u8>], current: &[u8]) -> Vec<
         if let Ok(led) = led
             && let Some(rest) = paths::strip(real, paths::bytes_of(&led))
         {
-            met.push(if rest.is_empty() { source.clone() } else { join(source, rest) });
+            met.push(if rest.is_empty() {
+                source.clone()
+            } else {
+                join(source, rest)
+            });
         }
     }
     met.sort();
@@ -204,14 +245,24 @@ mod tests {
     #[test]
     fn patterns_in_a_list_are_expanded() {
         let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name).into_os_string().as_bytes().to_vec();
+        let at = |name: &str| {
+            folder
+                .path()
+                .join(name)
+                .into_os_string()
+                .as_bytes()
+                .to_vec()
+        };
         std::fs::create_dir(folder.path().join("d")).unwrap();
         for name in ["a1", "a2", "b", "d/a3"] {
             std::fs::write(folder.path().join(name), b"").unwrap();
         }
         assert_eq!(expand(&at("a*")).unwrap(), [at("a1"), at("a2")]);
         assert_eq!(expand(&at("*/a?")).unwrap(), [at("d/a3")]);
-        assert_eq!(expand(&at("**")).unwrap(), [at("a1"), at("a2"), at("b"), at("d")]);
+        assert_eq!(
+            expand(&at("**")).unwrap(),
+            [at("a1"), at("a2"), at("b"), at("d")]
+        );
         assert_eq!(expand(&at("none")).unwrap(), [at("none")]);
         assert!(expand(&at("x*")).unwrap().is_empty());
         assert_eq!(expand(b"/x[").unwrap_err().exit, Exit::Usage);
@@ -222,7 +273,10 @@ mod tests {
         let lines: Vec<_> = pattern_lines(b"\xEF\xBB\xBF# x\n a b \r\n\n/c\n").collect();
         assert_eq!(lines, [b"a b".as_slice(), b"/c"]);
         let file = Path::new("list");
-        assert_eq!(raw_names(file, b"a\nb\0c\0").unwrap(), [b"a\nb".to_vec(), b"c".to_vec()]);
+        assert_eq!(
+            raw_names(file, b"a\nb\0c\0").unwrap(),
+            [b"a\nb".to_vec(), b"c".to_vec()]
+        );
         assert_eq!(raw_names(file, b"").unwrap(), Vec::<Vec<u8>>::new());
         assert_eq!(
             raw_names(file, b"a").unwrap_err().message,

@@ -24,7 +24,10 @@ pub(super) fn source(args: &BackupArgs) -> Outcome<Sources> {
     if path == b"/" {
         return Err(Failure::usage("--stdin-filename must name a file"));
     }
-    Ok(Sources { paths: vec![path], missing: 0 })
+    Ok(Sources {
+        paths: vec![path],
+        missing: 0,
+    })
 }
 
 /// Opens the stream; starts the command if it comes from one.
@@ -54,8 +57,16 @@ pub(super) fn begin(args: &BackupArgs) -> Outcome<Stdin<'static>> {
         .ok_or_else(|| Failure::new(Exit::Failed, format!("cannot read what {shown} prints")))?;
     let finish = move || match child.wait() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Error::Command { reason: format!("{shown} ended with {status}") }),
-        Err(error) => Err(Error::Command { reason: format!("cannot wait for {shown}: {error}") }),
+        Ok(status) => Err(Error::Command {
+            reason: format!("{shown} ended with {status}"),
+        }),
+        Err(error) => Err(Error::Command {
+            reason: format!("cannot wait for {shown}: {error}"),
+        }),
     };
-    Ok(Stdin { path, reader: Box::new(reader), finish: Box::new(finish) })
+    Ok(Stdin {
+        path,
+        reader: Box::new(reader),
+        finish: Box::new(finish),
+    })
 }

@@ -135,8 +135,11 @@ pub(super) fn pack(id: &PackId, pack_bytes: usize, table: &PackTable) -> Value {
 /// An entry of a tree, with where its content lies.
 pub(super) fn entry(entry: &Entry) -> Value {
     let node = &entry.node;
-    let path: Vec<u8> =
-        entry.key.iter().map(|byte| if *byte == 0 { b'/' } else { *byte }).collect();
+    let path: Vec<u8> = entry
+        .key
+        .iter()
+        .map(|byte| if *byte == 0 { b'/' } else { *byte })
+        .collect();
     let (kind, content) = match &node.kind {
         NodeKind::Directory => ("dir", Value::Null),
         NodeKind::File(file) => ("file", content(&file.content)),
@@ -172,5 +175,7 @@ const fn compression_name(compression: Compression) -> &'static str {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

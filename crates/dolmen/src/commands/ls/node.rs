@@ -101,13 +101,20 @@ fn go_mode(node: &Node) -> u32 {
 /// `drwxr-xr-x`, as Go's `FileMode.String` prints it.
 fn permissions(node: &Node) -> String {
     let mode = go_mode(node);
-    let mut text: String =
-        GO_FLAGS.iter().filter(|(flag, _)| mode & flag != 0).map(|(_, letter)| letter).collect();
+    let mut text: String = GO_FLAGS
+        .iter()
+        .filter(|(flag, _)| mode & flag != 0)
+        .map(|(_, letter)| letter)
+        .collect();
     if text.is_empty() {
         text.push('-');
     }
     for (position, letter) in "rwxrwxrwx".chars().enumerate() {
-        text.push(if mode & (0o400 >> position) == 0 { '-' } else { letter });
+        text.push(if mode & (0o400 >> position) == 0 {
+            '-'
+        } else {
+            letter
+        });
     }
     text
 }
@@ -139,8 +146,18 @@ mod tests {
         for (kind, mode, go, text) in [
             (NodeKind::Directory, 0o755, 0x8000_01ed, "drwxr-xr-x"),
             (NodeKind::Directory, 0o1777, 0x8010_01ff, "dtrwxrwxrwx"),
-            (NodeKind::Symlink(b"t".to_vec()), 0o777, 0x0800_01ff, "Lrwxrwxrwx"),
-            (NodeKind::CharDevice(device), 0o600, 0x0420_0180, "Dcrw-------"),
+            (
+                NodeKind::Symlink(b"t".to_vec()),
+                0o777,
+                0x0800_01ff,
+                "Lrwxrwxrwx",
+            ),
+            (
+                NodeKind::CharDevice(device),
+                0o600,
+                0x0420_0180,
+                "Dcrw-------",
+            ),
             (NodeKind::Fifo, 0o4700, 0x0280_01c0, "purwx------"),
         ] {
             let node = node(kind, mode);
@@ -150,7 +167,11 @@ mod tests {
 
     #[test]
     fn a_file_has_restics_fields() {
-        let file = File { size: 7, extents: None, content: Content::EMPTY };
+        let file = File {
+            size: 7,
+            extents: None,
+            content: Content::EMPTY,
+        };
         let shown = json(b"/a/b", &node(NodeKind::File(file), 0o640));
         assert_eq!(
             shown,

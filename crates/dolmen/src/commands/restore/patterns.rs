@@ -53,8 +53,10 @@ impl PatternArgs {
             &read_patterns(&self.iexclude, &self.iexclude_file)?,
         )?;
         if !include.is_empty() && !exclude.is_empty() {
-            return Err(Failure::usage("--include and --exclude cannot be used together")
-                .hint("restore a part with SNAP:PATH and exclude from that"));
+            return Err(
+                Failure::usage("--include and --exclude cannot be used together")
+                    .hint("restore a part with SNAP:PATH and exclude from that"),
+            );
         }
         Ok((include, exclude))
     }
@@ -62,7 +64,10 @@ impl PatternArgs {
 
 fn list(flag: &str, sensitive: &[Vec<u8>], insensitive: &[Vec<u8>]) -> Outcome<PatternList> {
     let mut patterns = Vec::new();
-    for (texts, case) in [(sensitive, Case::Sensitive), (insensitive, Case::Insensitive)] {
+    for (texts, case) in [
+        (sensitive, Case::Sensitive),
+        (insensitive, Case::Insensitive),
+    ] {
         for text in texts {
             let pattern = Pattern::parse(text, case);
             patterns.push(pattern.map_err(|error| Failure::usage(format!("{flag}: {error}")))?);
@@ -82,9 +87,11 @@ pub(crate) fn read_patterns(given: &[OsString], files: &[PathBuf]) -> Outcome<Ve
 
 fn read_file(file: &Path) -> Outcome<Vec<Vec<u8>>> {
     let text = std::fs::read(file).map_err(|error| {
-        Failure::usage(format!("cannot read the patterns in {}: {error}", file.display()))
+        Failure::usage(format!(
+            "cannot read the patterns in {}: {error}",
+            file.display()
+        ))
     })?;
-    let environment =
-        |name: &str| variable(name).and_then(|value| value.into_string().ok());
+    let environment = |name: &str| variable(name).and_then(|value| value.into_string().ok());
     Ok(parse_exclude_file(&text, &environment))
 }

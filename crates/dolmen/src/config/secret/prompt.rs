@@ -3,7 +3,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal as _, Read as _, Write as _};
 
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use zeroize::Zeroizing;
 
 use super::{Ask, Passphrase};
@@ -30,7 +32,9 @@ pub(super) fn ask(what: &str, ask: Ask) -> Outcome<Passphrase> {
         }
         let _shown = writeln!(terminal, "these were not the same");
     }
-    Err(Failure::usage(format!("the two answers for the {what} differed {TRIES} times")))
+    Err(Failure::usage(format!(
+        "the two answers for the {what} differed {TRIES} times"
+    )))
 }
 
 /// The terminal of a user who is there to answer.
@@ -38,7 +42,11 @@ fn open_terminal() -> Option<File> {
     if !std::io::stdin().is_terminal() && !std::io::stderr().is_terminal() {
         return None;
     }
-    OpenOptions::new().read(true).write(true).open("/dev/tty").ok()
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .ok()
 }
 
 /// Puts the terminal back, however the reading ends.
@@ -53,15 +61,15 @@ impl<'t> Quiet<'t> {
     fn new(terminal: &'t File) -> rustix::io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut quiet = before.clone();
-        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+        quiet
+            .local_modes
+            .remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
         quiet.special_codes[SpecialCodeIndex::VMIN] = 1;
         quiet.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(terminal, OptionalActions::Flush, &quiet)?;
         Ok(Self { terminal, before })
     }
 }
-
-
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
@@ -79,7 +87,8 @@ fn read_line(terminal: &mut File, prompt: &str) -> Outcome<Passphrase> {
         edit(quiet.terminal)
     };
     let _shown = terminal.write_all(b"\n");
-    line.map_err(failed)?.ok_or_else(|| Failure::new(Exit::Interrupted, "interrupted"))
+    line.map_err(failed)?
+        .ok_or_else(|| Failure::new(Exit::Interrupted, "interrupted"))
 }
 
 /// Reads up to the end of the line; `None` when the user presses Ctrl-C.
@@ -103,7 +112,10 @@ fn edit(mut terminal: &File) -> std::io::Result<Option<Passphrase>> {
             CTRL_U => line.clear(),
             BACKSPACE | DELETE => {
                 // A character of UTF-8 goes as a whole.
-                while line.pop().is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000) {}
+                while line
+                    .pop()
+                    .is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000)
+                {}
             }
             _ => line.push(byte),
         }

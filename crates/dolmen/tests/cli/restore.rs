@@ -1,0 +1,139 @@
+//! Bringing files back.
+
+use crate::world::{World, messages};
+
+#[test]
+fn paths_are_recreated_whole_below_the_target() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    let text = world.done(&[
+        "restore",
+        "latest",
+        "--target",
+        &world.text("back"),
+        "--verify",
+    ]);
+    assert!(text.contains("3 read back and found right\n"), "{text}");
+    let inside = format!("back{}", world.text("files"));
+    for name in ["a.txt", "sub/b.txt", "sub/c.log", "link"] {
+        assert_eq!(
+            world.read(&format!("{inside}/{name}")),
+            world.read(&format!("files/{name}"))
+        );
+    }
+    assert!(world.path(&format!("{inside}/link")).is_symlink());
+}
+
+#[test]
+fn a_part_is_restored_without_what_is_above_it() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    let part = format!("latest:{}", world.text("files/sub"));
+    let summary = messages(&world.done(&["restore", "--json", &part, "-t", &world.text("back")]));
+    let summary = summary.last().unwrap();
+    assert_eq!(summary["message_type"], "summary");
+    assert_eq!(
+        (&summary["bytes_restored"], &summary["errors"]),
+        (&300_006.into(), &0.into())
+    );
+    assert!(summary["files_restored"].as_u64() >= Some(2));
+    assert!(summary["total_files"].as_u64() >= Some(2));
+    assert_eq!(world.tree("back"), ["back/b.txt", "back/c.log"]);
+    world
+        .run(&["restore", "latest:/none", "-t", &world.text("back")])
+        .says(1, "/none");
+}
+
+#[test]
+fn patterns_choose_what_is_restored() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    let part = format!("latest:{}", world.text("files"));
+    world.done(&[
+        "restore",
+        &part,
+        "-t",
+        &world.text("in"),
+        "--include",
+        "*.txt",
+    ]);
+    assert_eq!(world.tree("in"), ["in/a.txt", "in/sub/b.txt"]);
+    world.write("patterns", b"*.TXT\nlink\n");
+    let patterns = world.text("patterns");
+    world.done(&[
+        "restore",
+        &part,
+        "-t",
+        &world.text("out"),
+        "--iexclude-file",
+        &patterns,
+    ]);
+    assert_eq!(world.tree("out"), ["out/sub/c.log"]);
+}
+
+#[test]
+fn what_is_there_is_treated_as_asked() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    let part = format!("latest:{}", world.text("files"));
+    let target = world.text("back");
+    world.write("back/a.txt", b"mine");
+    world.write("back/foreign", b"mine");
+    world.done(&["restore", &part, "-t", &target, "--overwrite", "never"]);
+    assert_eq!(world.read("back/a.txt"), b"mine");
+    world.done(&["restore", &part, "-t", &target, "--dry-run", "--delete"]);
+    assert_eq!(world.read("back/a.txt"), b"mine");
+    world.done(&["restore", &part, "-t", &target]);
+    assert_eq!(world.read("back/a.txt"), b"first");
+    assert_eq!(world.read("back/foreign"), b"mine");
+    world.done(&["restore", &part, "-t", &target, "--delete", "--sparse"]);
+    assert!(!world.path("back/foreign").exists());
+    let text = world.done(&["restore", &part, "-t", &target, "-vv"]);
+    assert!(text.contains("unchanged /a.txt\n"), "{text}");
+}
+
+#[test]
+fn a_snapshot_is_chosen_by_filters() {
+    let world = World::with_files();
+    world.backup(&["--host", "one", "."]);
+    world.write("files/a.txt", b"changed");
+    world.backup(&["--host", "two", "."]);
+    let part = format!("latest:{}", world.text("files"));
+    world.done(&["restore", &part, "-t", &world.text("one"), "--host", "one"]);
+    assert_eq!(world.read("one/a.txt"), b"first");
+    let part = format!("latest~1:{}", world.text("files"));
+    world.done(&["restore", &part, "-t", &world.text("before")]);
+    assert_eq!(world.read("before/a.txt"), b"first");
+    world
+        .run(&["restore", "latest", "-t", "x", "--host", "three"])
+        .fails(
+            1,
+            "dolmen: no snapshot matches latest\nhint: list what there is with: dolmen snapshots\n",
+        );
+}
+
+#[test]
+fn the_demo_shows_that_nothing_was_lost() {
+    let world = World::with_files();
+    let mut command = world.command(&["demo", "."]);
+    let output = command.env("TMPDIR", world.path("")).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        (output.status.code(), stderr.as_str()),
+        (Some(0), ""),
+        "{stdout}"
+    );
+    assert!(
+        stdout.contains("Wrong bytes passed off as right: 0."),
+        "{stdout}"
+    );
+    assert!(stdout.contains("nothing was lost"), "{stdout}");
+    assert!(
+        !world
+            .tree("")
+            .iter()
+            .any(|name| name.contains("dolmen-demo"))
+    );
+    assert_eq!(world.read("files/a.txt"), b"first");
+}
