@@ -1,5 +1,7 @@
 //! The index: segments of the store, gathered into the client's tables.
 
+pub(crate) mod segments;
+
 use std::path::Path;
 
 use bytes::Bytes;

@@ -2,6 +2,7 @@
 
 mod builder;
 mod compress;
+pub(crate) mod describe;
 pub mod reader;
 pub mod writer;
 

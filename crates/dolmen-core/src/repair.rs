@@ -2,14 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use dolmen_crypto::CryptoError;
-use dolmen_format::index::{IndexedFrame, PackEntry, Segment, encode_frames};
-use dolmen_format::limits::SEGMENT_PLAIN_BYTES_TARGET;
-use dolmen_format::pack::{PackTable, Recipient, TRAILER_BYTES};
-use dolmen_format::{
-    BlobKind, FormatError, InstanceId, ObjectId, ObjectKey, ObjectKind, SegmentId,
-};
+use dolmen_format::index::{IndexedFrame, PackEntry};
+use dolmen_format::pack::PackTable;
+use dolmen_format::{FormatError, ObjectId, ObjectKey, ObjectKind, SegmentId};
 use dolmen_state::state::Instance;
 use dolmen_store::{ByteRange, StoreErrorKind, VersionInfo, VersionKind};
 use futures_util::TryStreamExt as _;
@@ -17,7 +13,9 @@ use futures_util::TryStreamExt as _;
 use crate::check::Observer;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, chain};
+use crate::index::segments::SegmentWriter;
 use crate::objects::Listed;
+use crate::pack::describe::{describe_table, entry_of};
 use crate::repository::Repository;
 
 /// Bytes of a pack's end that are read at first: the table of most packs.
@@ -56,7 +54,7 @@ pub fn rebuild_index(
         observer.notice(&format!("{name} is no pack"));
     }
     packs.sort_by_key(|object| object.key);
-    let mut writer = SegmentWriter::new(repository, instance.id());
+    let mut writer = SegmentWriter::new(instance.id());
     for batch in packs.chunks(READS_MAX) {
         if cancel.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
@@ -69,7 +67,7 @@ pub fn rebuild_index(
                         .iter()
                         .map(|frame| count(frame.blobs.len()))
                         .sum::<u64>();
-                    writer.push(entry, &frames)?;
+                    writer.push(repository, entry, &frames)?;
                 }
                 Err(problem) => {
                     let finding = Finding::new(object.key.to_string(), problem);
@@ -79,10 +77,10 @@ pub fn rebuild_index(
             }
         }
     }
-    writer.flush()?;
+    writer.flush(repository)?;
     let old = old_segments(repository)?;
     let mut record = instance.record().clone();
-    record.segments = old.intact.into_iter().chain(writer.written).collect();
+    record.segments = old.intact.into_iter().chain(writer.written().iter().copied()).collect();
     record.segments.sort();
     record.segments.dedup();
     instance.save(record)?;
@@ -129,136 +127,9 @@ fn describe_listed(repository: &Repository, pack: &Listed) -> Result<Described> 
         };
         let described = table
             .map_err(CryptoError::from)
-            .and_then(|table| Ok((entry(pack, &tail)?, describe_table(repository, &table)?)));
+            .and_then(|table| Ok((entry_of(pack.key.id(), pack.bytes, &tail)?, describe_table(repository, &table)?)));
         return Ok(described.map_err(|error| chain(&error)));
     }
-}
-
-fn entry(pack: &Listed, tail: &[u8]) -> std::result::Result<PackEntry, FormatError> {
-    let invalid = |field| FormatError::Invalid { field };
-    let trailer = tail
-        .last_chunk::<TRAILER_BYTES>()
-        .ok_or_else(|| invalid("table"))?;
-    Ok(PackEntry {
-        pack: pack.key.id(),
-        pack_bytes: u32::try_from(pack.bytes).map_err(|_error| invalid("pack"))?,
-        table_bytes: u32::from_le_bytes(*trailer),
-        checksum: Vec::new(),
-        version: String::new(),
-    })
-}
-
-/// What an original pack's table says of its frames, each descriptor verified.
-pub(crate) fn describe_table(
-    repository: &Repository,
-    table: &PackTable,
-) -> std::result::Result<Vec<IndexedFrame>, CryptoError> {
-    let invalid = |field| FormatError::Invalid { field };
-    let [origin] = table.origins.as_slice() else {
-        return Err(invalid("origins").into());
-    };
-    if origin.domain != repository.domain().id() || origin.pack.is_some() {
-        return Err(invalid("origins").into());
-    }
-    let descriptors = repository
-        .domain()
-        .descriptor_key(repository.id(), origin.salt)?;
-    let sealed_key_digest = origin.sealed_key.digest();
-    let mut frames = Vec::with_capacity(table.frames.len());
-    for frame in &table.frames {
-        let descriptor = descriptors.open(frame.ordinal, &frame.descriptor)?;
-        let is_manifest = table.recipient == Recipient::Maintain;
-        let fits = |kind: BlobKind| (kind == BlobKind::Manifest) == is_manifest;
-        if descriptor.frame_hash != frame.hash
-            || descriptor.sealed_key_digest != sealed_key_digest
-            || !descriptor.blobs.iter().all(|blob| fits(blob.kind))
-        {
-            return Err(invalid("descriptor").into());
-        }
-        frames.push(IndexedFrame {
-            frame_bytes: frame.frame_bytes,
-            raw_bytes: descriptor.raw_bytes,
-            compression: frame.compression,
-            blobs: descriptor.blobs,
-        });
-    }
-    Ok(frames)
-}
-
-/// Writes segments, one in memory.
-struct SegmentWriter<'a> {
-    repository: &'a Repository,
-    instance: InstanceId,
-    packs: Vec<PackEntry>,
-    plain: Vec<u8>,
-    written: Vec<SegmentId>,
-}
-
-impl<'a> SegmentWriter<'a> {
-    fn new(repository: &'a Repository, instance: InstanceId) -> Self {
-        let (packs, plain, written) = (Vec::new(), Vec::new(), Vec::new());
-        Self {
-            repository,
-            instance,
-            packs,
-            plain,
-            written,
-        }
-    }
-
-    fn push(&mut self, entry: PackEntry, frames: &[IndexedFrame]) -> Result<()> {
-        encode_frames(frames, &mut self.plain);
-        self.packs.push(entry);
-        if self.plain.len() >= SEGMENT_PLAIN_BYTES_TARGET {
-            self.flush()
-        } else {
-            Ok(())
-        }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        if self.packs.is_empty() {
-            return Ok(());
-        }
-        let (packs, plain) = (
-            std::mem::take(&mut self.packs),
-            std::mem::take(&mut self.plain),
-        );
-        self.written
-            .push(put_segment(self.repository, self.instance, packs, plain)?);
-        Ok(())
-    }
-}
-
-/// Signs and puts a segment. Cost: one put.
-fn put_segment(
-    repository: &Repository,
-    instance: InstanceId,
-    packs: Vec<PackEntry>,
-    plain: Vec<u8>,
-) -> Result<SegmentId> {
-    let salt = repository.environment.salt();
-    let blobs = repository
-        .domain()
-        .seal_segment(&repository.id(), &salt, plain)
-        .map_err(Error::encode("an index segment"))?;
-    let (writer, domain) = (repository.writer(), repository.domain().id());
-    let segment = Segment {
-        writer,
-        instance,
-        domain,
-        salt,
-        packs,
-        blobs,
-    };
-    let (stored, id) = repository
-        .signing_key()
-        .sign(&repository.id(), &segment)
-        .map_err(Error::encode("an index segment"))?;
-    repository
-        .objects
-        .put(&ObjectKey::Index(writer, id), Bytes::from(stored))?;
-    Ok(id)
 }
 
 /// The index objects of the store.

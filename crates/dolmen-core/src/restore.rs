@@ -14,6 +14,7 @@ mod after;
 mod check;
 mod choose;
 mod dispatch;
+mod entry;
 mod file;
 mod folder;
 mod layout;
@@ -37,6 +38,10 @@ use crate::snapshots::SnapshotEntry;
 
 /// What to restore, where to and how.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct Options {
     /// The directory that everything is recreated in; it is made when it does not exist.
     pub target: PathBuf,

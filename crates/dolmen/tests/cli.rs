@@ -1,14 +1,20 @@
 //! The program as scripts see it: exit codes, messages, JSON.
 
+#[cfg(test)]
 #[path = "cli/backup.rs"]
 mod backup;
+#[cfg(test)]
 #[path = "cli/damage.rs"]
 mod damage;
+#[cfg(test)]
 #[path = "cli/repository.rs"]
 mod repository;
+#[cfg(test)]
 #[path = "cli/restore.rs"]
 mod restore;
+#[cfg(test)]
 #[path = "cli/usage.rs"]
 mod usage;
+#[cfg(test)]
 #[path = "cli/world.rs"]
 mod world;

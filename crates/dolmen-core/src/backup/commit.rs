@@ -5,8 +5,6 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use dolmen_crypto::domain::LabelKind;
-use dolmen_format::index::{IndexedFrame, PackEntry, Segment, encode_frames};
-use dolmen_format::limits::SEGMENT_PLAIN_BYTES_TARGET;
 use dolmen_format::manifest::FrameSet;
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::snapshot::{Body, Labels, Snapshot, Summary};
@@ -18,89 +16,7 @@ use super::assemble::Finished;
 use super::session::{Session, lock};
 use crate::error::{Error, Result};
 use crate::manifest::write_manifest;
-use crate::repository::Repository;
 use crate::snapshots::{BODY_INFO, Filter, MANIFEST_INFO, SnapshotEntry};
-
-/// Gathers what is written into index segments.
-#[derive(Debug, Default)]
-pub(super) struct SegmentBuilder {
-    packs: Vec<PackEntry>,
-    plain: Vec<u8>,
-    instance: Option<dolmen_format::InstanceId>,
-    /// Segments that are in the store already.
-    pub(super) written: Vec<SegmentId>,
-}
-
-impl SegmentBuilder {
-    /// Whose instance writes.
-    pub(super) fn begin(&mut self, instance: dolmen_format::InstanceId) {
-        self.instance = Some(instance);
-    }
-
-    /// Adds a stored pack; writes a segment when it is full.
-    pub(super) fn push(
-        &mut self,
-        repository: &Repository,
-        entry: PackEntry,
-        frames: &[IndexedFrame],
-    ) -> Result<()> {
-        encode_frames(frames, &mut self.plain);
-        self.packs.push(entry);
-        if self.plain.len() >= SEGMENT_PLAIN_BYTES_TARGET {
-            self.flush(repository)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Writes what was gathered. Cost: one put.
-    pub(super) fn flush(&mut self, repository: &Repository) -> Result<()> {
-        if self.packs.is_empty() {
-            return Ok(());
-        }
-        let instance = self.instance.ok_or(Error::Internal {
-            what: "a segment of no instance",
-        })?;
-        let (packs, plain) = (
-            std::mem::take(&mut self.packs),
-            std::mem::take(&mut self.plain),
-        );
-        self.written
-            .push(write_segment(repository, instance, packs, plain)?);
-        Ok(())
-    }
-}
-
-/// Signs and puts a segment. Cost: one put.
-pub(crate) fn write_segment(
-    repository: &Repository,
-    instance: dolmen_format::InstanceId,
-    packs: Vec<PackEntry>,
-    plain: Vec<u8>,
-) -> Result<SegmentId> {
-    let salt = repository.environment.salt();
-    let blobs = repository
-        .domain()
-        .seal_segment(&repository.id(), &salt, plain)
-        .map_err(Error::encode("an index segment"))?;
-    let (writer, domain) = (repository.writer(), repository.domain().id());
-    let segment = Segment {
-        writer,
-        instance,
-        domain,
-        salt,
-        packs,
-        blobs,
-    };
-    let (stored, id) = repository
-        .signing_key()
-        .sign(&repository.id(), &segment)
-        .map_err(Error::encode("an index segment"))?;
-    repository
-        .objects
-        .put(&ObjectKey::Index(writer, id), Bytes::from(stored))?;
-    Ok(id)
-}
 
 /// Writes the snapshot.
 pub(super) fn commit(session: &Session<'_>, finished: &Finished) -> Result<Report> {
@@ -166,7 +82,7 @@ fn write_snapshot(
             .loaded
             .segments
             .iter()
-            .chain(&builder.written)
+            .chain(builder.written())
             .copied()
             .collect::<Vec<_>>()
     };

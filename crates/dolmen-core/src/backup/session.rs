@@ -12,10 +12,11 @@ use dolmen_fs::PathKey;
 use dolmen_state::index::{BlobIndex, Location, PackInfo, PackRef};
 use dolmen_state::state::{Instance, JournalEntry};
 
-use super::commit::{self, Checkpoints, SegmentBuilder};
+use super::commit::{self, Checkpoints};
 use super::{Context, Observer, Options, Progress, Report, Stdin, assemble, resume, stdin};
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::index::segments::SegmentWriter;
 use crate::pack::{FinishedPack, PackListener, PackWriter};
 use crate::repository::Repository;
 use crate::snapshots::SnapshotList;
@@ -40,7 +41,7 @@ pub(super) struct Session<'a> {
     pub(super) progress: &'a Progress,
     pub(super) start: Timestamp,
     pub(super) instance: &'a Mutex<Instance>,
-    pub(super) segment: Mutex<SegmentBuilder>,
+    pub(super) segment: Mutex<SegmentWriter>,
     pub(super) counters: Counters,
     checkpoints: Mutex<Checkpoints>,
     /// Blobs that some thread has taken on and whose pack is not stored yet.
@@ -94,7 +95,7 @@ pub(super) fn run(
         progress,
         start: repository.environment.clock.now(),
         instance,
-        segment: Mutex::default(),
+        segment: Mutex::new(SegmentWriter::new(lock(instance).id())),
         counters: Counters::default(),
         checkpoints: Mutex::new(Checkpoints::new(repository.environment.clock.now())),
         absent: absent_packs(repository, &index.blobs, observer)?,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use dolmen_fs::{FsError, Kind, PathKey, Replace, Target};
 
 use super::Action;
-use super::file::{FileJob, Linked, Meta};
+use super::entry::{Linked, Meta};
+use super::file::FileJob;
 use super::other::Other;
 use super::session::Session;
 use super::work::Worker;

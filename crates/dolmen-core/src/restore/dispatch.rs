@@ -8,7 +8,8 @@ use dolmen_state::index::Location;
 
 use super::after::After;
 use super::check::Check;
-use super::file::{FileJob, Prior};
+use super::entry::Prior;
+use super::file::FileJob;
 use super::read::{Fetched, FetchedFrame};
 use super::session::{Session, lock};
 use super::window::{Files, Part, Run, WINDOWS_MAX, Window, plan_runs};

@@ -1,122 +1,21 @@
 //! One file on its way: opened, written in parts by any worker, finished by whoever writes the last.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use dolmen_format::tree::{Content, Node};
-use dolmen_format::{BlobKind, Timestamp};
-use dolmen_fs::{Attributes, FsError, OutFile, PathKey, Replace, Xattr};
+use dolmen_format::BlobKind;
+use dolmen_format::tree::Content;
+use dolmen_fs::{FsError, OutFile, PathKey, Replace};
 
 use super::Action;
+use super::entry::{self, Failure, Linked, Meta, Prior};
 use super::layout::{self, Layout, Zeros, length};
-use super::session::{Session, is_fatal, lock};
+use super::session::{Session, lock};
 use crate::content::Chunks;
-use crate::finding::chain;
 
 /// Files that are kept open between their parts.
 const OPEN_MAX: usize = 256;
-
-/// The metadata that an entry is to have.
-#[derive(Debug)]
-pub(super) struct Meta {
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: Timestamp,
-    pub(super) xattrs: Vec<Xattr>,
-}
-
-impl Meta {
-    /// Takes the metadata out of a node.
-    pub(super) fn take(node: &mut Node) -> Self {
-        let xattrs = std::mem::take(&mut node.xattrs);
-        let xattr = |xattr: dolmen_format::tree::Xattr| Xattr {
-            name: xattr.name,
-            value: xattr.value,
-        };
-        Self {
-            mode: u32::from(node.mode),
-            uid: node.uid,
-            gid: node.gid,
-            mtime: node.mtime,
-            xattrs: xattrs.into_iter().map(xattr).collect(),
-        }
-    }
-
-    /// As the target takes it. Access times are not kept; the modification time stands in.
-    pub(super) fn attributes(&self) -> Attributes<'_> {
-        Attributes {
-            mode: self.mode,
-            uid: self.uid,
-            gid: self.gid,
-            mtime: self.mtime,
-            atime: self.mtime,
-            xattrs: &self.xattrs,
-        }
-    }
-}
-
-/// Why something could not be restored.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The repository cannot give it back.
-    Lost(String),
-    /// The system refused.
-    Refused(FsError),
-    /// Something else about this machine.
-    Target(String),
-}
-
-impl From<FsError> for Failure {
-    fn from(error: FsError) -> Self {
-        Self::Refused(error)
-    }
-}
-
-/// What stood in a file's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Prior {
-    /// Nothing.
-    Nothing,
-    /// A regular file that cannot be changed in place.
-    OtherFile,
-    /// Something else.
-    Other,
-    /// A regular file whose parts are compared, and changed in place.
-    Compared {
-        /// Its size.
-        size_bytes: u64,
-    },
-    /// A regular file that is taken to have the content already.
-    Trusted,
-}
-
-/// The outcome of the first of a file's several names.
-#[derive(Debug)]
-pub(super) struct Linked {
-    pub(super) key: PathKey,
-    is_whole: AtomicBool,
-}
-
-impl Linked {
-    pub(super) const fn new(key: PathKey) -> Self {
-        Self {
-            key,
-            is_whole: AtomicBool::new(false),
-        }
-    }
-
-    /// Notes that the file is there, complete.
-    pub(super) fn set_whole(&self) {
-        self.is_whole.store(true, Ordering::Release);
-    }
-
-    /// Whether it is there, complete.
-    pub(super) fn is_whole(&self) -> bool {
-        self.is_whole.load(Ordering::Acquire)
-    }
-}
 
 /// A file to be written.
 #[derive(Debug)]
@@ -229,7 +128,7 @@ impl FileJob {
             Content::Chunks(chunks) => size_of_val(chunks.as_slice()),
             Content::List { .. } => 0,
         };
-        super::plan::weight_bytes(&self.key, Some(&self.meta))
+        entry::weight_bytes(&self.key, Some(&self.meta))
             .saturating_add(self.layout.weight_bytes())
             .saturating_add(chunks)
     }
@@ -461,19 +360,6 @@ impl FileJob {
             rest = later;
         }
         Ok(rest.is_empty())
-    }
-}
-
-impl Failure {
-    /// Adds what became of the file.
-    pub(super) fn and(self, more: &str) -> Self {
-        match self {
-            Self::Lost(reason) => Self::Lost(format!("{reason}; {more}")),
-            Self::Target(reason) => Self::Target(format!("{reason}; {more}")),
-            // A full disk stops everything, and the error is told as it is.
-            Self::Refused(error) if is_fatal(&error) => Self::Refused(error),
-            Self::Refused(error) => Self::Target(format!("{}; {more}", chain(&error))),
-        }
     }
 }
 

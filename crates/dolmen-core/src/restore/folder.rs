@@ -2,7 +2,7 @@
 
 use dolmen_fs::{Made, Names, PathKey};
 
-use super::file::Meta;
+use super::entry::Meta;
 
 /// A directory that the walk is in.
 #[derive(Debug)]

@@ -216,10 +216,8 @@ mod tests {
         let whole = Layout::new(7, None);
         assert_eq!(segments(&whole, 3, 4), [(3, 4)]);
         assert_eq!(whole.holes().count(), 0);
-        assert_eq!(
-            Layout::new(9, Some(Vec::new())).holes().collect::<Vec<_>>(),
-            [0..9]
-        );
+        let hole = Layout::new(9, Some(Vec::new()));
+        assert!(hole.holes().eq(std::iter::once(0..9)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use dolmen_format::tree::{Device, NodeKind};
 use dolmen_fs::{FsError, Node, PathKey, Replace, Target};
 
 use super::Action;
-use super::file::{Linked, Meta};
+use super::entry::{Linked, Meta};
 use super::session::Session;
 
 /// Something that is neither directory nor regular file.

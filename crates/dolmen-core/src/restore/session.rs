@@ -10,7 +10,8 @@ use dolmen_fs::{AttributeError, Errno, FsError, PathKey};
 use dolmen_store::{StoreError, StoreErrorKind};
 
 use super::dispatch::Lanes;
-use super::file::{Failure, OpenFiles};
+use super::entry::Failure;
+use super::file::OpenFiles;
 use super::place::Place;
 use super::window::{WINDOWS_MAX, Window};
 use super::{Action, FailureKind, Observer, Options, Progress, Report, plan, read, work};

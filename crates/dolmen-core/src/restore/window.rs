@@ -127,20 +127,17 @@ pub(super) fn plan_runs(
                     frame,
                     parts: start..end,
                 };
-                match runs
-                    .last_mut()
-                    .filter(|run| run.pack == pack && run.has_room(&needed))
-                {
-                    Some(run) => run.frames.push(needed),
-                    None => {
-                        let window = Arc::clone(window);
-                        runs.push(Run {
-                            window,
-                            pack,
-                            info,
-                            frames: vec![needed],
-                        });
-                    }
+                let run = runs.last_mut();
+                if let Some(run) = run.filter(|run| run.pack == pack && run.has_room(&needed)) {
+                    run.frames.push(needed);
+                } else {
+                    let window = Arc::clone(window);
+                    runs.push(Run {
+                        window,
+                        pack,
+                        info,
+                        frames: vec![needed],
+                    });
                 }
             }
         }

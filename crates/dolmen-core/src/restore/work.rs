@@ -8,7 +8,8 @@ use dolmen_state::index::Location;
 use dolmen_store::ByteRange;
 
 use super::check::Check;
-use super::file::{Failure, FileJob};
+use super::entry::Failure;
+use super::file::FileJob;
 use super::layout::length;
 use super::other::Other;
 use super::read::{Fetched, FetchedFrame, Stored};

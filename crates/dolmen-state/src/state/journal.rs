@@ -41,13 +41,6 @@ pub enum JournalEntry {
         #[n(0)]
         key: String,
     },
-    /// The store confirmed a pack.
-    #[n(2)]
-    Stored {
-        /// The pack.
-        #[n(0)]
-        pack: PackId,
-    },
 }
 
 /// A journal's file. An entry is `length of the CBOR (u32) ‖ checksum (16) ‖ CBOR`.

@@ -49,8 +49,8 @@ fn entries() -> Vec<JournalEntry> {
         JournalEntry::Put {
             key: "index/aa/bb".into(),
         },
-        JournalEntry::Stored {
-            pack: PackId::of(b"p"),
+        JournalEntry::Put {
+            key: "snapshots/aa/of-the-length-of-a-pack-entry-or-more".into(),
         },
     ]
 }

@@ -149,7 +149,7 @@ fn excludes_leave_out_what_they_fit() {
     world.write("files/cache/x", b"");
     world.write("files/skip/.nobackup", b"");
     world.write("files/skip/x", b"");
-    world.write("files/Big.ISO", &[1; 20_000]);
+    world.write("files/Big.ISO", &vec![1; 120_000]);
     world.write("list", b"# comment\n\n$WHAT\n");
     let list = world.text("list");
     let mut command = world.command(&[

@@ -41,7 +41,7 @@ impl World {
         let world = Self::with_repository();
         world.write("files/a.txt", b"first");
         world.write("files/sub/b.txt", b"second");
-        world.write("files/sub/c.log", &[7; 300_000]);
+        world.write("files/sub/c.log", &vec![7; 300_000]);
         std::os::unix::fs::symlink("a.txt", world.path("files/link")).unwrap();
         world
     }

@@ -1,0 +1,85 @@
+//! Writing index segments.
+
+use bytes::Bytes;
+use dolmen_format::index::{IndexedFrame, PackEntry, Segment, encode_frames};
+use dolmen_format::limits::SEGMENT_PLAIN_BYTES_TARGET;
+use dolmen_format::{InstanceId, ObjectKey, SegmentId};
+
+use crate::error::{Error, Result};
+use crate::repository::Repository;
+
+/// Gathers what packs hold into segments; one is in memory, 8 MiB of it at most.
+#[derive(Debug)]
+pub(crate) struct SegmentWriter {
+    instance: InstanceId,
+    packs: Vec<PackEntry>,
+    plain: Vec<u8>,
+    written: Vec<SegmentId>,
+}
+
+impl SegmentWriter {
+    /// Writes as an instance of this client.
+    pub(crate) const fn new(instance: InstanceId) -> Self {
+        Self {
+            instance,
+            packs: Vec::new(),
+            plain: Vec::new(),
+            written: Vec::new(),
+        }
+    }
+
+    /// Adds a stored pack; writes a segment when it is full. Cost: at most one put.
+    pub(crate) fn push(
+        &mut self,
+        repository: &Repository,
+        entry: PackEntry,
+        frames: &[IndexedFrame],
+    ) -> Result<()> {
+        encode_frames(frames, &mut self.plain);
+        self.packs.push(entry);
+        if self.plain.len() >= SEGMENT_PLAIN_BYTES_TARGET {
+            self.flush(repository)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was gathered. Cost: one put, none where nothing was.
+    pub(crate) fn flush(&mut self, repository: &Repository) -> Result<()> {
+        if self.packs.is_empty() {
+            return Ok(());
+        }
+        let packs = std::mem::take(&mut self.packs);
+        let plain = std::mem::take(&mut self.plain);
+        self.written.push(self.put(repository, packs, plain)?);
+        Ok(())
+    }
+
+    /// The segments that are in the store.
+    pub(crate) fn written(&self) -> &[SegmentId] {
+        &self.written
+    }
+
+    fn put(
+        &self,
+        repository: &Repository,
+        packs: Vec<PackEntry>,
+        plain: Vec<u8>,
+    ) -> Result<SegmentId> {
+        let encode = || Error::encode("an index segment");
+        let (writer, domain) = (repository.writer(), repository.domain());
+        let salt = repository.environment.salt();
+        let blobs = domain.seal_segment(&repository.id(), &salt, plain).map_err(encode())?;
+        let segment = Segment {
+            writer,
+            instance: self.instance,
+            domain: domain.id(),
+            salt,
+            packs,
+            blobs,
+        };
+        let signed = repository.signing_key().sign(&repository.id(), &segment);
+        let (stored, id) = signed.map_err(encode())?;
+        repository.objects.put(&ObjectKey::Index(writer, id), Bytes::from(stored))?;
+        Ok(id)
+    }
+}
