@@ -80,7 +80,11 @@ pub fn rebuild_index(
     writer.flush(repository)?;
     let old = old_segments(repository)?;
     let mut record = instance.record().clone();
-    record.segments = old.intact.into_iter().chain(writer.written().iter().copied()).collect();
+    record.segments = old
+        .intact
+        .into_iter()
+        .chain(writer.written().iter().copied())
+        .collect();
     record.segments.sort();
     record.segments.dedup();
     instance.save(record)?;
@@ -125,9 +129,12 @@ fn describe_listed(repository: &Repository, pack: &Listed) -> Result<Described> 
             }
             decoded => decoded,
         };
-        let described = table
-            .map_err(CryptoError::from)
-            .and_then(|table| Ok((entry_of(pack.key.id(), pack.bytes, &tail)?, describe_table(repository, &table)?)));
+        let described = table.map_err(CryptoError::from).and_then(|table| {
+            Ok((
+                entry_of(pack.key.id(), pack.bytes, &tail)?,
+                describe_table(repository, &table)?,
+            ))
+        });
         return Ok(described.map_err(|error| chain(&error)));
     }
 }

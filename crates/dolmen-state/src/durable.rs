@@ -18,7 +18,8 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), StateError> {
             Ok(()) => sync_folder(folder_of(next))?,
             // Whatever else bears the name fails later with its own error.
             Err(_) if next.is_dir() => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound && folder_of(next) != next => {
+            // A file system that makes no folders says `NotFound` too, below folders that are there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !folder_of(next).is_dir() => {
                 above.push(next);
                 next = folder_of(next);
                 continue;

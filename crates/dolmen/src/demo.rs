@@ -134,7 +134,9 @@ fn restore_both(
         compared.wrong
     ));
     say("   But what was deleted is gone: a plain folder cannot refuse. Keep a copy where this");
-    say("   machine cannot write; locks that hold against the thief are what `--lock` is for.");
+    say(
+        "   machine cannot write. (Stores with locks, which do refuse, come with a later version.)",
+    );
 
     let whole = site.restore(&files, "restored")?;
     let all = tree::compare(&files, &whole.target, &whole.failed)?;

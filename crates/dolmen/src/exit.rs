@@ -124,10 +124,13 @@ impl From<Error> for Failure {
             Error::WrongPassphrase => {
                 failure.hint("check --password-file, --password-command and DOLMEN_PASSWORD")
             }
-            Error::OtherRepository { found, .. } => failure
+            Error::OtherRepository { found, wanted, .. } => failure
                 .hint("somebody may have put another repository in its place; nothing was changed")
                 .hint(format!(
                     "if you did that yourself, accept it with: --trust-repository {found}"
+                ))
+                .hint(format!(
+                    "if not, insist on the known one with: --repository-id {wanted}"
                 )),
             Error::ManyRepositories { .. } => {
                 failure.hint("name the one that is meant with: --repository-id ID")

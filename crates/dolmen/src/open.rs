@@ -50,6 +50,9 @@ pub(crate) fn open(app: &App) -> Outcome<Opened> {
         .collect();
     let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
     let tried = format!("cannot open the repository at {shown}");
+    if config.repository_id.is_none() {
+        refuse_replaced(app, &objects, pinned).during(&tried)?;
+    }
     let located = repository::locate(objects, app.environment.clone(), pinned, &copies);
     let located = located.during(&tried)?;
     let passphrase = secret.read(&format!("passphrase for {shown}"), Ask::Once)?;
@@ -122,6 +125,26 @@ fn wanted_id(
             "if it was changed on purpose, accept it with: --trust-repository {given}"
         ))),
         (given, known) => Ok(given.or(known)),
+    }
+}
+
+/// Refuses another repository that took the place of the known one. Kept copies would otherwise open the known one
+/// amidst the other's objects.
+///
+/// Cost: one listing, and where the known root is gone what [`repository::locate`] costs.
+fn refuse_replaced(app: &App, objects: &Objects, known: Option<RepositoryId>) -> Result<(), Error> {
+    let Some(known) = known else { return Ok(()) };
+    let mut is_there = false;
+    objects.list("root/", |object| {
+        is_there |= object.key == ObjectKey::Root(known);
+    })?;
+    if is_there {
+        return Ok(());
+    }
+    match repository::locate(objects.clone(), app.environment.clone(), Some(known), &[]) {
+        Err(error @ Error::OtherRepository { .. }) => Err(error),
+        // The root is lost: copies may help.
+        _ => Ok(()),
     }
 }
 

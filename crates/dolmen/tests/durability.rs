@@ -1,4 +1,13 @@
 //! Backups that are killed, the independent reader, and the golden repository.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -121,7 +130,7 @@ fn describe(top: &Path) -> BTreeMap<Vec<u8>, String> {
             let content = if metadata.is_file() {
                 blake3_of(&fs::read(&path).unwrap())
             } else if metadata.is_symlink() {
-                format!("{:?}", fs::read_link(&path).unwrap())
+                fs::read_link(&path).unwrap().display().to_string()
             } else {
                 String::new()
             };
@@ -323,10 +332,22 @@ fn golden_lines(top: &Path) -> String {
             } else {
                 String::new()
             };
-            let name = path.strip_prefix(top).unwrap().as_os_str().as_bytes().escape_ascii();
+            let name = path
+                .strip_prefix(top)
+                .unwrap()
+                .as_os_str()
+                .as_bytes()
+                .escape_ascii();
             let (seconds, nanos) = (metadata.mtime(), metadata.mtime_nsec());
-            let links = if metadata.is_dir() { 0 } else { metadata.nlink() };
-            let line = format!("{name} {:o} {seconds}.{nanos:09} {links} {content}", metadata.mode());
+            let links = if metadata.is_dir() {
+                0
+            } else {
+                metadata.nlink()
+            };
+            let line = format!(
+                "{name} {:o} {seconds}.{nanos:09} {links} {content}",
+                metadata.mode()
+            );
             line.trim_end().to_owned() + "\n"
         })
         .collect()
@@ -339,21 +360,47 @@ fn the_golden_repository_of_format_1_restores() {
     let machine = Machine::new();
     // A copy: opening may leave temporary files beside the objects.
     let copy = machine.path("golden");
-    let copied = Command::new("cp").arg("-a").args([&testdata.join("repository-v1"), &copy]).status();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([&testdata.join("repository-v1"), &copy])
+        .status();
     assert!(copied.unwrap().success());
     let golden = |arguments: &[&str]| {
         let mut command = machine.command(arguments);
-        let output = command.env("DOLMEN_PASSWORD", "golden").env("DOLMEN_REPOSITORY", &copy).output();
+        let output = command
+            .env("DOLMEN_PASSWORD", "golden")
+            .env("DOLMEN_REPOSITORY", &copy)
+            .output();
         let output = output.unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         output
     };
     golden(&["check", "--read-data"]);
-    golden(&["restore", "latest", "--target", machine.path("back").to_str().unwrap()]);
-    assert_eq!(golden_lines(&machine.path("back/tmp/golden/source")), expected);
+    golden(&[
+        "restore",
+        "latest",
+        "--target",
+        machine.path("back").to_str().unwrap(),
+    ]);
+    assert_eq!(
+        golden_lines(&machine.path("back/tmp/golden/source")),
+        expected
+    );
     let target = machine.path("python");
-    let arguments = ["restore".as_ref(), copy.as_ref(), "latest".as_ref(), target.as_ref()];
+    let arguments = [
+        "restore".as_ref(),
+        copy.as_ref(),
+        "latest".as_ref(),
+        target.as_ref(),
+    ];
     let restored = read_with_python(&arguments, "golden");
     assert_eq!(String::from_utf8_lossy(&restored.stderr), "");
-    assert_eq!(golden_lines(&machine.path("python/tmp/golden/source")), expected);
+    assert_eq!(
+        golden_lines(&machine.path("python/tmp/golden/source")),
+        expected
+    );
 }

@@ -69,7 +69,10 @@ fn describe(
 ) -> std::result::Result<(PackEntry, Vec<IndexedFrame>), CryptoError> {
     let table = PackTable::decode_pack(stored)?;
     let pack_bytes = u64::try_from(stored.len()).unwrap_or(u64::MAX);
-    Ok((entry_of(key.id(), pack_bytes, stored)?, describe_table(repository, &table)?))
+    Ok((
+        entry_of(key.id(), pack_bytes, stored)?,
+        describe_table(repository, &table)?,
+    ))
 }
 
 /// A snapshot that was put but not noted before the crash becomes the head after all.

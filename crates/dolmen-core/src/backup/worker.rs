@@ -12,8 +12,8 @@ use dolmen_state::files::{CachedFile, FileKey, FilesCache};
 
 use super::blobs::BlobWriter;
 use super::entry::{
-    Outcome, Saved, SavedEntry, device_of, file_kind, is_settled, is_unchanged,
-    join_extents, make_node, take_xattrs,
+    Outcome, Saved, SavedEntry, device_of, file_kind, is_settled, is_unchanged, join_extents,
+    make_node, take_xattrs,
 };
 use super::list::{ListBuilder, Listed};
 use super::reader::{ChunkJob, ChunkQueue, ContentReader, Extents, ReadError};

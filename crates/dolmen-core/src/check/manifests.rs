@@ -220,3 +220,6 @@ impl Named {
         stack.extend(node.children.iter().map(|child| (*child, node.level)));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,8 +14,8 @@ use super::is_fatal;
 use crate::error::Result;
 use crate::finding::chain;
 use crate::objects::FetchError;
-use crate::pack::reader::{FrameOpener, open_table};
 use crate::pack::describe::describe_table;
+use crate::pack::reader::{FrameOpener, open_table};
 use crate::repository::Repository;
 
 /// Reads packs; keeps its buffers for the next one.

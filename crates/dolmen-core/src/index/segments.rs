@@ -68,7 +68,9 @@ impl SegmentWriter {
         let encode = || Error::encode("an index segment");
         let (writer, domain) = (repository.writer(), repository.domain());
         let salt = repository.environment.salt();
-        let blobs = domain.seal_segment(&repository.id(), &salt, plain).map_err(encode())?;
+        let blobs = domain
+            .seal_segment(&repository.id(), &salt, plain)
+            .map_err(encode())?;
         let segment = Segment {
             writer,
             instance: self.instance,
@@ -79,7 +81,9 @@ impl SegmentWriter {
         };
         let signed = repository.signing_key().sign(&repository.id(), &segment);
         let (stored, id) = signed.map_err(encode())?;
-        repository.objects.put(&ObjectKey::Index(writer, id), Bytes::from(stored))?;
+        repository
+            .objects
+            .put(&ObjectKey::Index(writer, id), Bytes::from(stored))?;
         Ok(id)
     }
 }

@@ -19,7 +19,9 @@ pub(crate) fn describe_table(
     if origin.domain != repository.domain().id() || origin.pack.is_some() {
         return Err(invalid("origins").into());
     }
-    let descriptors = repository.domain().descriptor_key(repository.id(), origin.salt)?;
+    let descriptors = repository
+        .domain()
+        .descriptor_key(repository.id(), origin.salt)?;
     let sealed_key_digest = origin.sealed_key.digest();
     let is_manifest = table.recipient == Recipient::Maintain;
     let mut frames = Vec::with_capacity(table.frames.len());

@@ -98,8 +98,7 @@ impl TreeWriter {
         level.writer.push(&first, &id);
         level.children += 1;
         level.last_child = Some(id);
-        let ends = ends_after(&blobs.boundary(level_number, &first))
-            || level.writer.is_full();
+        let ends = ends_after(&blobs.boundary(level_number, &first)) || level.writer.is_full();
         let is_lone = level.writer.count() == 1;
         if is_lone {
             level.first = first;

@@ -12,7 +12,12 @@ fn a_change_that_keeps_size_and_mtime_is_noticed() {
     let path = world.source("a");
     let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
     world.write("a", b"other");
-    std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
     let (report, _) = world.backup().unwrap();
     assert_eq!(report.summary.files_changed, 1);
     assert_eq!(world.files("latest"), [("a".to_owned(), b"other".to_vec())]);
@@ -65,5 +70,8 @@ fn chunks_of_a_long_file_are_listed_in_nodes() {
     world.backup().unwrap();
     assert_eq!(world.files("latest"), [("long".to_owned(), content)]);
     let (report, _) = world.backup().unwrap();
-    assert_eq!((report.summary.files_unmodified, report.summary.data_blobs), (1, 0));
+    assert_eq!(
+        (report.summary.files_unmodified, report.summary.data_blobs),
+        (1, 0)
+    );
 }

@@ -31,7 +31,11 @@ fn a_backup_survives_a_crash_at_every_store_call() {
         world.store.heal();
         assert_eq!(world.files("latest"), earlier, "crash at call {call}");
         world.backup().expect("the repository takes a new backup");
-        assert_eq!(world.files("latest").len(), earlier.len() + 1, "crash at call {call}");
+        assert_eq!(
+            world.files("latest").len(),
+            earlier.len() + 1,
+            "crash at call {call}"
+        );
     }
 }
 
@@ -51,7 +55,14 @@ fn what_was_stored_before_a_crash_is_not_stored_again() {
     let (_, notes) = world.backup().unwrap();
     let total = world.put_bytes() - before;
     assert!(total < 111 << 20, "{total} bytes in all");
-    assert!(notes.notices.lock().unwrap().iter().any(|notice| notice.contains("2 packs")));
+    assert!(
+        notes
+            .notices
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|notice| notice.contains("2 packs"))
+    );
     assert_eq!(world.files("latest"), [("large".to_owned(), content)]);
 }
 
@@ -88,15 +99,30 @@ fn a_lost_pack_is_stored_again() {
     world.runtime().block_on(async {
         use dolmen_store::{ObjectRef, Store as _, StoreKey};
         use futures_util::TryStreamExt as _;
-        let all: Vec<_> = world.store.list_versions("packs/").try_collect().await.unwrap();
+        let all: Vec<_> = world
+            .store
+            .list_versions("packs/")
+            .try_collect()
+            .await
+            .unwrap();
         for version in all {
             let key = StoreKey::try_from(version.name.as_str()).unwrap();
-            let object = ObjectRef { key, version: version.version };
+            let object = ObjectRef {
+                key,
+                version: version.version,
+            };
             world.store.delete_version(&object).await.unwrap();
         }
     });
     let (_, notes) = world.backup().unwrap();
-    assert!(notes.notices.lock().unwrap().iter().any(|notice| notice.contains("missing")));
+    assert!(
+        notes
+            .notices
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|notice| notice.contains("missing"))
+    );
     assert_eq!(world.files("latest"), [("a".to_owned(), noise(5, 400_000))]);
 }
 
@@ -107,11 +133,19 @@ fn two_backups_at_the_same_time_both_succeed() {
         world.write(&format!("f{number}"), &noise(number, 5000));
     }
     std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..2).map(|_| scope.spawn(|| world.backup().unwrap().0)).collect();
+        let runs: Vec<_> = (0..2)
+            .map(|_| scope.spawn(|| world.backup().unwrap().0))
+            .collect();
         let reports: Vec<_> = runs.into_iter().map(|run| run.join().unwrap()).collect();
         assert_ne!(reports[0].snapshot, reports[1].snapshot);
     });
-    assert_eq!(SnapshotList::load(&world.repository).unwrap().snapshots.len(), 2);
+    assert_eq!(
+        SnapshotList::load(&world.repository)
+            .unwrap()
+            .snapshots
+            .len(),
+        2
+    );
     assert_eq!(world.files("latest").len(), 200);
     assert_eq!(world.files("latest~1").len(), 200);
 }

@@ -12,7 +12,11 @@ fn an_unchanged_backup_is_one_object_and_reads_nothing() {
     let (puts, bytes) = (world.puts(), world.put_bytes());
     let (report, notes) = world.backup().unwrap();
     assert_eq!(world.puts() - puts, 1);
-    assert!(world.put_bytes() - bytes < 64 << 10, "{} bytes", world.put_bytes() - bytes);
+    assert!(
+        world.put_bytes() - bytes < 64 << 10,
+        "{} bytes",
+        world.put_bytes() - bytes
+    );
     assert_eq!(report.summary.files_unmodified, 300);
     assert_eq!(notes.read.into_inner(), 0);
 }
@@ -36,7 +40,11 @@ fn a_byte_at_the_front_of_a_large_file_costs_its_first_chunk() {
     content.insert(0, 7);
     world.write("large", &content);
     world.backup().unwrap();
-    assert!(world.put_bytes() - bytes < 9 << 20, "{} bytes", world.put_bytes() - bytes);
+    assert!(
+        world.put_bytes() - bytes < 9 << 20,
+        "{} bytes",
+        world.put_bytes() - bytes
+    );
     assert_eq!(world.files("latest"), [("large".to_owned(), content)]);
 }
 
@@ -50,7 +58,11 @@ fn a_renamed_directory_costs_metadata_only() {
     let bytes = world.put_bytes();
     std::fs::rename(world.source("old"), world.source("new")).unwrap();
     let (report, _) = world.backup().unwrap();
-    assert!(world.put_bytes() - bytes < 64 << 10, "{} bytes", world.put_bytes() - bytes);
+    assert!(
+        world.put_bytes() - bytes < 64 << 10,
+        "{} bytes",
+        world.put_bytes() - bytes
+    );
     assert_eq!(report.summary.data_blobs, 0);
 }
 

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dolmen_core::backup::{self, Change, Context, Observer, Options, Progress, Report, SourceError};
+use dolmen_core::backup::{
+    self, Change, Context, Observer, Options, Progress, Report, SourceError,
+};
 use dolmen_core::content::Chunks;
 use dolmen_core::index::Index;
 use dolmen_core::pack::{BlobReader, Effort};
@@ -56,7 +58,9 @@ impl CrashStore {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let crashed = self
             .left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| (left > 0).then(|| left - 1))
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                (left > 0).then(|| left - 1)
+            })
             == Err(0);
         if crashed {
             return Err(StoreError {
@@ -81,7 +85,8 @@ impl Store for CrashStore {
     ) -> Result<PutReceipt, StoreError> {
         self.check(Operation::Put)?;
         self.puts.fetch_add(1, Ordering::SeqCst);
-        self.put_bytes.fetch_add(body.len() as u64, Ordering::SeqCst);
+        self.put_bytes
+            .fetch_add(body.len() as u64, Ordering::SeqCst);
         self.inner.put(key, body, lock, place).await
     }
 
@@ -138,9 +143,14 @@ impl Store for CrashStore {
 struct Ahead;
 
 impl Clock for Ahead {
-    #[expect(clippy::disallowed_methods, reason = "files get their times from the system's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "files get their times from the system's clock"
+    )]
     fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
         Timestamp::new(since.as_secs() as i64 + 60, since.subsec_nanos()).unwrap()
     }
 }
@@ -152,7 +162,10 @@ struct Seeded(AtomicU64);
 impl Random for Seeded {
     fn fill(&self, out: &mut [u8]) {
         let draw = self.0.fetch_add(1, Ordering::SeqCst);
-        blake3::Hasher::new().update(&draw.to_le_bytes()).finalize_xof().fill(out);
+        blake3::Hasher::new()
+            .update(&draw.to_le_bytes())
+            .finalize_xof()
+            .fill(out);
     }
 }
 
@@ -166,7 +179,10 @@ pub(crate) struct Notes {
 
 impl Observer for Notes {
     fn failed(&self, path: &[u8], error: &SourceError) {
-        self.failed.lock().unwrap().push(format!("{}: {error}", String::from_utf8_lossy(path)));
+        self.failed
+            .lock()
+            .unwrap()
+            .push(format!("{}: {error}", String::from_utf8_lossy(path)));
     }
 
     fn skipped(&self, _: &[u8], _: &str) {}
@@ -203,7 +219,10 @@ impl World {
             .build()
             .unwrap();
         let store = Arc::new(CrashStore {
-            inner: MemoryStore::new(MemoryOptions { versions: false, locks: false }),
+            inner: MemoryStore::new(MemoryOptions {
+                versions: false,
+                locks: false,
+            }),
             puts: AtomicU64::new(0),
             put_bytes: AtomicU64::new(0),
             left: AtomicI64::new(-1),
@@ -227,7 +246,13 @@ impl World {
         let repository =
             Repository::create(objects, environment, b"secret", &policy, instance).unwrap();
         let options = options(folder.path());
-        Self { folder, store, repository, options, runtime }
+        Self {
+            folder,
+            store,
+            repository,
+            options,
+            runtime,
+        }
     }
 
     pub(crate) fn source(&self, path: &str) -> PathBuf {
@@ -249,7 +274,10 @@ impl World {
         let state = StateFolder::open(self.folder.path().join("state"))?;
         let fresh = InstanceId(self.repository.environment.bytes());
         let instance = Mutex::new(state.claim_instance(&self.repository.id(), fresh)?);
-        let index = Index::load(&self.repository, Some(&self.folder.path().join("cache/index")))?;
+        let index = Index::load(
+            &self.repository,
+            Some(&self.folder.path().join("cache/index")),
+        )?;
         let snapshots = SnapshotList::load(&self.repository)?;
         let notes = Notes::default();
         let context = Context {
@@ -274,7 +302,9 @@ impl World {
         let mut files = Vec::new();
         for entry in TreeReader::new(&blobs, entry.body.tree.unwrap()) {
             let entry = entry.unwrap();
-            let NodeKind::File(file) = &entry.node.kind else { continue };
+            let NodeKind::File(file) = &entry.node.kind else {
+                continue;
+            };
             let mut content = Vec::new();
             for chunk in Chunks::new(&blobs, &file.content) {
                 content.extend(blobs.blob(&chunk.unwrap().id, BlobKind::Data).unwrap());
@@ -302,7 +332,10 @@ impl World {
 /// Bytes that do not compress, the same for the same seed.
 pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut out = vec![0; bytes];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut out);
     out
 }
 

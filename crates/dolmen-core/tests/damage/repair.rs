@@ -8,6 +8,10 @@ use dolmen_core::check::{self, ReadData};
 use dolmen_core::index::Index;
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_core::stats::{self, Mode};
+use dolmen_format::index::IndexedFrame;
+use dolmen_format::pack::{BlobEntry, Compression};
+use dolmen_format::{BlobId, BlobKind, ObjectId};
+use dolmen_state::index::{BlobIndex, PackInfo};
 
 use crate::world::{Notes, World};
 
@@ -150,13 +154,37 @@ fn a_rebuilt_index_leaves_unreadable_packs_out() {
 }
 
 #[test]
-fn a_wrong_cache_is_noticed() {
-    let (world, other) = (World::new(1), World::new(2));
-    // Tables of the other repository under the names of this one would be refused; a cache that is simply
-    // empty is none.
-    let (_, notes) = world.check(ReadData::None);
-    assert_eq!(*notes.notices.lock().unwrap(), Vec::<String>::new());
-    assert_ne!(world.repository.id(), other.repository.id());
+fn a_wrong_cache_is_noticed_and_not_believed() {
+    let world = World::new(1);
+    let index = Index::load(&world.repository, None).unwrap();
+    let cache = world.path("cache/index");
+    std::fs::remove_dir_all(&cache).unwrap();
+    let (cached, _missing) = BlobIndex::open(Some(&cache), &index.segments).unwrap();
+    let blobs = vec![BlobEntry {
+        kind: BlobKind::Data,
+        id: BlobId([7; 32]),
+        length: 10,
+    }];
+    let frame = IndexedFrame {
+        frame_bytes: 38,
+        raw_bytes: 10,
+        compression: Compression::None,
+        blobs,
+    };
+    let (pack, writer) = (ObjectId::of(b"no pack"), world.repository.writer());
+    let info = PackInfo {
+        pack,
+        writer,
+        pack_bytes: 1000,
+        table_bytes: 100,
+    };
+    cached.add_pack(info, &[frame]).unwrap();
+    cached.persist(&index.segments).unwrap();
+
+    let (report, notes) = world.check(ReadData::None);
+    assert_eq!(report.findings, []);
+    let notices = notes.notices.into_inner().unwrap();
+    assert!(matches!(notices.as_slice(), [text] if text.contains("is wrong in 1 places")));
 }
 
 #[test]

@@ -15,7 +15,9 @@ use dolmen_core::snapshots::SnapshotList;
 use dolmen_core::tree::TreeReader;
 use dolmen_core::{Clock, Environment, Error, Finding, Objects, Random, Repository, repair};
 use dolmen_format::ledger::{Fact, Keep, LockStrategy, Policy, Record};
+use dolmen_format::manifest::ManifestNode;
 use dolmen_format::signed::{Reference, Stamp};
+use dolmen_format::snapshot::Snapshot;
 use dolmen_format::tree::NodeKind;
 use dolmen_format::{BlobKind, InstanceId, ObjectKey, Timestamp};
 use dolmen_state::state::{Instance, StateFolder};
@@ -132,9 +134,7 @@ impl World {
         drop(claimed);
         world.write_first(seed);
         world.backup().unwrap();
-        let mut claimed = world.claim(instance);
-        world.sign_policy(&mut claimed);
-        drop(claimed);
+        world.sign(Fact::Policy(policy()));
         world.write("new/large", &noise(seed + 1, 2_500_000));
         world.write("new/small", b"new and small");
         world.backup().unwrap();
@@ -182,8 +182,10 @@ impl World {
         number
     }
 
-    fn sign_policy(&self, instance: &mut Instance) {
-        let number = self.use_number(instance);
+    /// Signs a fact under the client's next number.
+    pub(crate) fn sign(&self, fact: Fact) -> Reference {
+        let mut instance = self.instance();
+        let number = self.use_number(&mut instance);
         let writer = self.repository.writer();
         let record = Record {
             stamp: Stamp {
@@ -194,17 +196,51 @@ impl World {
             time: self.repository.environment.clock.now(),
             nonce: self.repository.environment.nonce(),
             certificate: None,
-            fact: Fact::Policy(policy()),
+            fact,
         };
-        let (stored, id) = self
+        let (stored, digest) = self
             .repository
             .signing_key()
             .sign(&self.repository.id(), &record)
             .unwrap();
+        let key = ObjectKey::Ledger(writer, digest);
         self.repository
             .objects
-            .put(&ObjectKey::Ledger(writer, id), Bytes::from(stored))
+            .put(&key, Bytes::from(stored))
             .unwrap();
+        Reference {
+            writer,
+            instance: instance.id(),
+            number,
+            digest,
+        }
+    }
+
+    /// Writes a snapshot like the latest one, whose manifest names no frame.
+    pub(crate) fn forge_an_empty_manifest(&self) -> String {
+        let list = SnapshotList::load(&self.repository).unwrap();
+        let latest = list.snapshots.last().unwrap();
+        let mut snapshot = latest.snapshot.clone();
+        let mut instance = self.instance();
+        snapshot.stamp.number = self.use_number(&mut instance);
+        let aad = Snapshot::box_aad(&self.repository.id(), &snapshot.nonce);
+        let plain = ManifestNode::Leaf(Vec::new()).encode();
+        let random = self.repository.environment.secret();
+        let key = self.repository.maintain_key().public();
+        snapshot.manifest = key
+            .seal(&random, b"dolmen v1 manifest", &aad, &plain)
+            .unwrap();
+        let (stored, id) = self
+            .repository
+            .signing_key()
+            .sign(&self.repository.id(), &snapshot)
+            .unwrap();
+        let key = ObjectKey::Snapshot(self.repository.writer(), id);
+        self.repository
+            .objects
+            .put(&key, Bytes::from(stored))
+            .unwrap();
+        id.to_string()
     }
 
     /// A run as a new process would make it: everything is loaded again.

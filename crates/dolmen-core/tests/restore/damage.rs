@@ -40,35 +40,45 @@ fn assert_honest(world: &World, notes: &Notes) -> BTreeSet<String> {
         .iter()
         .map(|(.., kind)| *kind == FailureKind::Damage)
         .collect();
-    assert_eq!(kinds, [true].into());
+    assert!(
+        !kinds.contains(&false),
+        "{:?}",
+        notes.failed.lock().unwrap()
+    );
     lost
 }
 
-fn hurt(path: &Path, how: impl FnOnce(&mut Vec<u8>)) -> impl FnOnce() + use<> {
+/// Hurts an object; what is returned heals it.
+fn hurt(path: &Path, how: impl FnOnce(&mut Vec<u8>)) -> Box<dyn FnOnce()> {
     let whole = std::fs::read(path).unwrap();
     let mut body = whole.clone();
     how(&mut body);
     std::fs::remove_file(path).unwrap();
     std::fs::write(path, body).unwrap();
     let path = path.to_owned();
-    move || {
+    Box::new(move || {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, whole).unwrap();
-    }
+    })
+}
+
+/// Hurts the bytes of a pack.
+type How = fn(&mut Vec<u8>);
+
+/// Flips a bit where the table begins, with what opens the pack.
+fn flip_key(body: &mut [u8]) {
+    let end = body.len() - 4;
+    let table_bytes = u32::from_le_bytes(body[end..].try_into().unwrap());
+    body[end - usize::try_from(table_bytes).unwrap() + 600] ^= 1;
 }
 
 #[test]
 fn a_damaged_pack_loses_only_what_is_in_it() {
     let world = world();
     let pack = world.packs().pop().unwrap();
-    type How = fn(&mut Vec<u8>);
     let ways: [(&str, How, usize); 4] = [
         ("a flipped bit in a frame", |body| body[1_000_000] ^= 1, 1),
-        (
-            "a flipped bit in the table",
-            |body| *body.iter_mut().rev().nth(100).unwrap() ^= 1,
-            2,
-        ),
+        ("a flipped bit in the sealed key", |body| flip_key(body), 2),
         ("cut short", |body| body.truncate(20_000_000), 2),
         ("emptied", Vec::clear, 2),
     ];
@@ -162,7 +172,9 @@ fn another_copy_of_a_blob_stands_in() {
         world.restore().1.assert_clean();
         world.assert_restored();
         std::fs::remove_dir_all(world.path("target")).unwrap();
-        heals.into_iter().for_each(|heal| heal());
+        for heal in heals {
+            heal();
+        }
     }
 }
 

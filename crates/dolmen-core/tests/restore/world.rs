@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use dolmen_core::backup::{self, Change, Context, SourceError};
@@ -470,9 +470,4 @@ pub(crate) fn patterns(texts: &[&str]) -> PatternList {
 pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
-/// Whether an interruption was noticed before all was done.
-pub(crate) fn is_cancelled(cancel: &AtomicBool) -> bool {
-    cancel.load(Ordering::SeqCst)
 }

@@ -332,3 +332,9 @@ fn an_error_tells_what_was_tried_on_what() {
         format!("cannot create the folder {}/state", file.display())
     );
 }
+
+#[test]
+fn a_folder_that_cannot_be_made_is_an_error_and_not_a_loop() {
+    let error = StateFolder::open("/proc/dolmen/state").unwrap_err();
+    assert!(error.to_string().contains("/proc/dolmen"), "{error}");
+}

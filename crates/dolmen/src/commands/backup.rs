@@ -95,12 +95,13 @@ const THREADS_MAX: usize = 64;
 pub(super) fn run(app: &App, args: &BackupArgs) -> Outcome {
     dolmen_fs::raise_open_files_limit();
     let is_stream = args.stdin || args.stdin_from_command;
+    let mut options = make_options(app, args)?;
     let sources = if is_stream {
         stream::source(args)?
     } else {
         sources::gather(app, args)?
     };
-    let mut options = make_options(app, args, &sources)?;
+    options.paths.clone_from(&sources.paths);
     let opened = open(app)?;
     if !is_stream {
         options.selector.own_folders = own_folders(app, &opened, &sources)?;
@@ -152,7 +153,8 @@ pub(super) fn run(app: &App, args: &BackupArgs) -> Outcome {
     })
 }
 
-fn make_options(app: &App, args: &BackupArgs, sources: &Sources) -> Outcome<Options> {
+/// All options but the paths.
+fn make_options(app: &App, args: &BackupArgs) -> Outcome<Options> {
     let time = args.time.as_deref().map(|text| {
         parse_time(text, app.environment.clock.now(), &TimeZone::system()).map_err(Failure::usage)
     });
@@ -165,7 +167,7 @@ fn make_options(app: &App, args: &BackupArgs, sources: &Sources) -> Outcome<Opti
     let tags = args.tag.iter().flat_map(|list| list.split(','));
     let tags = tags.map(str::trim).filter(|tag| !tag.is_empty());
     Ok(Options {
-        paths: sources.paths.clone(),
+        paths: Vec::new(),
         selector,
         one_file_system: args.one_file_system,
         hostname: hostname(args),

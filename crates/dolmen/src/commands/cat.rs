@@ -179,7 +179,7 @@ fn newest_policy(repository: &Repository) -> Result<Policy, Error> {
     let mut keys = Vec::new();
     let prefix = format!("ledger/{}/", admin.writer_id());
     repository.objects.list(&prefix, |object| {
-        keys.push((object.key, ObjectKind::Ledger))
+        keys.push((object.key, ObjectKind::Ledger));
     })?;
     let mut newest: Option<(u64, Policy)> = None;
     repository.objects.fetch_all(&keys, |_, fetched| {

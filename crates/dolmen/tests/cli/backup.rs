@@ -249,7 +249,7 @@ fn a_dry_run_and_an_unchanged_backup_write_no_snapshot() {
     let summary = world.backup(&["--skip-if-unchanged", "."]);
     assert!(summary.get("snapshot_id").is_none());
     assert_eq!(world.snapshots().len(), 1);
-    assert_eq!(world.backup(&["--force", "."])["files_unmodified"], 3);
+    assert_eq!(world.backup(&["--force", "."])["files_new"], 3);
 }
 
 #[test]

@@ -193,7 +193,8 @@ fn another_repository_at_the_address_is_refused_until_it_is_accepted() {
         &format!(
             "dolmen: cannot open the repository at {repo}: {repo} holds repository {new}, not {old}\n\
              hint: somebody may have put another repository in its place; nothing was changed\n\
-             hint: if you did that yourself, accept it with: --trust-repository {new}\n"
+             hint: if you did that yourself, accept it with: --trust-repository {new}\n\
+             hint: if not, insist on the known one with: --repository-id {old}\n"
         ),
     );
     assert_eq!(world.run(&["snapshots", "--repository-id", &new]).code, 1);
