@@ -279,6 +279,11 @@ pub fn locate(
         }
     }
     if !candidates.is_empty() {
+        for candidate in &mut candidates {
+            candidate
+                .findings
+                .splice(0..0, gathered.findings.iter().cloned());
+        }
         return Ok(Located {
             objects,
             environment,
@@ -429,7 +434,7 @@ fn make_candidate(id: RepositoryId, root: Root, gathered: &Gathered) -> Candidat
         bundles: BTreeMap::new(),
         certificates: Vec::new(),
         standing: Vec::new(),
-        findings: gathered.findings.clone(),
+        findings: Vec::new(),
     };
     let Ok(admin) = VerifyKey::from_bytes(&candidate.root.verify_key) else {
         return candidate;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use dolmen_format::snapshot::{Body, Snapshot};
 use dolmen_format::{FormatError, ObjectKey, ObjectKind, SnapshotId, Timestamp};
-use dolmen_store::StoreClock;
+use dolmen_store::{StoreClock, StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
+use crate::objects::FetchError;
 use crate::repository::Repository;
 
 /// A verified snapshot with its body opened.
@@ -68,8 +69,18 @@ impl SnapshotList {
             list.findings
                 .push(Finding::new(name, "not an object of this repository"));
         }
+        let mut outage = None;
         repository.objects.fetch_all(&keys, |key, fetched| {
             let stored_at = listed.get(&key).copied().unwrap_or_default();
+            // A store that does not answer is no damage.
+            if let Err(FetchError::Store(StoreError {
+                kind: StoreErrorKind::Unavailable,
+                ..
+            })) = fetched
+            {
+                outage = fetched.err();
+                return;
+            }
             let opened = fetched
                 .map_err(|error| chain(&error))
                 .and_then(|stored| open(repository, &key, &stored, stored_at));
@@ -79,6 +90,9 @@ impl SnapshotList {
                 Err(problem) => list.findings.push(Finding::new(key.to_string(), problem)),
             }
         });
+        if let Some(error) = outage {
+            return Err(error.into());
+        }
         for entries in [&mut list.snapshots, &mut list.checkpoints] {
             entries.sort_by_key(|entry| (entry.received, entry.snapshot.stamp.number, entry.id));
         }

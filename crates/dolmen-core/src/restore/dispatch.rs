@@ -43,6 +43,8 @@ pub(super) struct Dispatcher<'s> {
     session: &'s Session<'s>,
     lanes: Lanes,
     draft: Draft,
+    /// The window before it, while some of its parts are compared.
+    comparing: Option<Comparing>,
     entries_max: usize,
     under_way: usize,
 }
@@ -57,6 +59,17 @@ struct Draft {
     small: Vec<Small>,
     after: Vec<After>,
     weight_bytes: usize,
+}
+
+/// A closed window.
+#[derive(Debug)]
+struct Comparing {
+    files: Files,
+    parts: Vec<Part>,
+    small: Vec<Small>,
+    after: Vec<After>,
+    /// Brings the parts that differ; `None`: nothing is compared.
+    answers: Option<Receiver<Vec<Part>>>,
 }
 
 impl Draft {
@@ -79,6 +92,7 @@ impl<'s> Dispatcher<'s> {
             session,
             lanes,
             draft,
+            comparing: None,
             entries_max: FIRST_ENTRIES,
             under_way: 0,
         }
@@ -148,7 +162,8 @@ impl<'s> Dispatcher<'s> {
 
     /// Hands the last window out.
     pub(super) fn finish(mut self) -> Result<()> {
-        self.close()
+        self.close()?;
+        self.finish_comparing()
     }
 
     fn weigh(&mut self, weight_bytes: usize) -> Result<()> {
@@ -168,18 +183,73 @@ impl<'s> Dispatcher<'s> {
         self.close()
     }
 
-    /// Hands the window out, when few enough are under way.
+    /// Closes the window. While what may be there already is compared, the next one is planned.
     fn close(&mut self) -> Result<()> {
+        let draft = std::mem::take(&mut self.draft);
+        let next = self.begin_comparing(draft)?;
+        self.finish_comparing()?;
+        if next.answers.is_some() {
+            self.comparing = Some(next);
+            return Ok(());
+        }
+        self.launch(next)
+    }
+
+    /// Hands out the window that was being compared.
+    fn finish_comparing(&mut self) -> Result<()> {
+        let Some(mut compared) = self.comparing.take() else {
+            return Ok(());
+        };
+        if let Some(answers) = compared.answers.take() {
+            compared.parts.extend(answers.iter().flatten());
+        }
+        self.launch(compared)
+    }
+
+    /// Has the workers compare parts with what is there.
+    fn begin_comparing(&self, draft: Draft) -> Result<Comparing> {
         let Draft {
             files,
-            mut parts,
-            checks,
+            parts,
+            mut checks,
             small,
             after,
             ..
-        } = std::mem::take(&mut self.draft);
+        } = draft;
         let files = Arc::new(files);
-        parts.extend(self.compare(&files, checks)?);
+        let (differing, answers) = unbounded();
+        let answers = (!checks.is_empty()).then_some(answers);
+        while !checks.is_empty() {
+            let rest = checks.split_off(checks.len().min(CHECK_PARTS));
+            let parts = std::mem::replace(&mut checks, rest);
+            let check = Check {
+                files: Arc::clone(&files),
+                parts,
+                differing: differing.clone(),
+            };
+            self.lanes
+                .works
+                .send(Work::Check(check))
+                .map_err(|_gone| GONE)?;
+        }
+        Ok(Comparing {
+            files,
+            parts,
+            small,
+            after,
+            answers,
+        })
+    }
+
+    /// Hands a window out, when few enough are under way.
+    fn launch(&mut self, compared: Comparing) -> Result<()> {
+        let Comparing {
+            files,
+            mut parts,
+            small,
+            after,
+            ..
+        } = compared;
         if self.session.is_dry() {
             settle_unwritten(self.session, &files, &parts);
             parts.clear();
@@ -225,26 +295,6 @@ impl<'s> Dispatcher<'s> {
             self.lanes.runs.send(run).map_err(|_gone| GONE)?;
         }
         Ok(())
-    }
-
-    /// Has the workers compare parts with what is there, and returns those that differ.
-    fn compare(&self, files: &Files, mut checks: Vec<Part>) -> Result<Vec<Part>> {
-        let (differing, answers) = unbounded();
-        while !checks.is_empty() {
-            let rest = checks.split_off(checks.len().min(CHECK_PARTS));
-            let parts = std::mem::replace(&mut checks, rest);
-            let check = Check {
-                files: Arc::clone(files),
-                parts,
-                differing: differing.clone(),
-            };
-            self.lanes
-                .works
-                .send(Work::Check(check))
-                .map_err(|_gone| GONE)?;
-        }
-        drop(differing);
-        Ok(answers.iter().flatten().collect())
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dolmen_format::snapshot::TreeRoot;
 use dolmen_format::tree::{Entry, Node, NodeKind};
-use dolmen_fs::{FsError, Kind, Made, PathKey};
+use dolmen_fs::{FsError, Kind, Made, PathKey, Replace};
 
 use super::after::{After, Leave};
 use super::choose::{Choice, Chooser, Scope};
@@ -98,6 +98,7 @@ impl Planner<'_> {
 
     fn take(&mut self, entry: Entry) -> Result<()> {
         self.is_empty = false;
+        self.session.has_read();
         let Entry { key, node } = entry;
         if self.scope.is_wanted(&key) {
             if matches!(node.kind, NodeKind::Directory) {
@@ -278,13 +279,17 @@ impl Planner<'_> {
     }
 
     fn make_directory(&self, key: &PathKey, in_new: bool) -> std::result::Result<Made, FsError> {
+        let replace = place::replace_by_directory(self.session.options);
         let place = &self.session.place;
         if let Some(target) = place.writable() {
-            return target.make_directory(key, place::replace_by_directory(self.session.options));
+            return target.make_directory(key, replace);
         }
         let found = if in_new { None } else { place.existing(key)? };
-        let exists = found.is_some_and(|found| found.kind == Kind::Directory);
-        Ok(if exists { Made::Existing } else { Made::New })
+        match (found.map(|found| found.kind), replace) {
+            (Some(Kind::Directory), _) => Ok(Made::Existing),
+            (Some(found), Replace::Nothing) => Err(FsError::InTheWay { found }),
+            (Some(_) | None, _) => Ok(Made::New),
+        }
     }
 
     /// Notes what came of making a directory, and what was in it.

@@ -39,6 +39,7 @@ pub(super) struct Session<'a> {
     failure: Mutex<Option<Error>>,
     /// Set with the failure.
     is_stopped: AtomicBool,
+    has_read: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +76,7 @@ impl<'a> Session<'a> {
             counters: Counters::default(),
             failure: Mutex::default(),
             is_stopped: AtomicBool::new(false),
+            has_read: AtomicBool::new(false),
         })
     }
 
@@ -258,10 +260,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Tells that a blob cannot be had: why the path fails, unless the store is gone as a whole.
+    /// Tells that a blob cannot be had: why the path fails, unless the store as a whole refuses.
     pub(super) fn lost(&self, error: &BlobError) -> Failure {
         if let BlobError::Store { source, .. } = error
-            && source.kind == StoreErrorKind::Unavailable
+            && self.refuses_all(source.kind)
         {
             self.stop(Error::Store(StoreError {
                 kind: source.kind,
@@ -271,6 +273,16 @@ impl<'a> Session<'a> {
             }));
         }
         Failure::Lost(chain(error))
+    }
+
+    /// Notes that something could be read: what is denied later is one object, not the store.
+    pub(super) fn has_read(&self) {
+        self.has_read.store(true, Ordering::Relaxed);
+    }
+
+    fn refuses_all(&self, kind: StoreErrorKind) -> bool {
+        kind == StoreErrorKind::Unavailable
+            || (kind == StoreErrorKind::Denied && !self.has_read.load(Ordering::Relaxed))
     }
 
     fn tell(&self, key: &PathKey, reason: &str, kind: FailureKind) {

@@ -170,3 +170,91 @@ impl NeededFrame {
         u64::from(self.frame.offset).saturating_add(u64::from(self.frame.frame_bytes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dolmen_format::index::IndexedFrame;
+    use dolmen_format::pack::{BlobEntry, Compression};
+    use dolmen_format::{BlobKind, PackId, WriterId};
+    use dolmen_state::index::BlobIndex;
+
+    use super::*;
+
+    /// A pack of frames of these sizes, each of one blob, and the blobs' places.
+    fn pack(index: &BlobIndex, number: u8, frames: &[u32]) -> Vec<(BlobId, Location)> {
+        let id = |at: usize| {
+            BlobId(
+                [number, u8::try_from(at).unwrap(), 0, 0]
+                    .repeat(8)
+                    .try_into()
+                    .unwrap(),
+            )
+        };
+        let frame = |(at, frame_bytes): (usize, &u32)| IndexedFrame {
+            frame_bytes: *frame_bytes,
+            raw_bytes: 10,
+            compression: Compression::None,
+            blobs: vec![BlobEntry {
+                kind: BlobKind::Data,
+                id: id(at),
+                length: 10,
+            }],
+        };
+        let indexed: Vec<_> = frames.iter().enumerate().map(frame).collect();
+        let info = PackInfo {
+            pack: PackId::of(&[number]),
+            writer: WriterId([0; 16]),
+            pack_bytes: frames.iter().sum(),
+            table_bytes: 0,
+        };
+        index.add_pack(info, &indexed).unwrap();
+        (0..frames.len())
+            .map(|at| (id(at), index.lookup(&id(at)).unwrap()))
+            .collect()
+    }
+
+    fn runs(index: &BlobIndex, blobs: &[(BlobId, Location)]) -> Vec<Vec<u32>> {
+        let part = |&(id, at): &(BlobId, Location)| Part {
+            id,
+            at,
+            file: 0,
+            content_offset: 0,
+        };
+        let parts = blobs.iter().map(part).collect();
+        let window = Arc::new(Window::new(Arc::default(), parts, Vec::new()));
+        let (runs, lost) = plan_runs(&window, |pack, ordinal| {
+            Ok((
+                index.pack(pack).unwrap(),
+                index.frame(pack, ordinal).unwrap(),
+            ))
+        });
+        assert!(lost.is_empty());
+        let ordinals = |run: &Run| run.frames.iter().map(|frame| frame.ordinal).collect();
+        runs.iter().map(ordinals).collect()
+    }
+
+    #[test]
+    fn neighbours_are_fetched_together_in_their_order() {
+        let (index, _) = BlobIndex::open(None, &[]).unwrap();
+        let small = pack(&index, 1, &[100_000; 6]);
+        let mut wanted = small.clone();
+        wanted.reverse();
+        wanted.extend(&small);
+        assert_eq!(runs(&index, &wanted), [[0, 1, 2, 3, 4, 5]]);
+        assert_eq!(
+            runs(&index, &[small[4], small[1]]),
+            [[1, 4]],
+            "a gap of two frames is read along"
+        );
+        assert_eq!(
+            runs(&index, &[small[5], small[1]]),
+            [[1], [5]],
+            "a larger one is not"
+        );
+        let large = pack(&index, 2, &[3_000_000, 1_000_000, 1_000_000, 4_194_332]);
+        assert_eq!(runs(&index, &large), [vec![0, 1], vec![2], vec![3]]);
+        let both = [small[0], large[0]];
+        assert_eq!(runs(&index, &both), [[0], [0]], "no run leaves its pack");
+        assert_eq!(runs(&index, &[]), [[0_u32; 0]; 0]);
+    }
+}

@@ -151,7 +151,7 @@ impl Clock for Ahead {
         let since = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap();
-        Timestamp::new(since.as_secs() as i64 + 60, since.subsec_nanos()).unwrap()
+        Timestamp::new(since.as_secs().cast_signed() + 60, since.subsec_nanos()).unwrap()
     }
 }
 

@@ -206,15 +206,12 @@ fn check_latest(world: &World, kind: &str, tampering: &Tampering, what: &str) {
     } else if !matches!(tampering, Tampering::Missing | Tampering::Cut(_)) {
         return;
     }
-    let latest = world.head().unwrap().digest.to_string();
+    let latest = world.latest();
     let reading = world.read_all();
-    let lost = reading.lost.iter().find(|lost| lost.contains(&latest[..8]));
+    let lost = reading.lost.iter().find(|lost| lost.contains(&latest));
     assert_eq!(lost, None, "{what}");
     assert!(
-        reading
-            .whole
-            .iter()
-            .any(|whole| whole.contains(&latest[..8])),
+        reading.whole.iter().any(|whole| whole.contains(&latest)),
         "{what}"
     );
 }

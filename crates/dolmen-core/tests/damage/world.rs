@@ -130,7 +130,7 @@ impl World {
         };
         let mut claimed = world.claim(instance);
         assert_eq!(claimed.id(), instance);
-        world.use_number(&mut claimed);
+        Self::use_number(&mut claimed);
         drop(claimed);
         world.write_first(seed);
         world.backup().unwrap();
@@ -174,7 +174,7 @@ impl World {
         self.claim(InstanceId([0xff; 16]))
     }
 
-    fn use_number(&self, instance: &mut Instance) -> u64 {
+    fn use_number(instance: &mut Instance) -> u64 {
         let mut record = instance.record().clone();
         let number = record.next_number;
         record.next_number += 1;
@@ -185,7 +185,7 @@ impl World {
     /// Signs a fact under the client's next number.
     pub(crate) fn sign(&self, fact: Fact) -> Reference {
         let mut instance = self.instance();
-        let number = self.use_number(&mut instance);
+        let number = Self::use_number(&mut instance);
         let writer = self.repository.writer();
         let record = Record {
             stamp: Stamp {
@@ -222,7 +222,7 @@ impl World {
         let latest = list.snapshots.last().unwrap();
         let mut snapshot = latest.snapshot.clone();
         let mut instance = self.instance();
-        snapshot.stamp.number = self.use_number(&mut instance);
+        snapshot.stamp.number = Self::use_number(&mut instance);
         let aad = Snapshot::box_aad(&self.repository.id(), &snapshot.nonce);
         let plain = ManifestNode::Leaf(Vec::new()).encode();
         let random = self.repository.environment.secret();
@@ -301,6 +301,17 @@ impl World {
         self.instance().record().head
     }
 
+    /// Its short id.
+    pub(crate) fn latest(&self) -> String {
+        self.head()
+            .unwrap()
+            .digest
+            .to_string()
+            .chars()
+            .take(8)
+            .collect()
+    }
+
     pub(crate) fn check(&self, read_data: ReadData) -> (check::Report, Notes) {
         let cache = Some(self.path("cache/index"));
         let options = check::Options {
@@ -324,7 +335,7 @@ impl World {
     pub(crate) fn objects(&self, kind: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
         walk(&self.path("store").join(kind), &mut |path| {
-            found.push(path.to_owned())
+            found.push(path.to_owned());
         });
         found.sort();
         found
@@ -400,9 +411,9 @@ fn walk(folder: &Path, each: &mut dyn FnMut(&Path)) {
     for entry in entries {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            walk(&path, each)
+            walk(&path, each);
         } else {
-            each(&path)
+            each(&path);
         }
     }
 }

@@ -116,7 +116,7 @@ fn a_record_over_the_limit_is_refused_and_the_rest_stays() {
             offset: 1 << 60,
             length: 1 << 60
         };
-        60_000
+        3_000_000
     ]);
     let refused = writer.insert(&key(3), &huge);
     assert!(matches!(refused, Err(StateError::TooLarge { .. })));
