@@ -211,7 +211,7 @@ impl<'s> Dispatcher<'s> {
         let Draft {
             files,
             parts,
-            mut checks,
+            checks,
             small,
             after,
             ..
@@ -219,18 +219,14 @@ impl<'s> Dispatcher<'s> {
         let files = Arc::new(files);
         let (differing, answers) = unbounded();
         let answers = (!checks.is_empty()).then_some(answers);
-        while !checks.is_empty() {
-            let rest = checks.split_off(checks.len().min(CHECK_PARTS));
-            let parts = std::mem::replace(&mut checks, rest);
+        for parts in checks.chunks(CHECK_PARTS) {
             let check = Check {
                 files: Arc::clone(&files),
-                parts,
+                parts: parts.to_vec(),
                 differing: differing.clone(),
             };
-            self.lanes
-                .works
-                .send(Work::Check(check))
-                .map_err(|_gone| GONE)?;
+            let sent = self.lanes.works.send(Work::Check(check));
+            sent.map_err(|_gone| GONE)?;
         }
         Ok(Comparing {
             files,
@@ -266,17 +262,15 @@ impl<'s> Dispatcher<'s> {
         Ok(())
     }
 
-    fn hand_out(&self, window: &Arc<Window>, mut small: Vec<Small>) -> Result<()> {
+    fn hand_out(&self, window: &Arc<Window>, small: Vec<Small>) -> Result<()> {
         let work = |work| {
             window.begin_task();
             self.lanes.works.send(work).map_err(|_gone| GONE)
         };
-        while !small.is_empty() {
-            let rest = small.split_off(small.len().min(BATCH_ITEMS));
-            work(Work::Small(
-                Arc::clone(window),
-                std::mem::replace(&mut small, rest),
-            ))?;
+        let mut small = small.into_iter();
+        while small.len() > 0 {
+            let batch = small.by_ref().take(BATCH_ITEMS).collect();
+            work(Work::Small(Arc::clone(window), batch))?;
         }
         let blobs = &self.session.blobs;
         let (runs, lost) = plan_runs(window, |pack, ordinal| blobs.frame_info(pack, ordinal));

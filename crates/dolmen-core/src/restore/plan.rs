@@ -98,7 +98,7 @@ impl Planner<'_> {
 
     fn take(&mut self, entry: Entry) -> Result<()> {
         self.is_empty = false;
-        self.session.has_read();
+        self.session.note_read();
         let Entry { key, node } = entry;
         if self.scope.is_wanted(&key) {
             if matches!(node.kind, NodeKind::Directory) {

@@ -276,7 +276,7 @@ impl<'a> Session<'a> {
     }
 
     /// Notes that something could be read: what is denied later is one object, not the store.
-    pub(super) fn has_read(&self) {
+    pub(super) fn note_read(&self) {
         self.has_read.store(true, Ordering::Relaxed);
     }
 

@@ -62,10 +62,12 @@ fn make_hostile_tree(world: &World) {
         &[xattr("user.comment", b"\x00\xffvalue")],
     );
     world.write("private/read-only", b"x");
-    maker.apply(&key("/private/read-only"), 0, (0, 0), &[]);
+    // Others than root cannot read what they may not read.
+    let (file_mode, mode) = if is_root() { (0, 0o1) } else { (0o400, 0o500) };
+    maker.apply(&key("/private/read-only"), file_mode, (0, 0), &[]);
     maker.apply(
         &key("/private"),
-        0o1,
+        mode,
         (0, 0),
         &[xattr("user.directory", b"")],
     );
