@@ -2,12 +2,14 @@
 
 pub(crate) mod segments;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
 use dolmen_format::index::{Segment, decode_frames};
 use dolmen_format::{ObjectId, ObjectKey, ObjectKind, SegmentId, WriterId};
-use dolmen_state::index::{BlobIndex, PackInfo};
+use dolmen_state::index::{BlobIndex, PackInfo, SeenSegment};
+use dolmen_store::Version;
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
@@ -18,8 +20,8 @@ use crate::repository::Repository;
 pub struct Index {
     /// The tables.
     pub blobs: BlobIndex,
-    /// The segments that they hold.
-    pub segments: Vec<SegmentId>,
+    /// The segments that they hold, as the store lists them.
+    pub segments: Vec<SeenSegment>,
     /// What does not verify.
     pub findings: Findings,
 }
@@ -30,12 +32,13 @@ impl Index {
     /// Cost: one listing, and one request for each segment that is new to the cache.
     pub fn load(repository: &Repository, cache: Option<&Path>) -> Result<Self> {
         let mut listed = Vec::new();
-        let foreign = repository
-            .objects
-            .list("index/", |object| listed.push(object.key))?;
+        let foreign = repository.objects.list("index/", |object| {
+            let seen = seen(object.key.id(), &object.version, object.bytes);
+            listed.push((object.key, seen));
+        })?;
         listed.sort();
-        let ids: Vec<SegmentId> = listed.iter().map(ObjectKey::id).collect();
-        let (blobs, missing) = BlobIndex::open(cache, &ids)?;
+        let wanted: Vec<_> = listed.iter().map(|(_, seen)| *seen).collect();
+        let (blobs, missing) = BlobIndex::open(cache, &wanted)?;
         let mut index = Self {
             blobs,
             segments: Vec::new(),
@@ -48,18 +51,19 @@ impl Index {
         }
         let keys: Vec<_> = listed
             .iter()
-            .filter(|key| missing.contains(&key.id()))
-            .map(|key| (*key, ObjectKind::Index))
+            .filter(|(key, _)| missing.contains(&key.id()))
+            .map(|(key, _)| (*key, ObjectKind::Index))
             .collect();
-        index.segments = ids.into_iter().filter(|id| !missing.contains(id)).collect();
+        let mut unusable = BTreeSet::new();
         let mut failed = None;
         repository.objects.fetch_all(&keys, |key, fetched| {
             let added = fetched
                 .map_err(|error| Error::damaged(key.to_string(), error))
                 .and_then(|stored| add_segment(repository, &index.blobs, &key, &stored));
             match added {
-                Ok(()) => index.segments.push(key.id()),
+                Ok(()) => {}
                 Err(Error::Damaged { source, .. }) => {
+                    unusable.insert(key.id());
                     index
                         .findings
                         .push(Finding::new(key.to_string(), chain(source.as_ref())));
@@ -67,15 +71,34 @@ impl Index {
                 Err(error) => failed = Some(error),
             }
         });
+        index.segments = wanted;
+        index
+            .segments
+            .retain(|segment| !unusable.contains(&segment.id));
         match failed {
             Some(error) => return Err(error),
             None if !keys.is_empty() => index.blobs.persist(&index.segments)?,
             None => {}
         }
-        index.segments.sort();
         index.findings.sort();
         Ok(index)
     }
+
+    /// The ids of the segments.
+    pub fn segment_ids(&self) -> impl Iterator<Item = SegmentId> {
+        self.segments.iter().map(|segment| segment.id)
+    }
+}
+
+/// What the cache remembers of a segment: whoever touches the object changes its version or its size.
+fn seen(id: SegmentId, version: &Version, bytes: u64) -> SeenSegment {
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update(&bytes.to_le_bytes())
+        .update(version.as_str().as_bytes());
+    let mut listing = [0; 16];
+    hasher.finalize_xof().fill(&mut listing);
+    SeenSegment { id, listing }
 }
 
 /// Verifies a segment and adds what it says.

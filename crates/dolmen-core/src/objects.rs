@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dolmen_format::{FormatError, ObjectId, ObjectKey, ObjectKind, Timestamp};
 use dolmen_store::{
-    ByteRange, Place, PutReceipt, Store, StoreError, StoreErrorKind, StoreKey, VersionKind,
+    ByteRange, Place, PutReceipt, Store, StoreError, StoreErrorKind, StoreKey, Version, VersionKind,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::runtime::Handle;
@@ -24,10 +24,12 @@ pub struct Objects {
 }
 
 /// An object as a listing shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// Its key.
     pub key: ObjectKey,
+    /// Its version.
+    pub version: Version,
     /// Its size.
     pub bytes: u64,
     /// When the store received it, by the store's clock.
@@ -92,6 +94,7 @@ impl Objects {
                         key,
                         bytes: version.size_bytes,
                         stored_at: version.stored_at.latest,
+                        version: version.version,
                     }),
                     (VersionKind::Marker | VersionKind::Data, Ok(_)) => {}
                     (_, Err(_)) | (VersionKind::Foreign, _) => foreign.push(version.name),

@@ -83,7 +83,7 @@ pub fn rebuild_index(
     record.segments = old
         .intact
         .into_iter()
-        .chain(writer.written().iter().copied())
+        .chain(writer.written().iter().map(|segment| segment.id))
         .collect();
     record.segments.sort();
     record.segments.dedup();

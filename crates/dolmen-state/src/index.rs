@@ -45,6 +45,16 @@ pub struct BlobIndex {
     upkeep: Mutex<Upkeep>,
 }
 
+/// An index segment as it lay in the store when its bytes were verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeenSegment {
+    /// The segment.
+    pub id: SegmentId,
+    /// A digest of how the store listed it then: its version and its size. A table is believed only for a segment that
+    /// is still listed like that; another digest means that somebody touched the object since.
+    pub listing: [u8; 16],
+}
+
 /// Number of a pack within one [`BlobIndex`], the same for as long as that lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackRef(u32);
@@ -112,40 +122,42 @@ impl PackRef {
 }
 
 impl BlobIndex {
-    /// Opens the tables that are cached in `folder` for the segments `wanted`, which must be all segments of the repository that count.
+    /// Opens the tables that are cached in `folder` for the segments `wanted`, which must be all segments of the
+    /// repository that count, each as the store lists it now; one that the store lists in several ways may be named as often.
     ///
     /// Returns with the index the segments that no table covers, in the order of `wanted`: the caller
     /// fetches them and calls [`BlobIndex::add_pack`] for each pack of theirs. A table that covers a
-    /// segment that is not wanted is left out. Without a folder, or with one that cannot be
+    /// segment that is not wanted, or is listed otherwise by now, is left out. Without a folder, or with one that cannot be
     /// written, nothing is kept for later runs. The folder belongs to one repository and is created
     /// if need be.
     pub fn open(
         folder: Option<&Path>,
-        wanted: &[SegmentId],
+        wanted: &[SeenSegment],
     ) -> Result<(Self, Vec<SegmentId>), StateError> {
         Ok(Self::open_with(folder, wanted, LIMITS))
     }
 
     fn open_with(
         folder: Option<&Path>,
-        wanted: &[SegmentId],
+        wanted: &[SeenSegment],
         limits: Limits,
     ) -> (Self, Vec<SegmentId>) {
         let cache = folder.filter(|folder| folder::prepare(folder));
-        let mut missing: BTreeSet<SegmentId> = wanted.iter().copied().collect();
-        let found = cache.map(|folder| folder::scan(folder, &missing));
+        let listed: BTreeSet<SeenSegment> = wanted.iter().copied().collect();
+        let found = cache.map(|folder| folder::scan(folder, &listed));
         let found = found.unwrap_or_default();
+        let mut missing: BTreeSet<SegmentId> = wanted.iter().map(|seen| seen.id).collect();
         let mut end = 0;
         let mut tables = Vec::with_capacity(found.accepted.len());
         for mut table in found.accepted {
             table.renumber(end);
             end = table.end();
             for segment in table.segments() {
-                missing.remove(&segment);
+                missing.remove(&segment.id);
             }
             tables.push(Arc::new(table));
         }
-        let mut uncovered = wanted.to_vec();
+        let mut uncovered: Vec<_> = wanted.iter().map(|seen| seen.id).collect();
         // Removing as we go keeps a segment that is wanted twice from being fetched twice.
         uncovered.retain(|segment| missing.remove(segment));
         let index = Self {

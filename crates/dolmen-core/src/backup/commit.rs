@@ -86,6 +86,7 @@ fn write_snapshot(
             .copied()
             .collect::<Vec<_>>()
     };
+    let ids: Vec<_> = segments.iter().map(|segment| segment.id).collect();
     let (instance_id, mut record) = {
         let instance = lock(session.instance);
         (instance.id(), instance.record().clone())
@@ -100,7 +101,7 @@ fn write_snapshot(
             },
             checkpoint,
             heads: record.checkpoint.or(record.head).into_iter().collect(),
-            segments: segments.clone(),
+            segments: ids.clone(),
             manifest,
             finished,
             summary,
@@ -120,7 +121,7 @@ fn write_snapshot(
     if checkpoint == 0 {
         session.index.persist(&segments)?;
     }
-    record.note(snapshot.reference(id), checkpoint, segments);
+    record.note(snapshot.reference(id), checkpoint, ids);
     let mut instance = lock(session.instance);
     instance.save(record)?;
     if checkpoint == 0 {

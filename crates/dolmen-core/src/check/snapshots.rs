@@ -178,7 +178,7 @@ struct Segments {
 impl Segments {
     fn new(index: &Index) -> Self {
         Self {
-            present: index.segments.iter().copied().collect(),
+            present: index.segment_ids().collect(),
             missing: BTreeMap::new(),
         }
     }

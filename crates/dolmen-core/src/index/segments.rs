@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use dolmen_format::index::{IndexedFrame, PackEntry, Segment, encode_frames};
 use dolmen_format::limits::SEGMENT_PLAIN_BYTES_TARGET;
-use dolmen_format::{InstanceId, ObjectKey, SegmentId};
+use dolmen_format::{InstanceId, ObjectKey};
+use dolmen_state::index::SeenSegment;
 
+use super::seen;
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 
@@ -14,7 +16,7 @@ pub(crate) struct SegmentWriter {
     instance: InstanceId,
     packs: Vec<PackEntry>,
     plain: Vec<u8>,
-    written: Vec<SegmentId>,
+    written: Vec<SeenSegment>,
 }
 
 impl SegmentWriter {
@@ -55,7 +57,7 @@ impl SegmentWriter {
     }
 
     /// The segments that are in the store.
-    pub(crate) fn written(&self) -> &[SegmentId] {
+    pub(crate) fn written(&self) -> &[SeenSegment] {
         &self.written
     }
 
@@ -64,7 +66,7 @@ impl SegmentWriter {
         repository: &Repository,
         packs: Vec<PackEntry>,
         plain: Vec<u8>,
-    ) -> Result<SegmentId> {
+    ) -> Result<SeenSegment> {
         let encode = || Error::encode("an index segment");
         let (writer, domain) = (repository.writer(), repository.domain());
         let salt = repository.environment.salt();
@@ -81,9 +83,10 @@ impl SegmentWriter {
         };
         let signed = repository.signing_key().sign(&repository.id(), &segment);
         let (stored, id) = signed.map_err(encode())?;
-        repository
+        let bytes = u64::try_from(stored.len()).unwrap_or(u64::MAX);
+        let receipt = repository
             .objects
             .put(&ObjectKey::Index(writer, id), Bytes::from(stored))?;
-        Ok(id)
+        Ok(seen(id, &receipt.object.version, bytes))
     }
 }

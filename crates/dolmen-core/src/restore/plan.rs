@@ -17,7 +17,6 @@ use super::folder::{Folder, Leftovers, Standing};
 use super::place;
 use super::session::Session;
 use crate::error::{Error, Result};
-use crate::tree::reader::is_below;
 use crate::tree::{LostRange, TreeReader};
 
 /// Plans from beginning to end.
@@ -34,20 +33,24 @@ pub(super) fn run(
         dispatcher: Dispatcher::new(session, lanes),
         folders: Vec::new(),
         links: HashMap::new(),
-        left_out: None,
         is_empty: true,
     };
     planner.enter_target();
-    for item in TreeReader::below(
+    let mut entries = TreeReader::below(
         &session.blobs,
         root,
         planner.scope.wanted.clone().as_bytes(),
-    ) {
+    );
+    while let Some(item) = entries.next() {
         if session.is_over() {
             break;
         }
         match item {
-            Ok(entry) => planner.take(entry)?,
+            Ok(entry) => {
+                if let Some(left_out) = planner.take(entry)? {
+                    entries.skip_below(left_out);
+                }
+            }
             Err(lost) => planner.lose(&lost),
         }
     }
@@ -70,8 +73,6 @@ struct Planner<'s> {
     folders: Vec<Folder>,
     /// Files of which more names are to come.
     links: HashMap<(u64, u64), Names>,
-    /// Nothing below this directory is wanted.
-    left_out: Option<PathKey>,
     /// Whether nothing was found at all.
     is_empty: bool,
 }
@@ -96,28 +97,22 @@ impl Planner<'_> {
         self.folders.push(folder);
     }
 
-    fn take(&mut self, entry: Entry) -> Result<()> {
+    /// Takes an entry; returns the key of a directory below which nothing is wanted.
+    fn take(&mut self, entry: Entry) -> Result<Option<Vec<u8>>> {
         self.is_empty = false;
         self.session.note_read();
-        let Entry { key, node } = entry;
-        if self.scope.is_wanted(&key) {
+        let Entry { key: stored, node } = entry;
+        if self.scope.is_wanted(&stored) {
             if matches!(node.kind, NodeKind::Directory) {
-                return Ok(());
+                return Ok(None);
             }
             self.scope.narrow_to_file();
         }
-        let Ok(key) = self.scope.key(&key) else {
+        let Ok(key) = self.scope.key(&stored) else {
             let reason = "its name in the snapshot is none that a file can have".to_owned();
             self.session.failed(&PathKey::root(), Failure::Lost(reason));
-            return Ok(());
+            return Ok(None);
         };
-        if self
-            .left_out
-            .as_ref()
-            .is_some_and(|left_out| key.starts_with(left_out))
-        {
-            return Ok(());
-        }
         self.enter_parent(&key)?;
         let choice = self.chooser.choose(&key);
         let is_ready = choice == Choice::Take && self.make_folders();
@@ -126,23 +121,19 @@ impl Planner<'_> {
             parent.expect(key.name());
         }
         if matches!(node.kind, NodeKind::Directory) {
-            self.take_directory(key, node, choice);
-            Ok(())
-        } else if is_ready {
-            self.plan(key, node)
-        } else {
-            if choice == Choice::Take {
-                self.session.found(items::size_of(&node.kind).unwrap_or(0));
+            if choice == Choice::Leave {
+                return Ok(Some(stored));
             }
-            Ok(())
+            self.take_directory(key, node, choice);
+        } else if is_ready {
+            self.plan(key, node)?;
+        } else if choice == Choice::Take {
+            self.session.found(items::size_of(&node.kind).unwrap_or(0));
         }
+        Ok(None)
     }
 
     fn take_directory(&mut self, key: PathKey, mut node: Node, choice: Choice) {
-        if choice == Choice::Leave {
-            self.left_out = Some(key);
-            return;
-        }
         self.folders
             .push(Folder::new(key, Some(Meta::take(&mut node))));
         if choice == Choice::Take {
@@ -159,19 +150,6 @@ impl Planner<'_> {
             error,
         } = lost;
         let first_key = self.scope.key(first).unwrap_or_default();
-        let is_left_out = self.left_out.as_ref().is_some_and(|left_out| {
-            let below = |key: &[u8]| {
-                is_below(key, self.scope.wanted.as_bytes())
-                    && self
-                        .scope
-                        .key(key)
-                        .is_ok_and(|key| key.starts_with(left_out))
-            };
-            below(first) && end.as_ref().is_some_and(|end| below(end))
-        });
-        if is_left_out {
-            return;
-        }
         self.is_empty = false;
         for folder in &mut self.folders {
             folder.is_incomplete = true;

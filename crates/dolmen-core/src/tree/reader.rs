@@ -16,6 +16,8 @@ pub struct TreeReader<'a> {
     /// The rest of the current leaf, in reverse.
     leaf: Vec<Entry>,
     prefix: Vec<u8>,
+    /// Nothing below this key is wanted any more.
+    skipped: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,25 @@ impl<'a> TreeReader<'a> {
             stack: vec![pending],
             leaf: Vec::new(),
             prefix: prefix.to_vec(),
+            skipped: None,
         }
+    }
+
+    /// Leaves out what is below `key`, the key of the entry that came last; nodes that hold nothing else are not read.
+    pub fn skip_below(&mut self, key: Vec<u8>) {
+        self.skipped = Some(key);
+    }
+
+    fn is_skipped(&self, key: &[u8]) -> bool {
+        self.skipped
+            .as_ref()
+            .is_some_and(|skipped| key != skipped && is_below(key, skipped))
+    }
+
+    /// Whether all keys of a node are skipped: the first is, and so is the first behind it.
+    fn is_node_skipped(&self, pending: &Pending) -> bool {
+        self.is_skipped(&pending.first)
+            && pending.end.as_ref().is_some_and(|end| self.is_skipped(end))
     }
 
     fn read(&self, pending: &Pending) -> Result<TreeNode, BlobError> {
@@ -117,11 +137,14 @@ impl Iterator for TreeReader<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             while let Some(entry) = self.leaf.pop() {
-                if is_below(&entry.key, &self.prefix) {
+                if is_below(&entry.key, &self.prefix) && !self.is_skipped(&entry.key) {
                     return Some(Ok(entry));
                 }
             }
             let pending = self.stack.pop()?;
+            if self.is_node_skipped(&pending) {
+                continue;
+            }
             match self.read(&pending) {
                 Ok(TreeNode::Leaf(mut entries)) => {
                     entries.reverse();

@@ -4,7 +4,7 @@ use crate::world::{World, noise};
 
 #[test]
 fn an_unchanged_backup_is_one_object_and_reads_nothing() {
-    let world = World::new();
+    let world = World::secluded();
     for number in 0..300 {
         world.write(&format!("d{}/f{number}", number % 7), &noise(number, 500));
     }

@@ -1,5 +1,6 @@
 //! A small world for a backup: a source tree, a repository in memory, a client's folders, a clock and a seed.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,6 +32,8 @@ pub(crate) struct World {
     pub(crate) repository: Repository,
     pub(crate) options: Options,
     runtime: Runtime,
+    /// Locked until the folder is gone: fields are dropped in their order.
+    _seclusion: Option<File>,
 }
 
 /// A store that counts its calls and refuses all from one on.
@@ -203,11 +206,16 @@ impl World {
         Self::in_folder(tempfile::tempdir().unwrap())
     }
 
-    /// A world whose source lies below directories that no other test changes.
+    /// A world whose source lies below directories that no other test changes: a snapshot holds their times too.
     pub(crate) fn secluded() -> Self {
         let quiet = Path::new(env!("CARGO_TARGET_TMPDIR")).join("secluded");
         std::fs::create_dir_all(&quiet).unwrap();
-        Self::in_folder(tempfile::tempdir_in(quiet).unwrap())
+        let seclusion = File::open(&quiet).unwrap();
+        seclusion.lock().unwrap();
+        Self {
+            _seclusion: Some(seclusion),
+            ..Self::in_folder(tempfile::tempdir_in(quiet).unwrap())
+        }
     }
 
     fn in_folder(folder: TempDir) -> Self {
@@ -252,6 +260,7 @@ impl World {
             repository,
             options,
             runtime,
+            _seclusion: None,
         }
     }
 

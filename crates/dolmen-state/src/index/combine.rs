@@ -3,8 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use dolmen_format::SegmentId;
-
+use super::SeenSegment;
 use super::layout::Counts;
 use super::records::{BlobRecord, FrameRecord, PackRecord};
 use super::table::Table;
@@ -36,7 +35,7 @@ pub(super) fn plan_merge(sizes: &[u64], new: u64, tables_max: usize) -> usize {
 /// Writes one table with everything in `tables`, whose packs keep their order, that covers `segments`.
 pub(super) fn write_merged(
     tables: &[Arc<Table>],
-    segments: &[SegmentId],
+    segments: &[SeenSegment],
     file: &File,
 ) -> Result<(), WriteFailure> {
     let mut counts = Counts {

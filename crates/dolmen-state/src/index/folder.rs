@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use dolmen_format::SegmentId;
 use tempfile::NamedTempFile;
 
+use super::SeenSegment;
 use super::table::{Place, Table};
 use crate::durable::{self, PREFIX};
 use crate::error::{Operation, StateError};
 
 /// Ends the name of a table; a later version that changes the format changes this too.
-const TABLE: &str = ".blobs1";
+const TABLE: &str = ".blobs2";
 
 /// What a folder had to offer.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Found {
 /// Opens the folder's tables; removes what can never be used.
 ///
 /// Whatever cannot be read is as good as absent.
-pub(super) fn scan(folder: &Path, wanted: &BTreeSet<SegmentId>) -> Found {
+pub(super) fn scan(folder: &Path, wanted: &BTreeSet<SeenSegment>) -> Found {
     durable::remove_all_abandoned(folder);
     let mut tables = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -44,9 +44,9 @@ pub(super) fn scan(folder: &Path, wanted: &BTreeSet<SegmentId>) -> Found {
 
 /// Keeps the tables that can be believed together.
 ///
-/// A table with a segment that is gone may name packs that are gone, so that a backup would rely on
-/// them. Of two that overlap only one is kept, so that no pack is there twice.
-fn select(mut tables: Vec<Table>, wanted: &BTreeSet<SegmentId>) -> Found {
+/// A table with a segment that is gone, or is not as it was, may name packs that are gone, so that a backup would rely
+/// on them. Of two that overlap only one is kept, so that no pack is there twice.
+fn select(mut tables: Vec<Table>, wanted: &BTreeSet<SeenSegment>) -> Found {
     tables.sort_by_key(|table| {
         let counts = table.layout().counts;
         core::cmp::Reverse((counts.segments, counts.blobs))
@@ -55,10 +55,10 @@ fn select(mut tables: Vec<Table>, wanted: &BTreeSet<SegmentId>) -> Found {
     let mut covered = BTreeSet::new();
     for table in tables {
         let mut segments = table.segments();
-        let usable = segments.all(|id| wanted.contains(&id) && !covered.contains(&id));
+        let usable = segments.all(|seen| wanted.contains(&seen) && !covered.contains(&seen.id));
         drop(segments);
         if usable && table.layout().counts.segments > 0 {
-            covered.extend(table.segments());
+            covered.extend(table.segments().map(|seen| seen.id));
             found.accepted.push(table);
         } else {
             found.rejected.extend(table.path().map(Path::to_path_buf));

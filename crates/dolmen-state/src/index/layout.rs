@@ -2,11 +2,10 @@
 
 use core::ops::Range;
 
-use dolmen_format::SegmentId;
 use dolmen_format::bytes::{take, take_u32};
 
 use super::filter;
-use super::records::{BLOB_BYTES, FRAME_BYTES, PACK_BYTES};
+use super::records::{BLOB_BYTES, FRAME_BYTES, PACK_BYTES, SEGMENT_BYTES};
 use crate::fanout;
 
 /// Bytes of the header.
@@ -15,7 +14,7 @@ pub(super) const HEADER_BYTES: usize = 64;
 pub(super) const ALIGNMENT: usize = 64;
 
 const MAGIC: [u8; 8] = *b"DOLMENBT";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How many of what a table holds: all that decides where its sections lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,7 +29,7 @@ pub(super) struct Counts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) counts: Counts,
-    /// The index segments that the table covers.
+    /// The [`SeenSegment`](super::SeenSegment)s that the table covers: id and digest.
     pub(super) segments: Range<usize>,
     /// [`super::records::PackRecord`]s, by number.
     pub(super) packs: Range<usize>,
@@ -58,7 +57,7 @@ impl Layout {
         };
         Some(Self {
             counts,
-            segments: section(counts.segments, SegmentId::BYTES)?,
+            segments: section(counts.segments, SEGMENT_BYTES)?,
             packs: section(counts.packs, PACK_BYTES)?,
             order: section(counts.packs, 4)?,
             frames: section(counts.frames, FRAME_BYTES)?,
@@ -79,13 +78,13 @@ impl Layout {
 /// | offset | size | field | value |
 /// |-------:|-----:|---|---|
 /// | 0  |  8 | magic    | `DOLMENBT` |
-/// | 8  |  4 | version  | 1 |
+/// | 8  |  4 | version  | 2 |
 /// | 12 |  4 | segments | how many segments the table covers |
 /// | 16 |  4 | packs    | |
 /// | 20 |  4 | frames   | |
 /// | 24 |  4 | blobs    | |
 /// | 28 |  4 | reserved | 0 |
-/// | 32 | 32 | checksum | BLAKE3 of the fields above and the segments' ids |
+/// | 32 | 32 | checksum | BLAKE3 of the fields above and the segments |
 pub(super) fn encode_header(counts: Counts, segments: &[u8]) -> [u8; HEADER_BYTES] {
     let mut out = [0; HEADER_BYTES];
     let fields = fields(counts);

@@ -5,12 +5,12 @@ use std::fs::File;
 
 use dolmen_format::index::IndexedFrame;
 use dolmen_format::limits::PROLOGUE_BYTES;
-use dolmen_format::{BlobId, PackId, SegmentId};
+use dolmen_format::{BlobId, PackId};
 
 use super::layout::Counts;
 use super::records::{BlobRecord, FrameRecord, PackRecord};
 use super::write::{Contents, WriteFailure};
-use super::{FrameInfo, Location, PackInfo, PackRef};
+use super::{FrameInfo, Location, PackInfo, PackRef, SeenSegment};
 use crate::error::StateError;
 use crate::number::{to_u32, to_u64, to_usize};
 
@@ -138,7 +138,7 @@ impl Memory {
         blobs.sort_unstable_by_key(blob);
         let mut order: Vec<u32> = (0..to_u32(self.packs.len())).collect();
         order.sort_unstable_by_key(|at| self.packs.get(to_usize(*at)).map(|pack| pack.info.pack));
-        let no_segments: &[SegmentId] = &[];
+        let no_segments: &[SeenSegment] = &[];
         Contents {
             counts: Counts {
                 segments: 0,

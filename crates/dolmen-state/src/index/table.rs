@@ -5,13 +5,14 @@ use core::ops::Range;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use dolmen_format::{BlobId, PackId, SegmentId};
+use dolmen_format::{BlobId, PackId};
 
 use super::layout::{self, Layout};
 use super::records::{
-    BLOB_BYTES, BlobRecord, FRAME_BYTES, FrameRecord, PACK_BYTES, PackRecord, blob_id, prefix,
+    BLOB_BYTES, BlobRecord, FRAME_BYTES, FrameRecord, PACK_BYTES, PackRecord, SEGMENT_BYTES,
+    blob_id, decode_segment, prefix,
 };
-use super::{FrameInfo, Location, PackInfo, PackRef, filter};
+use super::{FrameInfo, Location, PackInfo, PackRef, SeenSegment, filter};
 use crate::error::{Operation, StateError};
 use crate::fanout;
 use crate::map::Map;
@@ -75,10 +76,10 @@ impl Table {
     }
 
     /// The segments that it covers.
-    pub(super) fn segments(&self) -> impl Iterator<Item = SegmentId> {
-        self.records::<32>(&self.layout.segments)
+    pub(super) fn segments(&self) -> impl Iterator<Item = SeenSegment> {
+        self.records::<SEGMENT_BYTES>(&self.layout.segments)
             .iter()
-            .map(|id| SegmentId::from_bytes(*id))
+            .filter_map(decode_segment)
     }
 
     /// The places of a blob in this table.

@@ -20,8 +20,11 @@ fn blob_id(number: u32) -> BlobId {
     BlobId(*blake3::hash(&number.to_le_bytes()).as_bytes())
 }
 
-fn segment(number: u32) -> SegmentId {
-    SegmentId::of(&number.to_le_bytes())
+fn segment(number: u32) -> SeenSegment {
+    SeenSegment {
+        id: SegmentId::of(&number.to_le_bytes()),
+        listing: [7; 16],
+    }
 }
 
 fn info(number: u32) -> PackInfo {
@@ -62,7 +65,7 @@ fn tables_in(folder: &Path) -> BTreeSet<PathBuf> {
 fn cached() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let (index, missing) = BlobIndex::open(Some(folder.path()), &[segment(0)]).unwrap();
-    assert_eq!(missing, [segment(0)]);
+    assert_eq!(missing, [segment(0).id]);
     for pack in 0..4 {
         index.add_pack(info(pack), &frames(pack * 100, 5)).unwrap();
     }
@@ -199,16 +202,40 @@ fn an_impossible_pack_is_refused_whole() {
 fn a_table_is_used_only_when_all_its_segments_are_wanted() {
     let (folder, table) = cached();
     let (index, missing) = BlobIndex::open(Some(folder.path()), &[segment(1), segment(0)]).unwrap();
-    assert_eq!((missing, index.blobs()), (vec![segment(1)], 60));
+    assert_eq!((missing, index.blobs()), (vec![segment(1).id], 60));
 
     let (index, missing) = BlobIndex::open(Some(folder.path()), &[segment(1)]).unwrap();
-    assert_eq!((missing, index.blobs()), (vec![segment(1)], 0));
+    assert_eq!((missing, index.blobs()), (vec![segment(1).id], 0));
     assert!(table.exists(), "another process may still want it");
     index.add_pack(info(9), &frames(900, 1)).unwrap();
     index.persist(&[segment(1)]).unwrap();
     assert!(!table.exists(), "it would lie there for ever");
     let (index, missing) = BlobIndex::open(Some(folder.path()), &[segment(1)]).unwrap();
     assert_eq!((missing, index.blobs()), (vec![], 3));
+}
+
+#[test]
+fn a_table_is_not_believed_for_a_segment_that_somebody_touched() {
+    let (folder, table) = cached();
+    let touched = SeenSegment {
+        listing: [8; 16],
+        ..segment(0)
+    };
+    let (index, missing) = BlobIndex::open(Some(folder.path()), &[touched]).unwrap();
+    assert_eq!((missing, index.blobs()), (vec![segment(0).id], 0));
+
+    // Where a store lists several versions, one of them is the one that was verified.
+    let (index, missing) = BlobIndex::open(Some(folder.path()), &[touched, segment(0)]).unwrap();
+    assert_eq!((missing, index.blobs()), (vec![], 60));
+
+    let (index, _) = BlobIndex::open(Some(folder.path()), &[touched]).unwrap();
+    for pack in 0..4 {
+        index.add_pack(info(pack), &frames(pack * 100, 5)).unwrap();
+    }
+    index.persist(&[touched]).unwrap();
+    assert!(!table.exists());
+    let (index, missing) = BlobIndex::open(Some(folder.path()), &[touched]).unwrap();
+    assert_eq!((missing, index.blobs()), (vec![], 60));
 }
 
 #[test]
@@ -224,7 +251,7 @@ fn a_pack_of_two_segments_is_still_found_when_one_of_them_goes() {
     let (_, missing) = BlobIndex::open(Some(folder.path()), &[segment(1)]).unwrap();
     assert_eq!(
         missing,
-        [segment(1)],
+        [segment(1).id],
         "fetched again, so that the pack is there"
     );
     let (index, missing) = BlobIndex::open(Some(folder.path()), &wanted).unwrap();
@@ -272,7 +299,7 @@ fn files_that_vanish_are_not_missed() {
     index.add_pack(info(9), &frames(900, 1)).unwrap();
     index.persist(&[segment(1)]).unwrap();
     let (_, missing) = BlobIndex::open(Some(folder.path()), &wanted).unwrap();
-    assert_eq!(missing, [segment(0)]);
+    assert_eq!(missing, [segment(0).id]);
 }
 
 #[test]
@@ -282,7 +309,8 @@ fn tables_stay_few_over_many_runs() {
     let mut model = Places::new();
     for run in 0..100 {
         let (index, missing) = BlobIndex::open(Some(folder.path()), &wanted).unwrap();
-        assert_eq!(missing, wanted[usize::try_from(run).unwrap()..]);
+        let uncovered = wanted.iter().skip(usize::try_from(run).unwrap());
+        assert_eq!(missing, uncovered.map(|seen| seen.id).collect::<Vec<_>>());
         let frames = frames(run * 9, 3);
         note(&mut model, info(run).pack, &frames);
         index.add_pack(info(run), &frames).unwrap();
@@ -299,7 +327,7 @@ fn a_folder_that_cannot_be_used_is_done_without() {
     let file = folder.path().join("file");
     fs::write(&file, b"x").unwrap();
     let (index, missing) = BlobIndex::open_with(Some(&file), &[segment(0)], SMALL);
-    assert_eq!(missing, [segment(0)]);
+    assert_eq!(missing, [segment(0).id]);
     for pack in 0..20 {
         index.add_pack(info(pack), &frames(pack * 9, 3)).unwrap();
     }

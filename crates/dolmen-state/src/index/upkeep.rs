@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, TryLockError};
 
-use dolmen_format::SegmentId;
-
 use super::combine::{plan_merge, write_merged};
 use super::table::{Place, Table};
 use super::write::WriteFailure;
-use super::{BlobIndex, PackRef, folder};
+use super::{BlobIndex, PackRef, SeenSegment, folder};
 use crate::durable;
 use crate::error::StateError;
 
@@ -27,7 +25,7 @@ struct Plan {
     start: usize,
     tables: Vec<Arc<Table>>,
     /// What the new table covers.
-    segments: Vec<SegmentId>,
+    segments: Vec<SeenSegment>,
     /// Number of its first pack.
     base: u32,
     relied_on: Option<PackRef>,
@@ -40,7 +38,7 @@ impl BlobIndex {
     /// rely on it. Segments that are covered already may be named again; when there is no other, or no
     /// cache folder, nothing is kept. After an error this index is as good as before, and only the cache
     /// has not grown.
-    pub fn persist(&self, covered: &[SegmentId]) -> Result<(), StateError> {
+    pub fn persist(&self, covered: &[SeenSegment]) -> Result<(), StateError> {
         let Some(cache) = &self.cache else {
             return Ok(());
         };
@@ -72,11 +70,11 @@ impl BlobIndex {
     }
 
     /// Decides what the next table takes in; `None` when it would cover nothing new.
-    fn plan_persist(&self, covered: &[SegmentId]) -> Result<Option<Plan>, StateError> {
+    fn plan_persist(&self, covered: &[SeenSegment]) -> Result<Option<Plan>, StateError> {
         let mut inner = self.write();
-        let mut segments: BTreeSet<SegmentId> = covered.iter().copied().collect();
+        let mut segments: BTreeSet<SeenSegment> = covered.iter().copied().collect();
         for segment in inner.tables.iter().flat_map(|table| table.segments()) {
-            segments.remove(&segment);
+            segments.retain(|seen| seen.id != segment.id);
         }
         if segments.is_empty() {
             return Ok(None);

@@ -4,11 +4,10 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
-use dolmen_format::SegmentId;
-
+use super::SeenSegment;
 use super::filter::FilterWriter;
 use super::layout::{Counts, HEADER_BYTES, Layout, encode_header};
-use super::records::{BlobRecord, FrameRecord, PackRecord, prefix};
+use super::records::{BlobRecord, FrameRecord, PackRecord, encode_segment, prefix};
 use crate::error::{Operation, StateError};
 use crate::fanout::FanoutWriter;
 use crate::number::to_u64;
@@ -19,7 +18,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Contents<'a, P, O, F, B> {
     pub(super) counts: Counts,
-    pub(super) segments: &'a [SegmentId],
+    pub(super) segments: &'a [SeenSegment],
     pub(super) packs: P,
     pub(super) order: O,
     pub(super) frames: F,
@@ -76,9 +75,9 @@ where
         let layout = Layout::of(counts).ok_or(WriteFailure::TooLarge)?;
         let mut out = Sections::new(file);
 
-        let segments: Vec<u8> = self.segments.iter().flat_map(|id| *id.as_bytes()).collect();
+        let segments: Vec<u8> = self.segments.iter().flat_map(encode_segment).collect();
         out.section(0, HEADER_BYTES, [encode_header(counts, &segments)])?;
-        let segments = self.segments.iter().map(|id| *id.as_bytes());
+        let segments = self.segments.iter().map(encode_segment);
         out.section(layout.segments.start, layout.segments.end, segments)?;
 
         let packs = self.packs.map(|pack| pack.encode());

@@ -73,7 +73,7 @@ pub(crate) struct BackupArgs {
     /// How hard to compress [env: DOLMEN_COMPRESSION] [default: auto]
     #[arg(long, value_enum)]
     compression: Option<CompressionName>,
-    /// How many files to read at the same time [env: DOLMEN_READ_CONCURRENCY]
+    /// How many files to read at the same time [env: DOLMEN_READ_CONCURRENCY] [default: twice the processors, 4 to 16]
     #[arg(long, value_name = "N")]
     read_concurrency: Option<usize>,
 }
@@ -239,9 +239,9 @@ fn threads(args: &BackupArgs) -> Outcome<usize> {
     match wanted {
         Some(0) => Err(Failure::usage("--read-concurrency must be 1 at least")),
         Some(wanted) => Ok(wanted.min(THREADS_MAX)),
-        None => {
-            Ok(std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 16)))
-        }
+        // Twice the processors: a thread that waits for the disk leaves its processor to another.
+        None => Ok(std::thread::available_parallelism()
+            .map_or(4, |count| count.get().saturating_mul(2).clamp(4, 16))),
     }
 }
 

@@ -137,12 +137,17 @@ impl Listing<'_> {
             let prefix = start
                 .components()
                 .fold(self.below.clone(), |key, name| key.join(name));
-            for item in TreeReader::below(&blobs, root, prefix.as_bytes()) {
+            let mut entries = TreeReader::below(&blobs, root, prefix.as_bytes());
+            while let Some(item) = entries.next() {
                 if self.app.output.is_closed() {
                     return exit;
                 }
                 match item {
-                    Ok(entry) => self.take(&entry, &start),
+                    Ok(entry) => {
+                        if self.take(&entry, &start) == Below::Skip {
+                            entries.skip_below(entry.key);
+                        }
+                    }
                     Err(lost) => {
                         exit = Exit::Damage;
                         let first = paths::display(&shown_path(&lost.first));
@@ -157,9 +162,9 @@ impl Listing<'_> {
     }
 
     /// Shows an entry if it is to be shown.
-    fn take(&mut self, entry: &Entry, start: &PathKey) {
+    fn take(&mut self, entry: &Entry, start: &PathKey) -> Below {
         let Ok(key) = PathKey::from_bytes(&entry.key) else {
-            return;
+            return Below::Show;
         };
         let depth = self.below.components().count();
         let relative = key
@@ -169,13 +174,10 @@ impl Listing<'_> {
         if relative.as_bytes().is_empty() {
             // The folder that stands for the root is there, even when nothing is in it.
             self.shown = self.shown.saturating_add(1);
-            return;
+            return Below::Show;
         }
         let recursive = self.args.recursive || self.dirs.is_empty();
-        let deeper = relative.components().count() > start.components().count().saturating_add(1);
-        if deeper && !recursive {
-            return;
-        }
+        let is_deep = relative.components().count() > start.components().count();
         self.shown = self.shown.saturating_add(1);
         let path = relative.to_path();
         let output = &self.app.output;
@@ -187,7 +189,19 @@ impl Listing<'_> {
         } else {
             output.line(paths::display(&path));
         }
+        if is_deep && !recursive {
+            Below::Skip
+        } else {
+            Below::Show
+        }
     }
+}
+
+/// Whether what is below an entry is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Below {
+    Show,
+    Skip,
 }
 
 /// A key as a path, whether its names are sound or not.
