@@ -13,6 +13,7 @@ use dolmen_store::Version;
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
+use crate::pack::describe::{READS_MAX, describe_all};
 use crate::repository::Repository;
 
 /// The index of a repository, as far as its segments are intact.
@@ -82,6 +83,49 @@ impl Index {
         }
         index.findings.sort();
         Ok(index)
+    }
+
+    /// Adds what packs say of themselves, where a segment that is `wanted` is not there: the index is then good for
+    /// reading, whatever became of segments. Returns how many packs it added.
+    ///
+    /// Nothing of it is kept: what a backup relies on must be in segments.
+    /// Cost: nothing where all segments are there; else one listing, and one or two requests for each pack that no
+    /// segment names.
+    pub fn complete(&mut self, repository: &Repository, wanted: &[SegmentId]) -> Result<u64> {
+        let known: BTreeSet<SegmentId> = self.segment_ids().collect();
+        if wanted.iter().all(|id| known.contains(id)) {
+            return Ok(0);
+        }
+        let mut unnamed = Vec::new();
+        repository.objects.list("packs/", |pack| {
+            if self.blobs.find_pack(&pack.key.id()).is_none() {
+                unnamed.push(pack);
+            }
+        })?;
+        let mut added = 0_u64;
+        for batch in unnamed.chunks(READS_MAX) {
+            for (pack, described) in batch.iter().zip(describe_all(repository, batch)?) {
+                let Some(writer) = pack.key.writer() else {
+                    continue;
+                };
+                match described {
+                    Ok((entry, frames)) => {
+                        let info = PackInfo {
+                            pack: entry.pack,
+                            writer,
+                            pack_bytes: entry.pack_bytes,
+                            table_bytes: entry.table_bytes,
+                        };
+                        self.blobs.add_pack(info, &frames)?;
+                        added = added.saturating_add(1);
+                    }
+                    Err(problem) => self
+                        .findings
+                        .push(Finding::new(pack.key.to_string(), problem)),
+                }
+            }
+        }
+        Ok(added)
     }
 
     /// The ids of the segments.

@@ -2,26 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dolmen_crypto::CryptoError;
-use dolmen_format::index::{IndexedFrame, PackEntry};
-use dolmen_format::pack::PackTable;
-use dolmen_format::{FormatError, ObjectId, ObjectKey, ObjectKind, SegmentId};
+use dolmen_format::{ObjectId, ObjectKey, ObjectKind, SegmentId};
 use dolmen_state::state::Instance;
-use dolmen_store::{ByteRange, StoreErrorKind, VersionInfo, VersionKind};
+use dolmen_store::{StoreErrorKind, VersionInfo, VersionKind};
 use futures_util::TryStreamExt as _;
 
 use crate::check::Observer;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, chain};
 use crate::index::segments::SegmentWriter;
-use crate::objects::Listed;
-use crate::pack::describe::{describe_table, entry_of};
+use crate::pack::describe::{READS_MAX, describe_all};
 use crate::repository::Repository;
-
-/// Bytes of a pack's end that are read at first: the table of most packs.
-const TAIL_BYTES: u64 = 64 << 10;
-/// Tables read at the same time.
-const READS_MAX: usize = 8;
 
 /// What a rebuilding of the index did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,53 +81,6 @@ pub fn rebuild_index(
     instance.save(record)?;
     remove(repository, &old.junk, observer);
     Ok(report)
-}
-
-/// What a pack's table says, for a segment; or why it cannot be believed.
-type Described = std::result::Result<(PackEntry, Vec<IndexedFrame>), String>;
-
-/// Describes several packs at once, in their order.
-fn describe_all(repository: &Repository, packs: &[Listed]) -> Result<Vec<Described>> {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = packs
-            .iter()
-            .map(|pack| scope.spawn(|| describe_listed(repository, pack)))
-            .collect();
-        let joined = threads.into_iter().map(|thread| {
-            thread.join().map_err(|_panic| Error::Internal {
-                what: "a reading thread died",
-            })?
-        });
-        joined.collect()
-    })
-}
-
-/// Reads a pack's end and describes it. The error within is damage, the one outside the store's failure.
-fn describe_listed(repository: &Repository, pack: &Listed) -> Result<Described> {
-    let mut len = pack.bytes.min(TAIL_BYTES);
-    loop {
-        let tail = match repository.objects.read(&pack.key, ByteRange::Last { len }) {
-            Ok(tail) => tail,
-            Err(error) if error.kind == StoreErrorKind::Unavailable => return Err(error.into()),
-            Err(error) => return Ok(Err(chain(&error))),
-        };
-        let table = match PackTable::decode_tail(&tail, pack.bytes) {
-            Err(FormatError::Truncated { wanted_bytes, .. })
-                if count(wanted_bytes) > len && count(wanted_bytes) <= pack.bytes =>
-            {
-                len = count(wanted_bytes);
-                continue;
-            }
-            decoded => decoded,
-        };
-        let described = table.map_err(CryptoError::from).and_then(|table| {
-            Ok((
-                entry_of(pack.key.id(), pack.bytes, &tail)?,
-                describe_table(repository, &table)?,
-            ))
-        });
-        return Ok(described.map_err(|error| chain(&error)));
-    }
 }
 
 /// The index objects of the store.

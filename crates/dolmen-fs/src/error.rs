@@ -108,6 +108,8 @@ pub enum Operation {
     ReadLink,
     /// Reading the extended attributes.
     ReadXattrs,
+    /// Writing an extended attribute.
+    WriteXattr,
     /// Creating a file of any kind, or a link.
     Create,
     /// Removing a file or a directory.
@@ -132,6 +134,7 @@ impl fmt::Display for Operation {
             Self::FindHoles => "look for holes",
             Self::ReadLink => "read the symbolic link",
             Self::ReadXattrs => "read the extended attributes",
+            Self::WriteXattr => "write an extended attribute",
             Self::Create => "create",
             Self::Remove => "remove",
             Self::Write => "write",

@@ -11,6 +11,7 @@ use crate::inode::Inode;
 use crate::key::{PathKey, is_file_name};
 use crate::metadata::{Kind, Metadata, is_absent};
 use crate::names::Names;
+use crate::xattr;
 use parents::Parents;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
@@ -77,6 +78,16 @@ impl Target {
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether [`OutFile::mark_incomplete`] marked the file at `key` and it was never completed.
+    pub fn is_incomplete(&self, key: &PathKey) -> bool {
+        let Ok(at) = self.at(key) else { return false };
+        let inode = Inode::Named {
+            directory: at.directory.as_fd(),
+            name: &at.name,
+        };
+        xattr::value(&inode, xattr::INCOMPLETE).is_ok()
     }
 
     /// Lists a directory's names.

@@ -12,6 +12,9 @@ pub struct Xattr {
     pub value: Vec<u8>,
 }
 
+/// Marks a file whose content is not complete. No attributes that are applied at the end name it, so that it goes then.
+pub(crate) const INCOMPLETE: &[u8] = b"user.dolmen.incomplete";
+
 /// Bytes in an attribute's value, at most; the kernel's own limit.
 const XATTR_VALUE_BYTES_MAX: usize = 64 * 1024;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dolmen_core::index::Index;
-use dolmen_core::snapshots::SnapshotList;
+use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{Environment, Error, Objects, Repository, repository};
 use dolmen_format::{InstanceId, ObjectKey, RepositoryId};
 use dolmen_state::{Instance, StateFolder};
@@ -14,6 +14,7 @@ use crate::commands::App;
 use crate::config::{Address, Ask, Config};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::kept::KeptCopies;
+use crate::render;
 
 /// An open repository and this client's folders for it.
 #[derive(Debug)]
@@ -185,6 +186,31 @@ impl Opened {
             .during(&format!("cannot load the index of {}", self.address))?;
         for finding in &index.findings {
             app.output.warn(finding.to_string());
+        }
+        Ok(index)
+    }
+
+    /// Loads an index that is good for reading these snapshots, even where segments that they list are lost.
+    pub(crate) fn load_index_for(&self, app: &App, entries: &[&SnapshotEntry]) -> Outcome<Index> {
+        let mut index = self.load_index(app)?;
+        let told = index.findings.len();
+        let mut wanted: Vec<_> = entries
+            .iter()
+            .flat_map(|entry| entry.snapshot.segments.iter().copied())
+            .collect();
+        wanted.sort();
+        wanted.dedup();
+        let added = index
+            .complete(&self.repository, &wanted)
+            .during(&format!("cannot read the packs of {}", self.address))?;
+        for finding in index.findings.iter().skip(told) {
+            app.output.warn(finding.to_string());
+        }
+        if added > 0 {
+            app.output.warn(format!(
+                "parts of the index are missing or damaged: {} told what is in them; mend it with: dolmen repair index",
+                render::count(added, "pack")
+            ));
         }
         Ok(index)
     }

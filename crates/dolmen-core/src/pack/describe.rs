@@ -4,8 +4,17 @@ use dolmen_crypto::CryptoError;
 use dolmen_format::index::{IndexedFrame, PackEntry};
 use dolmen_format::pack::{PackTable, Recipient, TRAILER_BYTES};
 use dolmen_format::{BlobKind, FormatError, PackId};
+use dolmen_store::{ByteRange, StoreErrorKind};
 
+use crate::error::Error;
+use crate::finding::chain;
+use crate::objects::Listed;
 use crate::repository::Repository;
+
+/// Bytes of a pack's end that are read at first: the table of most packs.
+const TAIL_BYTES: u64 = 64 << 10;
+/// Tables that are read at the same time.
+pub(crate) const READS_MAX: usize = 8;
 
 /// What an original pack's table says of its frames, each descriptor verified.
 pub(crate) fn describe_table(
@@ -60,4 +69,58 @@ pub(crate) fn entry_of(
         checksum: Vec::new(),
         version: String::new(),
     })
+}
+
+/// What a pack's table says, for a segment; or why it cannot be believed.
+pub(crate) type Described = Result<(PackEntry, Vec<IndexedFrame>), String>;
+
+/// Describes several packs at once, in their order.
+pub(crate) fn describe_all(
+    repository: &Repository,
+    packs: &[Listed],
+) -> crate::error::Result<Vec<Described>> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = packs
+            .iter()
+            .map(|pack| scope.spawn(|| describe_listed(repository, pack)))
+            .collect();
+        let joined = threads.into_iter().map(|thread| {
+            thread.join().map_err(|_panic| Error::Internal {
+                what: "a reading thread died",
+            })?
+        });
+        joined.collect()
+    })
+}
+
+/// Reads a pack's end and describes it. The error within is damage, the one outside the store's failure.
+fn describe_listed(repository: &Repository, pack: &Listed) -> crate::error::Result<Described> {
+    let mut len = pack.bytes.min(TAIL_BYTES);
+    loop {
+        let tail = match repository.objects.read(&pack.key, ByteRange::Last { len }) {
+            Ok(tail) => tail,
+            Err(error) if error.kind == StoreErrorKind::Unavailable => return Err(error.into()),
+            Err(error) => return Ok(Err(chain(&error))),
+        };
+        let table = match PackTable::decode_tail(&tail, pack.bytes) {
+            Err(FormatError::Truncated { wanted_bytes, .. })
+                if count(wanted_bytes) > len && count(wanted_bytes) <= pack.bytes =>
+            {
+                len = count(wanted_bytes);
+                continue;
+            }
+            decoded => decoded,
+        };
+        let described = table.map_err(CryptoError::from).and_then(|table| {
+            Ok((
+                entry_of(pack.key.id(), pack.bytes, &tail)?,
+                describe_table(repository, &table)?,
+            ))
+        });
+        return Ok(described.map_err(|error| chain(&error)));
+    }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -42,6 +42,8 @@ struct State {
     differs: bool,
     /// Bytes that the progress has counted.
     advanced: u64,
+    /// Whether it is the file that stood there, which is written into.
+    is_in_place: bool,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +55,14 @@ enum Handle {
     Open(Arc<OutFile>),
     /// Begun, and closed to make room for others.
     Closed,
+}
+
+/// What was done to a file before it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Began {
+    Nothing,
+    NewFile,
+    InPlace,
 }
 
 impl FileJob {
@@ -188,8 +198,10 @@ impl FileJob {
         let file = match in_place {
             Some(file) if is_begun => file,
             Some(file) => {
-                // From here on the file is another one, and goes if it cannot be completed.
+                // From here on the file is another one.
                 state.file = Handle::Closed;
+                state.is_in_place = true;
+                session.mark_incomplete(&file);
                 self.reshape(&file)?;
                 file
             }
@@ -200,6 +212,7 @@ impl FileJob {
             None => {
                 let file = target.create_file(&self.key, self.replace)?;
                 state.file = Handle::Closed;
+                session.mark_incomplete(&file);
                 if session.options.sparse || self.layout.has_holes() {
                     file.set_len(self.layout.size)?;
                 }
@@ -249,15 +262,20 @@ impl FileJob {
         if !failed && let Err(failure) = self.complete(session, changes, buffer) {
             self.fail(session, failure);
         }
-        let (failure, file) = {
+        let (failure, began) = {
             let mut state = lock(&self.state);
-            (state.failure.take(), std::mem::take(&mut state.file))
+            let began = match (std::mem::take(&mut state.file), state.is_in_place) {
+                (Handle::Untouched, _) => Began::Nothing,
+                (Handle::Open(_) | Handle::Closed, false) => Began::NewFile,
+                (Handle::Open(_) | Handle::Closed, true) => Began::InPlace,
+            };
+            (state.failure.take(), began)
         };
         if !self.is_one_part() {
             session.open.forget(self);
         }
         if let Some(failure) = failure {
-            return session.failed(&self.key, self.clean_up(session, failure, &file));
+            return session.failed(&self.key, self.clean_up(session, failure, began));
         }
         if let Some(linked) = &self.linked {
             linked.set_whole();
@@ -294,20 +312,26 @@ impl FileJob {
         Ok(())
     }
 
-    /// Removes what was begun: half a file must not pass for a whole one.
-    fn clean_up(&self, session: &Session<'_>, failure: Failure, file: &Handle) -> Failure {
-        let is_begun = !matches!(file, Handle::Untouched);
-        let Some(target) = session.place.writable().filter(|_| is_begun) else {
-            let kept = matches!(self.prior, Prior::Compared { .. } | Prior::OtherFile);
-            return if kept {
-                failure.and("the file that was there is left as it was")
-            } else {
-                failure
-            };
-        };
-        match target.remove(&self.key) {
-            Ok(()) => failure.and("what was written of it is removed"),
-            Err(error) => failure.and(&format!("it is INCOMPLETE and cannot be removed: {error}")),
+    /// Removes a new file that was begun: half a file must not pass for a whole one. One that stood there is never
+    /// removed: what cannot be had of the snapshot may still be in it.
+    fn clean_up(&self, session: &Session<'_>, failure: Failure, began: Began) -> Failure {
+        match (session.place.writable(), began) {
+            (None, _) | (Some(_), Began::Nothing) => {
+                if matches!(self.prior, Prior::Compared { .. } | Prior::OtherFile) {
+                    failure.and("the file that was there is left as it was")
+                } else {
+                    failure
+                }
+            }
+            (Some(_), Began::InPlace) => {
+                failure.and("the rest is written over the file that was there: it is INCOMPLETE")
+            }
+            (Some(target), Began::NewFile) => match target.remove(&self.key) {
+                Ok(()) => failure.and("what was written of it is removed"),
+                Err(error) => {
+                    failure.and(&format!("it is INCOMPLETE and cannot be removed: {error}"))
+                }
+            },
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Sender, bounded};
 use dolmen_format::FormatError;
-use dolmen_fs::{AttributeError, Errno, FsError, PathKey};
+use dolmen_fs::{AttributeError, Errno, FsError, OutFile, PathKey};
 use dolmen_store::{StoreError, StoreErrorKind};
 
 use super::dispatch::Lanes;
@@ -14,7 +14,9 @@ use super::entry::Failure;
 use super::file::OpenFiles;
 use super::place::Place;
 use super::window::{WINDOWS_MAX, Window};
-use super::{Action, FailureKind, Observer, Options, Progress, Report, plan, read, work};
+use super::{
+    Action, FailureKind, Observer, Options, Overwrite, Progress, Report, plan, read, work,
+};
 use crate::error::{Error, Result};
 use crate::finding::chain;
 use crate::index::Index;
@@ -40,6 +42,8 @@ pub(super) struct Session<'a> {
     /// Set with the failure.
     is_stopped: AtomicBool,
     has_read: AtomicBool,
+    /// Set when the target's file system turned out to keep no marks.
+    has_no_marks: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +81,7 @@ impl<'a> Session<'a> {
             failure: Mutex::default(),
             is_stopped: AtomicBool::new(false),
             has_read: AtomicBool::new(false),
+            has_no_marks: AtomicBool::new(false),
         })
     }
 
@@ -223,6 +228,21 @@ impl<'a> Session<'a> {
     /// Says something about the restore as a whole.
     pub(super) fn notice(&self, text: &str) {
         self.observer.notice(text);
+    }
+
+    /// Marks a file that is begun, where a later run could otherwise take what an interrupted one left for a file that
+    /// it must leave alone.
+    pub(super) fn mark_incomplete(&self, file: &OutFile) {
+        match self.options.overwrite {
+            Overwrite::Always | Overwrite::IfChanged => return,
+            Overwrite::IfNewer | Overwrite::Never => {}
+        }
+        if file.mark_incomplete().is_err() && !self.has_no_marks.swap(true, Ordering::Relaxed) {
+            self.notice(
+                "the target's file system has no extended attributes: should this restore be interrupted, \
+                 run it again with --overwrite always",
+            );
+        }
     }
 
     /// Tells that a path could not be restored, unless that stops the whole restore.

@@ -154,6 +154,36 @@ fn a_rebuilt_index_leaves_unreadable_packs_out() {
 }
 
 #[test]
+fn snapshots_are_read_through_the_packs_where_segments_are_lost() {
+    let world = World::new(1);
+    let saved = world.save();
+    let whole = world.read_all().whole;
+    let list = SnapshotList::load(&world.repository).unwrap();
+    let listed: Vec<_> = list
+        .snapshots
+        .iter()
+        .flat_map(|entry| entry.snapshot.segments.iter().copied())
+        .collect();
+    let mut index = Index::load(&world.repository, None).unwrap();
+    assert_eq!(index.complete(&world.repository, &listed).unwrap(), 0);
+    for path in world.objects("index") {
+        std::fs::write(path, b"damaged").unwrap();
+    }
+    let mut index = Index::load(&world.repository, None).unwrap();
+    assert!(index.complete(&world.repository, &listed).unwrap() > 0);
+    let reading = world.read_all_through(&index);
+    assert_eq!((reading.whole, reading.lost_ranges), (whole, 0));
+
+    // A pack that cannot say what is in it costs no more than itself.
+    std::fs::write(world.objects("packs").pop().unwrap(), b"damaged").unwrap();
+    let mut index = Index::load(&world.repository, None).unwrap();
+    let told = index.findings.len();
+    index.complete(&world.repository, &listed).unwrap();
+    assert_eq!(index.findings.len(), told + 1);
+    world.heal(&saved);
+}
+
+#[test]
 fn a_wrong_cache_is_noticed_and_not_believed() {
     let world = World::new(1);
     let index = Index::load(&world.repository, None).unwrap();

@@ -367,7 +367,11 @@ impl World {
     /// Reads every file of every snapshot: which can be had, which not, by snapshot and path; and whether
     /// all trees are whole.
     pub(crate) fn read_all(&self) -> Reading {
-        let index = Index::load(&self.repository, None).unwrap();
+        self.read_all_through(&Index::load(&self.repository, None).unwrap())
+    }
+
+    /// The same through an index of the caller's.
+    pub(crate) fn read_all_through(&self, index: &Index) -> Reading {
         let list = SnapshotList::load(&self.repository).unwrap();
         let blobs = BlobReader::new(&self.repository, &index.blobs);
         let mut reading = Reading::default();

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use dolmen_core::Error;
 use dolmen_core::restore::{Action, Overwrite};
+use dolmen_fs::{PathKey, Replace, Target};
 
 use crate::world::{Notes, World, noise, patterns, picture};
 
@@ -96,6 +97,32 @@ fn newer_files_and_existing_files_are_left_alone() {
     assert_eq!(notes.paths(Action::Restored), ["/large"]);
     assert_eq!((report.files_skipped, report.total_files), (2, 1));
     assert_eq!(std::fs::read(world.target("same")).unwrap(), b"mine");
+}
+
+#[test]
+fn what_an_interrupted_restore_left_is_completed_and_not_taken_for_a_users_file() {
+    let mut world = world();
+    for overwrite in [Overwrite::Never, Overwrite::IfNewer] {
+        world.options.overwrite = overwrite;
+        world.write_target("mine", b"mine");
+        std::fs::remove_file(world.target("large")).ok();
+        let target = Target::open_or_create(&world.path("target")).unwrap();
+        let key = PathKey::from_path(b"/large").unwrap();
+        let begun = target.create_file(&key, Replace::Nothing).unwrap();
+        begun.mark_incomplete().unwrap();
+        begun.write_all_at(b"torn", 7).unwrap();
+        drop(begun);
+        assert!(target.is_incomplete(&key));
+
+        let (_, notes) = world.restore();
+        notes.assert_clean();
+        assert!(!target.is_incomplete(&key));
+        assert_eq!(
+            std::fs::read(world.target("large")).unwrap(),
+            std::fs::read(world.source("large")).unwrap()
+        );
+        assert_eq!(std::fs::read(world.target("mine")).unwrap(), b"mine");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::error::{Errno, FsError, Operation};
 use crate::inode::Inode;
 use crate::metadata::Metadata;
 use crate::read::read_at;
+use crate::xattr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::FallocateFlags;
 use std::ops::Range;
@@ -50,6 +51,14 @@ impl OutFile {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(range.start, end),
             Err(errno) => Err(FsError::system(Operation::PunchHole)(errno)),
         }
+    }
+
+    /// Marks the file as one whose content is not complete; [`OutFile::apply`] ends that. What a process leaves behind
+    /// when it is killed can then be told from a file of the user's. Not every file system keeps such a mark.
+    pub fn mark_incomplete(&self) -> Result<(), FsError> {
+        Inode::Open(self.fd.as_fd())
+            .set_xattr(xattr::INCOMPLETE, &[])
+            .map_err(FsError::system(Operation::WriteXattr))
     }
 
     /// Makes the bytes and the attributes durable. The name is durable when its directory is.

@@ -207,7 +207,7 @@ fn tree(app: &App, opened: &Opened, at: &OsStr) -> Outcome {
     let (wanted, path) = select::split_path(at.as_bytes())?;
     let list = opened.load_snapshots(app)?;
     let entry = select::find(app, &list, &wanted, &Filter::default())?;
-    let index = opened.load_index(app)?;
+    let index = opened.load_index_for(app, &[entry])?;
     let shown = render::lossy(&path);
     let no_path = || Error::NoPath {
         path: shown.clone(),

@@ -69,7 +69,7 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
     let opened = open(app)?;
     let snapshots = opened.load_snapshots(app)?;
     let entry = select::find(app, &snapshots, &wanted, &filter)?;
-    let index = opened.load_index(app)?;
+    let index = opened.load_index_for(app, &[entry])?;
     listing.head(entry);
     let exit = listing.walk(&opened.repository, &index.blobs, entry);
     if listing.shown == 0 && exit == Exit::Done && listing.names_a_path() {

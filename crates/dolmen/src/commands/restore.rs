@@ -76,7 +76,7 @@ pub(super) fn run(app: &App, args: &RestoreArgs) -> Outcome {
     let opened = open(app)?;
     let snapshots = opened.load_snapshots(app)?;
     let entry = select::find(app, &snapshots, &wanted, &filter)?;
-    let index = opened.load_index(app)?;
+    let index = opened.load_index_for(app, &[entry])?;
     if !app.output.is_json() && !app.output.is_quiet() {
         app.output.line(format!(
             "restoring {} to {}",

@@ -40,7 +40,7 @@ pub(super) fn run(app: &App, args: &StatsArgs) -> Outcome {
     let opened = open(app)?;
     let list = opened.load_snapshots(app)?;
     let found = select::find_all(app, &list, &args.snapshots, &filter)?;
-    let index = opened.load_index(app)?;
+    let index = opened.load_index_for(app, &found)?;
     let mode = match args.mode {
         ModeName::RestoreSize => Mode::RestoreSize,
         ModeName::FilesByContents => Mode::FilesByContents,

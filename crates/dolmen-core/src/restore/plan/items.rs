@@ -78,9 +78,11 @@ impl Planner<'_> {
             ..
         } = found;
         let is_trusted = match self.session.options.overwrite {
-            Overwrite::Never => return Ok(None),
-            Overwrite::IfNewer if meta.mtime <= mtime => return Ok(None),
-            Overwrite::IfNewer | Overwrite::Always => false,
+            Overwrite::Never if !self.is_incomplete(key, kind) => return Ok(None),
+            Overwrite::IfNewer if meta.mtime <= mtime && !self.is_incomplete(key, kind) => {
+                return Ok(None);
+            }
+            Overwrite::Never | Overwrite::IfNewer | Overwrite::Always => false,
             Overwrite::IfChanged => size == Some(size_bytes) && meta.mtime == mtime,
         };
         Ok(Some(match (kind, size) {
@@ -89,6 +91,12 @@ impl Planner<'_> {
             (Kind::File, Some(_)) => Prior::OtherFile,
             _ => Prior::Other,
         }))
+    }
+
+    /// Whether an earlier restore began this file and never ended it.
+    fn is_incomplete(&self, key: &PathKey, kind: Kind) -> bool {
+        let target = self.session.place.seen();
+        kind == Kind::File && target.is_some_and(|target| target.is_incomplete(key))
     }
 
     fn plan_file(&mut self, planned: Planned, file: File) -> Result<()> {

@@ -13,7 +13,7 @@ fn xattr(name: &str, value: &[u8]) -> Xattr {
 }
 
 fn xattrs_of(file: &OutFile) -> Vec<Xattr> {
-    crate::xattr::read_all(&Inode::Open(file.as_fd())).unwrap()
+    xattr::read_all(&Inode::Open(file.as_fd())).unwrap()
 }
 
 /// Says so when a test cannot run here because the file system has no lists or attributes.
@@ -107,7 +107,7 @@ fn a_default_list_is_applied_and_what_files_inherit_from_it_is_removed() {
         directory: root.as_fd(),
         name: c"directory",
     };
-    assert_eq!(crate::xattr::read_all(&directory).unwrap(), lists);
+    assert_eq!(xattr::read_all(&directory).unwrap(), lists);
     let heir = target
         .create_file(&key("/directory/file"), Replace::Nothing)
         .unwrap();
@@ -145,10 +145,7 @@ fn owners_capabilities_and_setuid_survive_each_other() {
         (metadata.uid, metadata.gid, metadata.mode),
         (1234, 5678, 0o6755)
     );
-    assert_eq!(
-        crate::xattr::read_all(&Inode::Open(file.as_fd())).unwrap(),
-        xattrs
-    );
+    assert_eq!(xattr::read_all(&Inode::Open(file.as_fd())).unwrap(), xattrs);
     world
         .target
         .symlink(&key("/link"), b"/etc/passwd", Replace::Nothing)
