@@ -13,6 +13,7 @@ mod assemble;
 mod blobs;
 mod commit;
 mod entry;
+mod history;
 mod list;
 mod reader;
 mod resume;
@@ -191,6 +192,8 @@ pub struct Report {
     pub summary: Summary,
     /// Things that could not be saved.
     pub errors: u64,
+    /// Whether this client's state folder was set back or copied; it went on as a new instance.
+    pub is_set_back: bool,
     /// When it began.
     pub start: Timestamp,
     /// When it ended.

@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     NotAllowed,
     /// Damage found.
     Damage,
+    /// Protection falls short, or a key was cloned.
+    Unprotected,
     /// Interrupted.
     Interrupted,
 }
@@ -41,6 +43,7 @@ impl Exit {
             Self::WrongKey => 12,
             Self::NotAllowed => 13,
             Self::Damage => 20,
+            Self::Unprotected => 21,
             Self::Interrupted => 130,
         }
     }
@@ -108,7 +111,8 @@ impl<T, E: Into<Failure>> During<T> for Result<T, E> {
                 | Exit::Incomplete
                 | Exit::WrongKey
                 | Exit::NotAllowed
-                | Exit::Damage => failure.during(tried),
+                | Exit::Damage
+                | Exit::Unprotected => failure.during(tried),
             }
         })
     }

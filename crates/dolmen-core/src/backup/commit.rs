@@ -29,6 +29,7 @@ pub(super) fn commit(session: &Session<'_>, finished: &Finished) -> Result<Repor
         parent: parent.map(|entry| entry.id),
         summary,
         errors: finished.errors,
+        is_set_back: session.is_set_back,
         start: session.start,
         end,
     };

@@ -16,6 +16,8 @@ const HOLE_BYTES_MIN: u64 = 64 << 10;
 const COARSE_CLOCK_SECONDS: i64 = 2;
 /// Others tell them apart when they are this many nanoseconds apart: a few ticks of the slowest kernel.
 const FINE_CLOCK_NANOS: i128 = 40_000_000;
+/// A modification time further ahead than this is no clock's: clocks are off by hours, or by a time zone.
+const SET_AHEAD_SECONDS: i64 = 2 * 24 * 3600;
 
 /// What became of one found file.
 #[derive(Debug)]
@@ -144,7 +146,13 @@ pub(super) fn is_unchanged(cached: &CachedFile, metadata: &Metadata) -> bool {
 
 /// Whether a file may be remembered: a change that came after `looked_at` must show in its times.
 pub(super) fn is_settled(metadata: &Metadata, looked_at: Timestamp) -> bool {
-    let newest = metadata.mtime.max(metadata.ctime);
+    // A modification time far ahead was set by hand: the change time, which nobody can set, tells alone.
+    let is_set = metadata.mtime > looked_at.saturating_add_seconds(SET_AHEAD_SECONDS);
+    let newest = if is_set {
+        metadata.ctime
+    } else {
+        metadata.mtime.max(metadata.ctime)
+    };
     let coarse = metadata.mtime.nanos == 0 && metadata.ctime.nanos == 0;
     if coarse {
         return newest.saturating_add_seconds(COARSE_CLOCK_SECONDS) <= looked_at;

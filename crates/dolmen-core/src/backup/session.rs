@@ -13,7 +13,9 @@ use dolmen_state::index::{BlobIndex, Location, PackInfo, PackRef};
 use dolmen_state::state::{Instance, JournalEntry};
 
 use super::commit::{self, Checkpoints};
-use super::{Context, Observer, Options, Progress, Report, Stdin, assemble, resume, stdin};
+use super::{
+    Context, Observer, Options, Progress, Report, Stdin, assemble, history, resume, stdin,
+};
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::segments::SegmentWriter;
@@ -40,6 +42,7 @@ pub(super) struct Session<'a> {
     pub(super) observer: &'a dyn Observer,
     pub(super) progress: &'a Progress,
     pub(super) start: Timestamp,
+    pub(super) is_set_back: bool,
     pub(super) instance: &'a Mutex<Instance>,
     pub(super) segment: Mutex<SegmentWriter>,
     pub(super) counters: Counters,
@@ -85,6 +88,7 @@ pub(super) fn run(
         snapshots,
         instance,
     } = *context;
+    let is_set_back = !options.dry_run && history::begin_anew_if_set_back(context, observer)?;
     let session = Session {
         repository,
         index: &index.blobs,
@@ -94,6 +98,7 @@ pub(super) fn run(
         observer,
         progress,
         start: repository.environment.clock.now(),
+        is_set_back,
         instance,
         segment: Mutex::new(SegmentWriter::new(lock(instance).id())),
         counters: Counters::default(),

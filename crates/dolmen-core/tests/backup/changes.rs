@@ -1,6 +1,10 @@
 //! A source that changes.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use dolmen_core::snapshots::SnapshotList;
 
 use crate::world::{World, noise};
 
@@ -21,6 +25,67 @@ fn a_change_that_keeps_size_and_mtime_is_noticed() {
     let (report, _) = world.backup().unwrap();
     assert_eq!(report.summary.files_changed, 1);
     assert_eq!(world.files("latest"), [("a".to_owned(), b"other".to_vec())]);
+}
+
+#[test]
+fn a_file_dated_in_the_future_is_not_read_again_unless_it_changes() {
+    let world = World::new();
+    let future = std::time::UNIX_EPOCH + std::time::Duration::from_secs(5_000_000_000);
+    let write = |content: &[u8]| {
+        world.write("a", content);
+        let file = std::fs::File::options().write(true).open(world.source("a"));
+        file.unwrap().set_modified(future).unwrap();
+    };
+    write(b"first");
+    world.backup().unwrap();
+    let (report, notes) = world.backup().unwrap();
+    assert_eq!(report.summary.files_unmodified, 1);
+    assert_eq!(notes.read.into_inner(), 0);
+    write(b"other");
+    world.backup().unwrap();
+    assert_eq!(world.files("latest"), [("a".to_owned(), b"other".to_vec())]);
+}
+
+#[test]
+fn a_state_folder_that_was_set_back_begins_a_new_instance() {
+    let world = World::new();
+    world.write("a", b"1");
+    assert!(!world.backup().unwrap().0.is_set_back);
+    let (state, old) = (
+        world.folder.path().join("state"),
+        world.folder.path().join("old"),
+    );
+    copy(&state, &old);
+    world.write("b", b"2");
+    assert!(!world.backup().unwrap().0.is_set_back);
+    std::fs::remove_dir_all(&state).unwrap();
+    std::fs::rename(&old, &state).unwrap();
+    world.write("c", b"3");
+    let (report, notes) = world.backup().unwrap();
+    assert!(report.is_set_back);
+    assert!(notes.notices.lock().unwrap()[0].contains("set back"));
+    assert!(!world.backup().unwrap().0.is_set_back);
+
+    let list = SnapshotList::load(&world.repository).unwrap();
+    let stamps = list.snapshots.iter().map(|entry| {
+        let stamp = entry.snapshot.stamp;
+        (stamp.instance, stamp.number)
+    });
+    assert_eq!(stamps.collect::<BTreeSet<_>>().len(), 4);
+    assert_eq!(world.files("latest").len(), 3);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
 }
 
 #[test]

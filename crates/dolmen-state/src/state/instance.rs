@@ -65,6 +65,17 @@ impl Instance {
         Ok(())
     }
 
+    /// Goes on as another instance, with nothing behind it. Durable when it returns.
+    pub fn begin_anew(&mut self, fresh: InstanceId) -> Result<(), StateError> {
+        let named = NamedRecord {
+            id: fresh,
+            record: InstanceRecord::default(),
+        };
+        record::write(&record_path(&self.folder), &named)?;
+        self.named = named;
+        self.journal.clear()
+    }
+
     /// Appends to the journal. Durable when it returns; after an error the entry may be there or not.
     pub fn journal_append(&mut self, entry: &JournalEntry) -> Result<(), StateError> {
         self.journal.append(entry)

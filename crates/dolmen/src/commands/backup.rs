@@ -146,7 +146,9 @@ pub(super) fn run(app: &App, args: &BackupArgs) -> Outcome {
         })?;
     report::print(app, args.dry_run, &report);
     let complete = report.errors == 0 && sources.missing == 0;
-    Ok(if complete {
+    Ok(if report.is_set_back {
+        Exit::Unprotected
+    } else if complete {
         Exit::Done
     } else {
         Exit::Incomplete
