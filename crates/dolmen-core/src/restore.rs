@@ -29,6 +29,7 @@ mod work;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use dolmen_fs::PathKey;
 use dolmen_fs::pattern::PatternList;
 
 use crate::error::Result;
@@ -57,6 +58,8 @@ pub struct Options {
     pub overwrite: Overwrite,
     /// Whether what the snapshot does not hold is removed from the directories that are restored.
     pub delete: bool,
+    /// Below the target: what is never removed, though the snapshot does not hold it.
+    pub protected: Vec<PathKey>,
     /// Whether long runs of zeros become holes.
     pub sparse: bool,
     /// Whether files are read back and compared after they are written.

@@ -17,6 +17,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use dolmen_format::signed::Reference;
 use dolmen_format::{InstanceId, RepositoryId};
 
 use crate::durable;
@@ -75,6 +76,11 @@ impl StateFolder {
         fresh: InstanceId,
     ) -> Result<Instance, StateError> {
         Instance::claim(&self.path.join(repository.to_string()), fresh)
+    }
+
+    /// The latest snapshots that this client's instances know of, as far as their records can be read. Claims nothing.
+    pub fn heads(&self, repository: &RepositoryId) -> Vec<Reference> {
+        Instance::heads(&self.path.join(repository.to_string()))
     }
 
     fn pin_path(&self, address: &str) -> PathBuf {

@@ -16,7 +16,6 @@ use crate::demo;
 #[command(
     name = "dolmen",
     version,
-    disable_help_subcommand = true,
     max_term_width = 100,
     after_help = EXIT_CODES
 )]

@@ -227,6 +227,24 @@ impl Opened {
         for finding in &snapshots.findings {
             app.output.warn(finding.to_string());
         }
+        for head in self.state.heads(&self.repository.id()) {
+            let id = head.digest.to_string();
+            let is_there = snapshots
+                .snapshots
+                .iter()
+                .any(|entry| entry.id == head.digest);
+            // One that is there and damaged is told of above.
+            if !is_there
+                && !snapshots
+                    .findings
+                    .iter()
+                    .any(|finding| finding.subject.ends_with(&id))
+            {
+                app.output.warn(format!(
+                    "snapshot {id} is gone, which this machine remembers as its latest: run dolmen check"
+                ));
+            }
+        }
         Ok(snapshots)
     }
 

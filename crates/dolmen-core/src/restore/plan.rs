@@ -215,7 +215,10 @@ impl Planner<'_> {
         let mut unexpected = leftovers
             .map(Leftovers::into_unexpected)
             .unwrap_or_default();
-        unexpected.retain(|name| self.chooser.choose(&key.join(name)) == Choice::Take);
+        unexpected.retain(|name| {
+            let key = key.join(name);
+            self.chooser.choose(&key) == Choice::Take && !self.is_protected(&key)
+        });
         if is_incomplete && !unexpected.is_empty() {
             self.session.notice(&format!(
                 "nothing is deleted in {}: it is not known what the snapshot holds there",
@@ -233,6 +236,19 @@ impl Planner<'_> {
             })),
             weight,
         )
+    }
+
+    /// Whether something that is never removed is there or below, and says so.
+    fn is_protected(&self, key: &PathKey) -> bool {
+        let mut protected = self.session.options.protected.iter();
+        let Some(found) = protected.find(|protected| protected.starts_with(key)) else {
+            return false;
+        };
+        self.session.notice(&format!(
+            "{} stays: it belongs to this repository",
+            String::from_utf8_lossy(&found.to_path())
+        ));
+        true
     }
 
     /// Makes the directories that the walk is in, as far as they are not; false when one cannot be made.

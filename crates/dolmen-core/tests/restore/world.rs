@@ -176,6 +176,7 @@ impl World {
             exclude: PatternList::default(),
             overwrite: Overwrite::default(),
             delete: false,
+            protected: Vec::new(),
             sparse: false,
             verify: false,
             dry_run: false,

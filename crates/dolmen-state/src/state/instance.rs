@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use dolmen_format::InstanceId;
+use dolmen_format::signed::Reference;
 
 use super::journal::{Journal, JournalEntry};
 use super::record::{self, InstanceRecord, NamedRecord};
@@ -42,6 +43,19 @@ impl Instance {
             path: folder.to_path_buf(),
             tried: INSTANCES_MAX,
         })
+    }
+
+    /// The heads of all instances in `folder`, read beside whoever uses them.
+    pub(super) fn heads(folder: &Path) -> Vec<Reference> {
+        let slots = (0..INSTANCES_MAX).map(|slot| folder.join(slot.to_string()));
+        slots
+            .take_while(|slot| slot.is_dir())
+            .filter_map(|slot| {
+                let named = record::read(&record_path(&slot), "the instance record", REMEDY);
+                let named: Option<NamedRecord> = named.ok().flatten();
+                named.and_then(|named| named.record.head)
+            })
+            .collect()
     }
 
     /// This instance's id.

@@ -30,7 +30,7 @@ pub(super) fn run(app: &App, args: &ManArgs) -> Outcome {
             .notice(format!("wrote the manual pages into {}", dir.display()));
     } else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(Arguments::command())
+        clap_mangen::Man::new(Arguments::command().disable_help_subcommand(true))
             .render(&mut page)
             .map_err(failed)?;
         app.output.raw(&page);

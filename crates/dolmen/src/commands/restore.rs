@@ -13,12 +13,13 @@ use clap::{Args, ValueEnum};
 use dolmen_core::restore::{
     self, Action, FailureKind, Observer, Options, Overwrite, Progress, Report,
 };
+use dolmen_fs::PathKey;
 use serde_json::{Value, json};
 
 use super::App;
 use super::select::{self, FilterArgs};
 use crate::exit::{During as _, Exit, Failure, Outcome};
-use crate::open::open;
+use crate::open::{Opened, open};
 use crate::output::Output;
 use crate::progress::{Shown, Status, Watched, seconds_left, share};
 use crate::{paths, render};
@@ -72,8 +73,9 @@ pub(super) fn run(app: &App, args: &RestoreArgs) -> Outcome {
     dolmen_fs::raise_open_files_limit();
     let (wanted, below) = select::split_path(args.snapshot.as_bytes())?;
     let filter = args.filter.filter()?;
-    let options = make_options(args, below)?;
+    let mut options = make_options(args, below)?;
     let opened = open(app)?;
+    options.protected = protected(app, &opened, &options.target)?;
     let snapshots = opened.load_snapshots(app)?;
     let entry = select::find(app, &snapshots, &wanted, &filter)?;
     let index = opened.load_index_for(app, &[entry])?;
@@ -146,11 +148,56 @@ fn make_options(args: &RestoreArgs, below: Vec<u8>) -> Outcome<Options> {
             OverwriteName::Never => Overwrite::Never,
         },
         delete: args.delete,
+        protected: Vec::new(),
         sparse: args.sparse,
         verify: args.verify,
         dry_run: args.dry_run,
         threads: std::thread::available_parallelism().map_or(2, usize::from),
     })
+}
+
+/// What of this client's own lies below the target: the repository, its state, its cache. A target within one of them
+/// is refused.
+fn protected(app: &App, opened: &Opened, target: &Path) -> Outcome<Vec<PathKey>> {
+    let target = resolve(target);
+    let own: [(&str, Option<PathBuf>); 3] = [
+        ("repository", Some(opened.folder.clone())),
+        ("state folder", Some(opened.state_path().to_path_buf())),
+        ("cache", app.config.cache.clone()),
+    ];
+    let mut protected = Vec::new();
+    for (what, folder) in own {
+        let Some(folder) = folder.map(|folder| resolve(&folder)) else {
+            continue;
+        };
+        if target.starts_with(&folder) {
+            return Err(Failure::usage(format!(
+                "cannot restore to {}: it lies in this {what}",
+                target.display()
+            ))
+            .hint("name a folder of its own with --target"));
+        }
+        if let Ok(rest) = folder.strip_prefix(&target)
+            && let Ok(key) = PathKey::from_path(paths::bytes_of(&Path::new("/").join(rest)))
+        {
+            protected.push(key);
+        }
+    }
+    Ok(protected)
+}
+
+/// The path without links, as far as it exists.
+fn resolve(path: &Path) -> PathBuf {
+    for ancestor in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), path.strip_prefix(ancestor)) {
+            return if rest.as_os_str().is_empty() {
+                real
+            } else {
+                real.join(rest)
+            };
+        }
+    }
+    path.to_path_buf()
 }
 
 fn print(app: &App, args: &RestoreArgs, report: &Report, elapsed: Duration) {

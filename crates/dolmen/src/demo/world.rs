@@ -240,6 +240,7 @@ impl Site {
             exclude: PatternList::default(),
             overwrite: restore::Overwrite::Always,
             delete: false,
+            protected: Vec::new(),
             sparse: false,
             verify: false,
             dry_run: false,

@@ -25,6 +25,47 @@ fn paths_are_recreated_whole_below_the_target() {
 }
 
 #[test]
+fn a_restore_never_removes_what_it_reads_from() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    let everything = world.path("");
+    world.write("stranger", b"x");
+    let text = world.done(&[
+        "restore",
+        &format!("latest:{}", world.text("files")),
+        "--target",
+        everything.to_str().unwrap(),
+        "--delete",
+    ]);
+    assert!(text.contains("removed"), "{text}");
+    assert!(!world.path("stranger").exists());
+    assert!(!world.path("files").exists());
+    std::fs::create_dir_all(world.path("files")).unwrap();
+    world.done(&["check", "--read-data"]);
+
+    for inside in ["repo", "repo/packs/new", "state/dolmen", "cache/dolmen/x"] {
+        world
+            .run(&["restore", "latest", "--target", &world.text(inside)])
+            .says(2, "it lies in this ");
+    }
+}
+
+#[test]
+fn a_latest_snapshot_that_is_gone_is_missed() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    let gone = world.backup(&["--force", "."])["snapshot_id"].clone();
+    let gone = gone.as_str().unwrap();
+    let path = world.objects("snapshots").into_iter();
+    std::fs::remove_file(path.into_iter().find(|path| path.ends_with(gone)).unwrap()).unwrap();
+    for command in [["ls", "latest"].as_slice(), &["snapshots"]] {
+        world
+            .run(command)
+            .says(0, &format!("snapshot {gone} is gone"));
+    }
+}
+
+#[test]
 fn a_part_is_restored_without_what_is_above_it() {
     let world = World::with_files();
     world.backup(&["."]);
