@@ -687,7 +687,7 @@ SNAPSHOT_MAP = map_of({
     0: STAMP, 1: uint(), 2: time_, 3: B16, 4: list_of(REFERENCE), 5: B32, 6: B16, 7: list_of(B32), 8: data_(0, 64),
     9: uint(), 10: list_of(uint(), 5, 5), 11: uint(2), 12: row(B16, B16, list_of(B16)), 13: BOX, 14: BOX,
 }, optional=[5, 9])
-LEVEL_MOST = 8
+LEVEL_MOST = 16
 BODY_MAP = map_of({
     0: text(), 1: text(), 2: uint(), 3: uint(), 4: list_of(ANY), 5: list_of(text()), 6: list_of(ANY), 7: text(),
     8: row(B32, uint(LEVEL_MOST)), 9: list_of(uint(), 12, 12), 10: time_, 11: time_}, optional=[8])

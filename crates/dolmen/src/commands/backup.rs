@@ -166,6 +166,7 @@ fn make_options(app: &App, args: &BackupArgs) -> Outcome<Options> {
     );
     let username = OwnerNames::default().user(uid);
     let (selector, excludes) = args.excludes.selector()?;
+    let excludes = excludes::recorded(app, excludes);
     let tags = args.tag.iter().flat_map(|list| list.split(','));
     let tags = tags.map(str::trim).filter(|tag| !tag.is_empty());
     Ok(Options {

@@ -236,6 +236,49 @@ fn a_stream_becomes_a_file() {
 }
 
 #[test]
+fn very_many_paths_are_refused_at_once_and_very_many_patterns_count() {
+    let world = World::with_files();
+    let mut list = Vec::new();
+    for number in 0..16_385 {
+        world.write(&format!("many/{number}"), b"x");
+        list.extend(world.text(&format!("many/{number}")).into_bytes());
+        list.push(0);
+    }
+    world.write("list", &list);
+    let before = world.objects("");
+    world
+        .run(&["backup", "--files-from-raw", &world.text("list")])
+        .says(2, "in one snapshot: at most");
+    assert_eq!(world.objects(""), before);
+
+    let patterns: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
+    world.write("patterns", patterns.join("\n").as_bytes());
+    let ran = world.run(&[
+        "backup",
+        "--exclude-file",
+        &world.text("patterns"),
+        &world.text("many"),
+    ]);
+    ran.says(
+        0,
+        "all 20000 exclude patterns count; the snapshot records the first 16384",
+    );
+    assert!(
+        !world
+            .ls(&["latest"])
+            .iter()
+            .any(|path| path.ends_with("/16384"))
+    );
+}
+
+#[test]
+fn what_is_not_saved_is_said() {
+    let world = World::with_files();
+    let _socket = std::os::unix::net::UnixListener::bind(world.path("files/socket")).unwrap();
+    world.run(&["backup", "."]).says(0, "files/socket");
+}
+
+#[test]
 fn a_dry_run_and_an_unchanged_backup_write_no_snapshot() {
     let world = World::with_files();
     let before = world.objects("");

@@ -3,6 +3,19 @@
 use crate::world::{World, messages};
 
 #[test]
+fn help_is_a_command() {
+    let world = World::new();
+    for (arguments, part) in [
+        (["help"].as_slice(), "Make a repository"),
+        (&["help", "backup"], "--exclude-file"),
+        (&["help", "key", "passwd"], "--new-password-file"),
+    ] {
+        let text = world.done(arguments);
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
 fn arguments_that_cannot_be_read_exit_with_2() {
     let world = World::with_repository();
     for arguments in [

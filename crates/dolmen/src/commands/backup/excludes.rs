@@ -6,8 +6,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use dolmen_core::backup::{IfPresent, Selector};
+use dolmen_format::limits::SNAPSHOT_ITEMS_MAX;
 use dolmen_fs::pattern::{Case, Pattern, PatternList};
 
+use crate::commands::App;
 use crate::commands::restore::patterns::read_patterns;
 use crate::exit::{Failure, Outcome};
 use crate::units::parse_size;
@@ -64,6 +66,31 @@ impl ExcludeArgs {
         }
         Ok((selector, [sensitive, insensitive].concat()))
     }
+}
+
+/// Bytes of all patterns that are recorded: a snapshot has 1 MiB for everything.
+const RECORDED_BYTES_MAX: usize = 256 << 10;
+
+/// The patterns that the snapshot records, for people: of very many the first ones.
+pub(super) fn recorded(app: &App, mut patterns: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let given = patterns.len();
+    let mut bytes = 0_usize;
+    let fits = |pattern: &&Vec<u8>| {
+        bytes = bytes.saturating_add(pattern.len());
+        bytes <= RECORDED_BYTES_MAX
+    };
+    let count = patterns
+        .iter()
+        .take(SNAPSHOT_ITEMS_MAX)
+        .take_while(fits)
+        .count();
+    patterns.truncate(count);
+    if count < given {
+        app.output.notice(format!(
+            "all {given} exclude patterns count; the snapshot records the first {count} of them"
+        ));
+    }
+    patterns
 }
 
 fn parse_mark(text: &[u8]) -> Outcome<IfPresent> {

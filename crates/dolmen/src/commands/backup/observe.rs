@@ -34,10 +34,8 @@ impl Observer for Observed {
     }
 
     fn skipped(&self, path: &[u8], reason: &str) {
-        if self.output.is_verbose(1) {
-            self.output
-                .notice(format!("not saved: {}: {reason}", paths::display(path)));
-        }
+        self.output
+            .notice(format!("not saved: {}: {reason}", paths::display(path)));
     }
 
     fn saved(&self, path: &[u8], change: Change, bytes: u64) {

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use dolmen_format::limits::SNAPSHOT_ITEMS_MAX;
 use dolmen_fs::pattern::{Case, Pattern, PatternList};
 
 use super::BackupArgs;
@@ -98,7 +99,25 @@ pub(super) fn gather(app: &App, args: &BackupArgs) -> Outcome<Sources> {
     }
     sources.paths.sort();
     sources.paths.dedup();
+    check_record(&sources.paths)?;
     Ok(sources)
+}
+
+/// Bytes of all paths together: a snapshot records them, and has 1 MiB for everything.
+const PATHS_BYTES_MAX: usize = 512 << 10;
+
+/// Refuses more paths than a snapshot can record, before anything is read.
+fn check_record(paths: &[Vec<u8>]) -> Outcome<()> {
+    let bytes: usize = paths.iter().map(Vec::len).sum();
+    if paths.len() <= SNAPSHOT_ITEMS_MAX && bytes <= PATHS_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "cannot back up {} paths of {bytes} bytes in one snapshot: at most {SNAPSHOT_ITEMS_MAX} paths and \
+         {PATHS_BYTES_MAX} bytes can be recorded",
+        paths.len()
+    ))
+    .hint("name the folders that hold them, with --exclude for the rest, or make several backups"))
 }
 
 fn read_list(file: &Path) -> Outcome<Vec<u8>> {
