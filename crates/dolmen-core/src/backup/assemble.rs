@@ -25,6 +25,8 @@ use crate::tree::TreeWriter;
 const BATCH_ITEMS: usize = 64;
 /// Bytes of files in a batch: a larger file is alone.
 const BATCH_BYTES: u64 = 4 << 20;
+/// Bytes of keys after which a batch ends: a key may have a mebibyte.
+const BATCH_KEY_BYTES: usize = 64 << 10;
 /// Batches between the walk and the tree: what one slow file may hold up.
 const WINDOW_BATCHES: usize = 64;
 /// Chunks waiting for a thread.
@@ -118,6 +120,7 @@ fn walk_all(
         number: 0,
         items: Vec::new(),
         bytes: 0,
+        key_bytes: 0,
     };
     let progress = session.progress;
     walk(roots, &options, &session.options.selector, &mut |item| {
@@ -169,6 +172,7 @@ struct Batcher<'t> {
     number: u64,
     items: Vec<Found>,
     bytes: u64,
+    key_bytes: usize,
 }
 
 impl Batcher<'_> {
@@ -176,9 +180,10 @@ impl Batcher<'_> {
         if self.bytes.saturating_add(bytes) > BATCH_BYTES {
             self.send()?;
         }
-        self.items.push(found);
         self.bytes = self.bytes.saturating_add(bytes);
-        if self.items.len() >= BATCH_ITEMS {
+        self.key_bytes = self.key_bytes.saturating_add(found.key.as_bytes().len());
+        self.items.push(found);
+        if self.items.len() >= BATCH_ITEMS || self.key_bytes >= BATCH_KEY_BYTES {
             self.send()
         } else {
             ControlFlow::Continue(())
@@ -194,7 +199,8 @@ impl Batcher<'_> {
             number: self.number,
             items,
         };
-        (self.number, self.bytes) = (self.number.saturating_add(1), 0);
+        self.number = self.number.saturating_add(1);
+        (self.bytes, self.key_bytes) = (0, 0);
         if self.tokens.send(()).is_ok() && self.batches.send(batch).is_ok() {
             ControlFlow::Continue(())
         } else {

@@ -165,6 +165,11 @@ pub(super) enum Taken<'w> {
 }
 
 impl<'w> Slot<'w> {
+    /// Bytes of its key.
+    pub(super) fn key_bytes(&self) -> usize {
+        self.key.as_bytes().len()
+    }
+
     pub(super) fn new(key: PathKey, task: Task<'w>) -> Arc<Self> {
         let progress = Mutex::new(Progress::Waiting(task));
         Arc::new(Self {

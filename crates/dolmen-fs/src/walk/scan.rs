@@ -170,9 +170,12 @@ impl<'w> Scanner<'w> {
             .entries
             .capacity()
             .saturating_mul(size_of::<Entry<'_>>());
+        // Keys as long as paths are: the slot has one, and the queue.
+        let keys_bytes: usize = batch.slots().map(|slot| slot.key_bytes()).sum();
         batch.memory_bytes = batch
             .memory_bytes
             .saturating_add(entries_bytes)
+            .saturating_add(keys_bytes.saturating_mul(2))
             .saturating_add(BATCH_BYTES);
         if self.queue.has_workers() {
             self.queue.push(batch.slots().cloned().collect());
