@@ -94,7 +94,11 @@ impl SnapshotList {
             return Err(error.into());
         }
         for entries in [&mut list.snapshots, &mut list.checkpoints] {
-            entries.sort_by_key(|entry| (entry.received, entry.snapshot.stamp.number, entry.id));
+            // Stores state whole seconds: within one, the writers' own times and numbers decide.
+            entries.sort_by_key(|entry| {
+                let Snapshot { time, stamp, .. } = &entry.snapshot;
+                (entry.received, *time, stamp.number, entry.id)
+            });
         }
         list.findings.sort();
         Ok(list)
