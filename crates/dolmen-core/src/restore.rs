@@ -58,7 +58,8 @@ pub struct Options {
     pub overwrite: Overwrite,
     /// Whether what the snapshot does not hold is removed from the directories that are restored.
     pub delete: bool,
-    /// Below the target: what is never removed, though the snapshot does not hold it.
+    /// Below the target: directories that are left alone with all that is in them, whatever the snapshot holds there, and
+    /// that nothing takes the place of.
     pub protected: Vec<PathKey>,
     /// Whether long runs of zeros become holes.
     pub sparse: bool,

@@ -114,7 +114,11 @@ impl Planner<'_> {
             return Ok(None);
         };
         self.enter_parent(&key)?;
-        let choice = self.chooser.choose(&key);
+        let choice = if self.is_protected(&key) {
+            Choice::Leave
+        } else {
+            self.chooser.choose(&key)
+        };
         let is_ready = choice == Choice::Take && self.make_folders();
         if let Some(parent) = self.folders.last_mut() {
             // After the parent is made: only then is it known what was in it.
@@ -217,7 +221,9 @@ impl Planner<'_> {
             .unwrap_or_default();
         unexpected.retain(|name| {
             let key = key.join(name);
-            self.chooser.choose(&key) == Choice::Take && !self.is_protected(&key)
+            self.chooser.choose(&key) == Choice::Take
+                && !self.is_protected(&key)
+                && !self.leads_to_protected(&key)
         });
         if is_incomplete && !unexpected.is_empty() {
             self.session.notice(&format!(
@@ -238,17 +244,28 @@ impl Planner<'_> {
         )
     }
 
-    /// Whether something that is never removed is there or below, and says so.
+    /// Whether a key is, or lies in, what is left alone; says so.
     fn is_protected(&self, key: &PathKey) -> bool {
         let mut protected = self.session.options.protected.iter();
-        let Some(found) = protected.find(|protected| protected.starts_with(key)) else {
-            return false;
-        };
-        self.session.notice(&format!(
-            "{} stays: it belongs to this repository",
-            String::from_utf8_lossy(&found.to_path())
-        ));
-        true
+        let found = protected.find(|protected| key.starts_with(protected));
+        self.say_that_it_stays(found)
+    }
+
+    /// Whether what is left alone is at or below a key; says so.
+    fn leads_to_protected(&self, key: &PathKey) -> bool {
+        let mut protected = self.session.options.protected.iter();
+        let found = protected.find(|protected| protected.starts_with(key));
+        self.say_that_it_stays(found)
+    }
+
+    fn say_that_it_stays(&self, protected: Option<&PathKey>) -> bool {
+        if let Some(key) = protected {
+            self.session.notice(&format!(
+                "{} stays as it is: it belongs to this repository",
+                String::from_utf8_lossy(&key.to_path())
+            ));
+        }
+        protected.is_some()
     }
 
     /// Makes the directories that the walk is in, as far as they are not; false when one cannot be made.

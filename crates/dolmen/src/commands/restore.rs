@@ -4,7 +4,8 @@ pub(crate) mod patterns;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -75,6 +76,8 @@ pub(super) fn run(app: &App, args: &RestoreArgs) -> Outcome {
     let filter = args.filter.filter()?;
     let mut options = make_options(args, below)?;
     let opened = open(app)?;
+    // Written to is the very path that was looked at.
+    options.target = resolve(&options.target)?;
     options.protected = protected(app, &opened, &options.target)?;
     let snapshots = opened.load_snapshots(app)?;
     let entry = select::find(app, &snapshots, &wanted, &filter)?;
@@ -159,7 +162,6 @@ fn make_options(args: &RestoreArgs, below: Vec<u8>) -> Outcome<Options> {
 /// What of this client's own lies below the target: the repository, its state, its cache. A target within one of them
 /// is refused.
 fn protected(app: &App, opened: &Opened, target: &Path) -> Outcome<Vec<PathKey>> {
-    let target = resolve(target);
     let own: [(&str, Option<PathBuf>); 3] = [
         ("repository", Some(opened.folder.clone())),
         ("state folder", Some(opened.state_path().to_path_buf())),
@@ -167,17 +169,16 @@ fn protected(app: &App, opened: &Opened, target: &Path) -> Outcome<Vec<PathKey>>
     ];
     let mut protected = Vec::new();
     for (what, folder) in own {
-        let Some(folder) = folder.map(|folder| resolve(&folder)) else {
-            continue;
-        };
-        if target.starts_with(&folder) {
+        let Some(folder) = folder else { continue };
+        let folder = resolve(&folder)?;
+        if target.starts_with(&folder) || target.ancestors().any(|above| is_same(above, &folder)) {
             return Err(Failure::usage(format!(
                 "cannot restore to {}: it lies in this {what}",
                 target.display()
             ))
             .hint("name a folder of its own with --target"));
         }
-        if let Ok(rest) = folder.strip_prefix(&target)
+        if let Ok(rest) = folder.strip_prefix(target)
             && let Ok(key) = PathKey::from_path(paths::bytes_of(&Path::new("/").join(rest)))
         {
             protected.push(key);
@@ -186,18 +187,35 @@ fn protected(app: &App, opened: &Opened, target: &Path) -> Outcome<Vec<PathKey>>
     Ok(protected)
 }
 
-/// The path without links, as far as it exists.
-fn resolve(path: &Path) -> PathBuf {
+/// The path without links, as far as it exists. What does not exist yet must lead downwards: `..` behind a folder that
+/// is made only later would lead somewhere else than it seems to.
+fn resolve(path: &Path) -> Outcome<PathBuf> {
     for ancestor in path.ancestors() {
-        if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), path.strip_prefix(ancestor)) {
-            return if rest.as_os_str().is_empty() {
-                real
-            } else {
-                real.join(rest)
-            };
+        let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), path.strip_prefix(ancestor)) else {
+            continue;
+        };
+        if rest.as_os_str().is_empty() {
+            return Ok(real);
         }
+        let is_plain = |part| matches!(part, Component::Normal(_));
+        if rest.components().all(is_plain) {
+            return Ok(real.join(rest));
+        }
+        break;
     }
-    path.to_path_buf()
+    Err(
+        Failure::usage(format!("cannot tell where {} leads to", path.display()))
+            .hint("name a folder without .. in its path, or make it first"),
+    )
+}
+
+/// Whether two paths are one directory, a bind mount's too.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| {
+        let found = path.metadata().ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    identity(one).is_some_and(|found| identity(other) == Some(found))
 }
 
 fn print(app: &App, args: &RestoreArgs, report: &Report, elapsed: Duration) {

@@ -261,7 +261,7 @@ fn very_many_paths_are_refused_at_once_and_very_many_patterns_count() {
     ]);
     ran.says(
         0,
-        "all 20000 exclude patterns count; the snapshot records the first 16384",
+        "all 20000 exclude patterns count; the snapshot records the first 15329",
     );
     assert!(
         !world

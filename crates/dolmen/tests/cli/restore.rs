@@ -51,6 +51,61 @@ fn a_restore_never_removes_what_it_reads_from() {
 }
 
 #[test]
+fn no_way_leads_a_restore_into_its_repository() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    let before = world.objects("");
+    for delete in [&[] as &[&str], &["--delete"]] {
+        let target = world.text("nope/../repo");
+        let arguments = [&["restore", "latest", "--target", &target], delete].concat();
+        world.run(&arguments).says(2, "cannot tell where");
+        std::os::unix::fs::symlink(world.path("repo"), world.path("alias")).unwrap();
+        let target = world.text("alias/new");
+        let arguments = [&["restore", "latest", "--target", &target], delete].concat();
+        world.run(&arguments).says(2, "it lies in this repository");
+        std::fs::remove_file(world.path("alias")).unwrap();
+    }
+    assert_eq!(world.objects(""), before);
+}
+
+/// A snapshot may hold something at the very place of the repository, or above it.
+#[test]
+fn nothing_in_a_snapshot_takes_the_place_of_its_repository() {
+    for name in ["repo", "repo/packs/junk"] {
+        let world = World::with_files();
+        // The sources have, at the repository's place below the target, a file or a folder.
+        world.write(&format!("files/place/{name}"), b"other");
+        world.backup(&["."]);
+        let part = format!("latest:{}", world.text("files/place"));
+        let before = world.objects("");
+        let target = world.text("");
+        for options in [&["--dry-run"] as &[&str], &[], &["--delete"]] {
+            let arguments = [&["restore", &part, "--target", &target], options].concat();
+            world.run(&arguments).says(0, "/repo stays as it is");
+            assert_eq!(world.objects(""), before, "{name} {options:?}");
+        }
+        std::fs::create_dir_all(world.path("files")).unwrap();
+        world.done(&["check", "--read-data"]);
+    }
+}
+
+#[test]
+fn a_file_never_takes_the_place_of_a_folder_that_holds_the_repository() {
+    let world = World::with_files();
+    world.write("files/place/disk", b"a file");
+    world.backup(&["."]);
+    std::fs::create_dir_all(world.path("target/disk")).unwrap();
+    std::fs::rename(world.path("repo"), world.path("target/disk/repo")).unwrap();
+    let repo = world.text("target/disk/repo");
+    let part = format!("latest:{}", world.text("files/place"));
+    let target = world.text("target");
+    world
+        .run(&["restore", "-r", &repo, &part, "-t", &target, "--delete"])
+        .says(1, "/disk");
+    world.done(&["check", "-r", &repo, "--read-data"]);
+}
+
+#[test]
 fn a_latest_snapshot_that_is_gone_is_missed() {
     let world = World::with_files();
     world.backup(&["."]);

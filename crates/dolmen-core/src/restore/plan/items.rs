@@ -115,7 +115,7 @@ impl Planner<'_> {
         // A further name adds no bytes.
         self.session.found(if first.is_some() { 0 } else { size });
         let layout = Layout::new(size, extents);
-        let replace = self.replace();
+        let replace = self.replace(&key);
         let job = FileJob::new(key, meta, (layout, content), (prior, replace), linked);
         let job = Arc::new(job);
         if let Some(to) = first {
@@ -174,7 +174,7 @@ impl Planner<'_> {
         } = planned;
         self.session.found(0);
         let (linked, first) = self.link(hard_link, &key);
-        let replace = self.replace();
+        let replace = self.replace(&key);
         let weight_bytes = weight_bytes(&key, Some(&meta));
         let other = Other {
             key,
@@ -197,8 +197,12 @@ impl Planner<'_> {
         }
     }
 
-    fn replace(&self) -> Replace {
-        place::replace(self.session.options)
+    /// What may be removed for an entry; never a directory with something in it that is left alone.
+    fn replace(&self, key: &PathKey) -> Replace {
+        match place::replace(self.session.options) {
+            Replace::Anything if self.leads_to_protected(key) => Replace::Files,
+            replace => replace,
+        }
     }
 
     /// The link that this name is the first of, or the one that it is a further name of.

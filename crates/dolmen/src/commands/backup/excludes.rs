@@ -69,7 +69,7 @@ impl ExcludeArgs {
 }
 
 /// Bytes of all patterns that are recorded: a snapshot has 1 MiB for everything.
-const RECORDED_BYTES_MAX: usize = 256 << 10;
+const RECORDED_BYTES_MAX: usize = 64 << 10;
 
 /// The patterns that the snapshot records, for people: of very many the first ones.
 pub(super) fn recorded(app: &App, mut patterns: Vec<Vec<u8>>) -> Vec<Vec<u8>> {

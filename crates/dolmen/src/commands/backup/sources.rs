@@ -103,8 +103,9 @@ pub(super) fn gather(app: &App, args: &BackupArgs) -> Outcome<Sources> {
     Ok(sources)
 }
 
-/// Bytes of all paths together: a snapshot records them, and has 1 MiB for everything.
-const PATHS_BYTES_MAX: usize = 512 << 10;
+/// Bytes of all paths together: a snapshot records them, and has 1 MiB for everything, half of which may be
+/// the ids of segments.
+const PATHS_BYTES_MAX: usize = 256 << 10;
 
 /// Refuses more paths than a snapshot can record, before anything is read.
 fn check_record(paths: &[Vec<u8>]) -> Outcome<()> {
