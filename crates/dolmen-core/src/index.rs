@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
-use dolmen_format::index::{Segment, decode_frames};
+use dolmen_format::index::{PackEntry, Segment, decode_frames};
 use dolmen_format::{ObjectId, ObjectKey, ObjectKind, SegmentId, WriterId};
 use dolmen_state::index::{BlobIndex, PackInfo, SeenSegment};
 use dolmen_store::Version;
@@ -38,11 +38,12 @@ impl Index {
             listed.push((object.key, seen));
         })?;
         listed.sort();
-        let wanted: Vec<_> = listed.iter().map(|(_, seen)| *seen).collect();
-        let (blobs, missing) = BlobIndex::open(cache, &wanted)?;
+        let segments: Vec<_> = listed.iter().map(|(_, seen)| *seen).collect();
+        let (blobs, missing) = BlobIndex::open(cache, &segments)?;
+        let missing: BTreeSet<SegmentId> = missing.into_iter().collect();
         let mut index = Self {
             blobs,
-            segments: Vec::new(),
+            segments,
             findings: Vec::new(),
         };
         for name in foreign {
@@ -72,7 +73,6 @@ impl Index {
                 Err(error) => failed = Some(error),
             }
         });
-        index.segments = wanted;
         index
             .segments
             .retain(|segment| !unusable.contains(&segment.id));
@@ -110,13 +110,7 @@ impl Index {
                 };
                 match described {
                     Ok((entry, frames)) => {
-                        let info = PackInfo {
-                            pack: entry.pack,
-                            writer,
-                            pack_bytes: entry.pack_bytes,
-                            table_bytes: entry.table_bytes,
-                        };
-                        self.blobs.add_pack(info, &frames)?;
+                        self.blobs.add_pack(info_of(writer, &entry), &frames)?;
                         added = added.saturating_add(1);
                     }
                     Err(problem) => self
@@ -131,6 +125,16 @@ impl Index {
     /// The ids of the segments.
     pub fn segment_ids(&self) -> impl Iterator<Item = SegmentId> {
         self.segments.iter().map(|segment| segment.id)
+    }
+}
+
+/// A pack as the index knows it, from what a segment or the pack itself states.
+pub(crate) const fn info_of(writer: WriterId, entry: &PackEntry) -> PackInfo {
+    PackInfo {
+        pack: entry.pack,
+        writer,
+        pack_bytes: entry.pack_bytes,
+        table_bytes: entry.table_bytes,
     }
 }
 
@@ -179,13 +183,7 @@ fn add_segment(
     let mut failed = None;
     decode_frames(plain, packs.len(), |position, frames| {
         if let (Some(pack), None) = (packs.get(position), &failed) {
-            let info = PackInfo {
-                pack: pack.pack,
-                writer,
-                pack_bytes: pack.pack_bytes,
-                table_bytes: pack.table_bytes,
-            };
-            failed = blobs.add_pack(info, &frames).err();
+            failed = blobs.add_pack(info_of(writer, pack), &frames).err();
         }
     })
     .map_err(|error| damaged(error.into()))?;

@@ -104,6 +104,14 @@ impl SnapshotList {
         Ok(list)
     }
 
+    /// Those that are there and cannot be used.
+    pub fn damaged(&self) -> impl Iterator<Item = SnapshotId> {
+        let subjects = self.findings.iter();
+        let keys = subjects.filter_map(|finding| finding.subject.parse().ok());
+        keys.filter(|key| matches!(key, ObjectKey::Snapshot(..)))
+            .map(|key| key.id())
+    }
+
     /// Finds `latest`, `latest~N`, a full id or a unique prefix. `filter` limits `latest` alone.
     pub fn find(&self, wanted: &str, filter: &Filter, now: Timestamp) -> Result<&SnapshotEntry> {
         let none = || Error::NoSnapshot {

@@ -1,5 +1,6 @@
 //! Opening a repository: pin, look, ask for the passphrase, open, remember.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -227,21 +228,14 @@ impl Opened {
         for finding in &snapshots.findings {
             app.output.warn(finding.to_string());
         }
+        // One that is there and damaged is told of above.
+        let present = snapshots.snapshots.iter().map(|entry| entry.id);
+        let present: BTreeSet<_> = present.chain(snapshots.damaged()).collect();
         for head in self.state.heads(&self.repository.id()) {
-            let id = head.digest.to_string();
-            let is_there = snapshots
-                .snapshots
-                .iter()
-                .any(|entry| entry.id == head.digest);
-            // One that is there and damaged is told of above.
-            if !is_there
-                && !snapshots
-                    .findings
-                    .iter()
-                    .any(|finding| finding.subject.ends_with(&id))
-            {
+            if !present.contains(&head.digest) {
                 app.output.warn(format!(
-                    "snapshot {id} is gone, which this machine remembers as its latest: run dolmen check"
+                    "snapshot {} is gone, which this machine remembers as its latest: run dolmen check",
+                    head.digest
                 ));
             }
         }
@@ -257,9 +251,15 @@ impl Opened {
         )
     }
 
-    /// This machine's state folder.
-    pub(crate) fn state_path(&self) -> &Path {
-        self.state.path()
+    /// What a backup leaves out of itself and a restore leaves alone, with what messages call it.
+    pub(crate) fn own_folders(&self, app: &App) -> impl Iterator<Item = (&'static str, PathBuf)> {
+        let cache = app.config.cache.clone();
+        [
+            ("repository", self.folder.clone()),
+            ("state folder", self.state.path().to_path_buf()),
+        ]
+        .into_iter()
+        .chain(cache.map(|cache| ("cache", cache)))
     }
 
     /// Keeps copies of what `repository` says of itself now.

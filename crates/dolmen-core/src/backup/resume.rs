@@ -4,12 +4,12 @@ use dolmen_crypto::CryptoError;
 use dolmen_format::index::{IndexedFrame, PackEntry};
 use dolmen_format::pack::PackTable;
 use dolmen_format::{ObjectId, ObjectKey, ObjectKind};
-use dolmen_state::index::PackInfo;
 use dolmen_state::state::JournalEntry;
 
 use super::commit::Note as _;
 use super::session::{Session, lock};
 use crate::error::Result;
+use crate::index::info_of;
 use crate::objects::FetchError;
 use crate::pack::describe::{describe_table, entry_of};
 use crate::repository::Repository;
@@ -51,12 +51,7 @@ fn adopt_pack(session: &Session<'_>, key: &ObjectKey) -> Result<bool> {
     let Ok((entry, frames)) = describe(session.repository, key, &stored) else {
         return Ok(false);
     };
-    let info = PackInfo {
-        pack: entry.pack,
-        writer: session.repository.writer(),
-        pack_bytes: entry.pack_bytes,
-        table_bytes: entry.table_bytes,
-    };
+    let info = info_of(session.repository.writer(), &entry);
     session.index.add_pack(info, &frames)?;
     lock(&session.segment).push(session.repository, entry, &frames)?;
     Ok(true)

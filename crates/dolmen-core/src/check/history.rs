@@ -22,13 +22,7 @@ pub(super) fn check(
     head: Option<&Reference>,
     sink: &Sink<'_>,
 ) -> BTreeSet<SnapshotId> {
-    let mut gone: BTreeSet<SnapshotId> = list
-        .findings
-        .iter()
-        .filter_map(|finding| finding.subject.parse().ok())
-        .filter(|key| matches!(key, ObjectKey::Snapshot(..)))
-        .map(|key: ObjectKey| key.id())
-        .collect();
+    let mut gone: BTreeSet<SnapshotId> = list.damaged().collect();
     let present: BTreeSet<SnapshotId> = entries(list).map(|entry| entry.id).collect();
     let is_gone = |head: &Reference| {
         !present.contains(&head.digest) && !ledger.retired.contains_key(&head.digest)

@@ -42,8 +42,7 @@ struct State {
     differs: bool,
     /// Bytes that the progress has counted.
     advanced: u64,
-    /// Whether it is the file that stood there, which is written into.
-    is_in_place: bool,
+    began: Began,
 }
 
 #[derive(Debug, Default)]
@@ -57,11 +56,13 @@ enum Handle {
     Closed,
 }
 
-/// What was done to a file before it failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is being written into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Began {
+    #[default]
     Nothing,
     NewFile,
+    /// The file that stood there.
     InPlace,
 }
 
@@ -200,7 +201,7 @@ impl FileJob {
             Some(file) => {
                 // From here on the file is another one.
                 state.file = Handle::Closed;
-                state.is_in_place = true;
+                state.began = Began::InPlace;
                 session.mark_incomplete(&file);
                 self.reshape(&file)?;
                 file
@@ -212,6 +213,7 @@ impl FileJob {
             None => {
                 let file = target.create_file(&self.key, self.replace)?;
                 state.file = Handle::Closed;
+                state.began = Began::NewFile;
                 session.mark_incomplete(&file);
                 if session.options.sparse || self.layout.has_holes() {
                     file.set_len(self.layout.size)?;
@@ -264,12 +266,8 @@ impl FileJob {
         }
         let (failure, began) = {
             let mut state = lock(&self.state);
-            let began = match (std::mem::take(&mut state.file), state.is_in_place) {
-                (Handle::Untouched, _) => Began::Nothing,
-                (Handle::Open(_) | Handle::Closed, false) => Began::NewFile,
-                (Handle::Open(_) | Handle::Closed, true) => Began::InPlace,
-            };
-            (state.failure.take(), began)
+            state.file = Handle::Untouched;
+            (state.failure.take(), state.began)
         };
         if !self.is_one_part() {
             session.open.forget(self);

@@ -221,9 +221,7 @@ impl Planner<'_> {
             .unwrap_or_default();
         unexpected.retain(|name| {
             let key = key.join(name);
-            self.chooser.choose(&key) == Choice::Take
-                && !self.is_protected(&key)
-                && !self.leads_to_protected(&key)
+            self.chooser.choose(&key) == Choice::Take && !self.leads_to_protected(&key)
         });
         if is_incomplete && !unexpected.is_empty() {
             self.session.notice(&format!(

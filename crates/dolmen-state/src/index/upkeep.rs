@@ -1,6 +1,6 @@
 //! Writing tables for later runs, and keeping tables few.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, TryLockError};
 
@@ -72,9 +72,9 @@ impl BlobIndex {
     /// Decides what the next table takes in; `None` when it would cover nothing new.
     fn plan_persist(&self, covered: &[SeenSegment]) -> Result<Option<Plan>, StateError> {
         let mut inner = self.write();
-        let mut segments: BTreeSet<SeenSegment> = covered.iter().copied().collect();
+        let mut segments: BTreeMap<_, _> = covered.iter().map(|seen| (seen.id, *seen)).collect();
         for segment in inner.tables.iter().flat_map(|table| table.segments()) {
-            segments.retain(|seen| seen.id != segment.id);
+            segments.remove(&segment.id);
         }
         if segments.is_empty() {
             return Ok(None);
@@ -93,7 +93,7 @@ impl BlobIndex {
         }
         let tables = inner.tables.get(start..).unwrap_or_default().to_vec();
         for table in &tables {
-            segments.extend(table.segments());
+            segments.extend(table.segments().map(|seen| (seen.id, seen)));
         }
         let base = tables
             .first()
@@ -101,7 +101,7 @@ impl BlobIndex {
         Ok(Some(Plan {
             start,
             tables,
-            segments: segments.into_iter().collect(),
+            segments: segments.into_values().collect(),
             base,
             relied_on,
         }))

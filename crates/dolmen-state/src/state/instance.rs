@@ -81,12 +81,7 @@ impl Instance {
 
     /// Goes on as another instance, with nothing behind it. Durable when it returns.
     pub fn begin_anew(&mut self, fresh: InstanceId) -> Result<(), StateError> {
-        let named = NamedRecord {
-            id: fresh,
-            record: InstanceRecord::default(),
-        };
-        record::write(&record_path(&self.folder), &named)?;
-        self.named = named;
+        self.named = NamedRecord::create(&record_path(&self.folder), fresh)?;
         self.journal.clear()
     }
 
@@ -111,12 +106,7 @@ impl Instance {
         let named = if let Some(named) = record::read(&path, "the instance record", REMEDY)? {
             named
         } else {
-            let named = NamedRecord {
-                id: fresh,
-                record: InstanceRecord::default(),
-            };
-            record::write(&path, &named)?;
-            named
+            NamedRecord::create(&path, fresh)?
         };
         let journal = Journal::open(&folder.join("journal"))?;
         durable::sync_folder(&folder)?;

@@ -59,6 +59,18 @@ pub(super) struct NamedRecord {
     pub(super) record: InstanceRecord,
 }
 
+impl NamedRecord {
+    /// Writes the record of an instance that begins. Durable when it returns.
+    pub(super) fn create(path: &Path, id: InstanceId) -> Result<Self, StateError> {
+        let named = Self {
+            id,
+            record: InstanceRecord::default(),
+        };
+        write(path, &named)?;
+        Ok(named)
+    }
+}
+
 /// Reads a record; `None` when there is no file.
 pub(super) fn read<T: for<'b> Decode<'b, ()>>(
     path: &Path,

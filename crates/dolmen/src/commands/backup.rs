@@ -7,7 +7,6 @@ mod sources;
 mod stream;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -251,14 +250,8 @@ fn threads(args: &BackupArgs) -> Outcome<usize> {
 /// The client's own folders as the walk will meet them; those that lie in a source are left out with a notice.
 fn own_folders(app: &App, opened: &Opened, sources: &Sources) -> Outcome<Vec<Vec<u8>>> {
     let current = current_folder()?;
-    let own: [(&str, Option<PathBuf>); 3] = [
-        ("repository", Some(opened.folder.clone())),
-        ("cache", app.config.cache.clone()),
-        ("state folder", Some(opened.state_path().to_path_buf())),
-    ];
     let mut met = Vec::new();
-    for (what, folder) in own {
-        let Some(folder) = folder else { continue };
+    for (what, folder) in opened.own_folders(app) {
         for path in sources::as_met(&folder, &sources.paths, &current) {
             if sources.paths.contains(&path) {
                 if what == "repository" {

@@ -177,7 +177,14 @@ impl Listing<'_> {
             return Below::Show;
         }
         let recursive = self.args.recursive || self.dirs.is_empty();
-        let is_deep = relative.components().count() > start.components().count();
+        let depth_below = relative
+            .components()
+            .count()
+            .saturating_sub(start.components().count());
+        if depth_below > 1 && !recursive {
+            // Only below a folder whose own entry is lost.
+            return Below::Skip;
+        }
         self.shown = self.shown.saturating_add(1);
         let path = relative.to_path();
         let output = &self.app.output;
@@ -189,7 +196,7 @@ impl Listing<'_> {
         } else {
             output.line(paths::display(&path));
         }
-        if is_deep && !recursive {
+        if depth_below > 0 && !recursive {
             Below::Skip
         } else {
             Below::Show

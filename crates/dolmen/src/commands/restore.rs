@@ -162,14 +162,8 @@ fn make_options(args: &RestoreArgs, below: Vec<u8>) -> Outcome<Options> {
 /// What of this client's own lies below the target: the repository, its state, its cache. A target within one of them
 /// is refused.
 fn protected(app: &App, opened: &Opened, target: &Path) -> Outcome<Vec<PathKey>> {
-    let own: [(&str, Option<PathBuf>); 3] = [
-        ("repository", Some(opened.folder.clone())),
-        ("state folder", Some(opened.state_path().to_path_buf())),
-        ("cache", app.config.cache.clone()),
-    ];
     let mut protected = Vec::new();
-    for (what, folder) in own {
-        let Some(folder) = folder else { continue };
+    for (what, folder) in opened.own_folders(app) {
         let folder = resolve(&folder)?;
         if target.starts_with(&folder) || target.ancestors().any(|above| is_same(above, &folder)) {
             return Err(Failure::usage(format!(
