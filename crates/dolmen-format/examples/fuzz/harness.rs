@@ -57,14 +57,15 @@ pub(crate) const DECODERS: [(&str, Decoder); 21] = [
     }),
     ("object-keys.txt", |input| {
         let text = std::str::from_utf8(input).map_err(|_error| FormatError::NotDolmen)?;
+        // Not `lines`: it drops a carriage return before the end of a line, and no key has one.
         let keys = text
-            .lines()
+            .split_terminator('\n')
             .map(|line| Ok(format!("{}\n", line.parse::<ObjectKey>()?)));
         let keys: Result<String, FormatError> = keys.collect();
         // Of a last line without its end, only the key is read.
         let mut keys = keys?;
         keys.truncate(input.len());
-        Ok(keys.replace('\r', "").into_bytes())
+        Ok(keys.into_bytes())
     }),
     ("prologue of anything", |mut input| {
         Ok(Prologue::decode(&mut input)?.encode().to_vec())
