@@ -305,7 +305,8 @@ class XWing:
 
 # ---- 3.1 to 3.4: root, bundle, certificate, keys ---------------------------------------------------------------------
 
-ROOT_MAP = map_of({0: time_, 1: B32, 2: uint(), 3: B32, 4: row(B32, data_(1216), data_(1216)), 5: B16})
+POLICY = row(uint(), uint(), uint(), uint(5), list_of(uint((1 << 32) - 1), 6, 6), list_of(row(text(), uint()), 0, 64))
+ROOT_MAP = map_of({0: time_, 1: B32, 2: uint(), 3: B32, 4: row(B32, data_(1216), data_(1216)), 5: B16, 6: POLICY})
 BUNDLE_MAP = map_of({0: B16, 1: uint(least=1), 2: time_, 3: row(uint(1, 1), uint(), uint(), uint(), B32), 4: B32,
                      5: data_(48)})
 CERTIFICATE_MAP = map_of({0: text(64), 1: uint(4, 1), 2: B32, 3: B16, 4: time_, 5: uint(), 6: B16}, optional=[3])

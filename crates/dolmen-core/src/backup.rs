@@ -13,7 +13,6 @@ mod assemble;
 mod blobs;
 mod commit;
 mod entry;
-mod history;
 mod list;
 mod reader;
 mod resume;

@@ -8,9 +8,7 @@
 //! Memory: some dozen bytes for each pack, each tree and list node, and each run of neighbouring frames
 //! that such a node uses; one bit for each frame; and as many packs as there are threads.
 
-mod frames;
 mod history;
-mod ledger;
 mod manifests;
 mod nodes;
 mod packs;
@@ -132,11 +130,10 @@ pub fn run(
     let sink = Sink::new(observer);
     let mut report = Report::default();
     standing::check(repository, &sink)?;
-    let ledger = ledger::check(repository, &sink)?;
     progress.check_cancelled()?;
-    let list = SnapshotList::load(repository)?;
+    let list = SnapshotList::load(repository, None)?;
     sink.findings(&list.findings);
-    let gone = history::check(repository, &list, &ledger, options.head.as_ref(), &sink);
+    let gone = history::check(repository, &list, options.head.as_ref(), &sink);
     progress.check_cancelled()?;
     let index = Index::load(repository, None)?;
     sink.findings(&index.findings);
@@ -157,7 +154,6 @@ pub fn run(
             repository,
             index: &index,
             list: &list,
-            ledger: &ledger,
         },
         &health,
         gone,

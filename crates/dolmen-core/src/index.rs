@@ -13,6 +13,7 @@ use dolmen_store::Version;
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
+use crate::objects::Listed;
 use crate::pack::describe::{READS_MAX, describe_all};
 use crate::repository::Repository;
 
@@ -34,11 +35,10 @@ impl Index {
     pub fn load(repository: &Repository, cache: Option<&Path>) -> Result<Self> {
         let mut listed = Vec::new();
         let foreign = repository.objects.list("index/", |object| {
-            let seen = seen(object.key.id(), &object.version, object.bytes);
-            listed.push((object.key, seen));
+            listed.push(object);
         })?;
-        listed.sort();
-        let segments: Vec<_> = listed.iter().map(|(_, seen)| *seen).collect();
+        let mut segments: Vec<_> = listed.iter().flat_map(seen_copies).collect();
+        segments.sort();
         let (blobs, missing) = BlobIndex::open(cache, &segments)?;
         let missing: BTreeSet<SegmentId> = missing.into_iter().collect();
         let mut index = Self {
@@ -51,34 +51,43 @@ impl Index {
                 .findings
                 .push(Finding::new(name, "not an object of this repository"));
         }
-        let keys: Vec<_> = listed
-            .iter()
-            .filter(|(key, _)| missing.contains(&key.id()))
-            .map(|(key, _)| (*key, ObjectKind::Index))
-            .collect();
+        // Of a segment with several versions it must be known which one is authentic.
+        let is_wanted = |object: &Listed| missing.contains(&object.key.id());
+        listed.retain(|object| is_wanted(object) || object.copies.len() > 1);
         let mut unusable = BTreeSet::new();
         let mut failed = None;
-        repository.objects.fetch_all(&keys, |key, fetched| {
-            let added = fetched
-                .map_err(|error| Error::damaged(key.to_string(), error))
-                .and_then(|stored| add_segment(repository, &index.blobs, &key, &stored));
-            match added {
-                Ok(()) => {}
-                Err(Error::Damaged { source, .. }) => {
-                    unusable.insert(key.id());
-                    index
-                        .findings
-                        .push(Finding::new(key.to_string(), chain(source.as_ref())));
+        let kind = ObjectKind::Index;
+        repository
+            .objects
+            .fetch_all(&listed, kind, |object, fetched| {
+                let (key, segments) = (&object.key, &mut index.segments);
+                let added = fetched
+                    .map_err(|error| Error::damaged(key.to_string(), error))
+                    .and_then(|found| {
+                        if is_wanted(object) {
+                            add_segment(repository, &index.blobs, key, &found.body)?;
+                        }
+                        let authentic = seen(key.id(), &found.copy.version, found.copy.bytes);
+                        segments.retain(|seen| seen.id != authentic.id || *seen == authentic);
+                        Ok(())
+                    });
+                match added {
+                    Ok(()) => {}
+                    Err(Error::Damaged { source, .. }) => {
+                        unusable.insert(key.id());
+                        index
+                            .findings
+                            .push(Finding::new(key.to_string(), chain(source.as_ref())));
+                    }
+                    Err(error) => failed = Some(error),
                 }
-                Err(error) => failed = Some(error),
-            }
-        });
+            });
         index
             .segments
             .retain(|segment| !unusable.contains(&segment.id));
         match failed {
             Some(error) => return Err(error),
-            None if !keys.is_empty() => index.blobs.persist(&index.segments)?,
+            None if !listed.is_empty() => index.blobs.persist(&index.segments)?,
             None => {}
         }
         index.findings.sort();
@@ -147,6 +156,15 @@ fn seen(id: SegmentId, version: &Version, bytes: u64) -> SeenSegment {
     let mut listing = [0; 16];
     hasher.finalize_xof().fill(&mut listing);
     SeenSegment { id, listing }
+}
+
+/// What the listing shows of a segment: the table in the cache was read from one of these, or is not used.
+fn seen_copies(object: &Listed) -> impl Iterator<Item = SeenSegment> {
+    let id = object.key.id();
+    object
+        .copies
+        .iter()
+        .map(move |copy| seen(id, &copy.version, copy.bytes))
 }
 
 /// Verifies a segment and adds what it says.

@@ -1,16 +1,23 @@
 //! Objects in a store: fetched whole and verified by their names, put once.
+//!
+//! On a store with versions the plain view is only the fast way. What it hides or shows with other bytes is looked for
+//! among all versions of the key; the authentic one is the one whose bytes hash to the name.
+
+mod versions;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use dolmen_format::{FormatError, ObjectId, ObjectKey, ObjectKind, Timestamp};
 use dolmen_store::{
-    ByteRange, Place, PutReceipt, Store, StoreError, StoreErrorKind, StoreKey, Version, VersionKind,
+    ByteRange, Place, PutReceipt, Store, StoreClock, StoreError, StoreErrorKind, StoreKey, Version,
 };
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
+use versions::Views;
+pub use versions::{Listed, Oddities, StoredCopy};
 
 /// Objects fetched at the same time.
 const FETCHES_MAX: usize = 16;
@@ -21,19 +28,16 @@ pub struct Objects {
     store: Arc<dyn Store>,
     runtime: Handle,
     address: Arc<str>,
+    views: Arc<Views>,
 }
 
-/// An object as a listing shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Its key.
-    pub key: ObjectKey,
-    /// Its version.
-    pub version: Version,
-    /// Its size.
-    pub bytes: u64,
-    /// When the store received it, by the store's clock.
-    pub stored_at: Timestamp,
+/// An authentic object.
+#[derive(Debug, Clone)]
+pub struct Authentic {
+    /// Its bytes.
+    pub body: Bytes,
+    /// The version that has them, and when the store received it.
+    pub copy: StoredCopy,
 }
 
 /// Why a fetched object cannot be used.
@@ -67,6 +71,7 @@ impl Objects {
             store,
             runtime,
             address: Arc::from(address),
+            views: Arc::default(),
         }
     }
 
@@ -80,67 +85,70 @@ impl Objects {
         self.store.as_ref()
     }
 
-    /// Lists every object below `prefix`, and counts what is not one of ours.
-    ///
-    /// Cost: one listing.
-    pub fn list(&self, prefix: &str, mut each: impl FnMut(Listed)) -> Result<Vec<String>> {
-        let mut foreign = Vec::new();
-        self.runtime.block_on(async {
-            let mut versions = self.store.list_versions(prefix);
-            while let Some(version) = versions.try_next().await? {
-                let key = version.name.parse::<ObjectKey>();
-                match (version.kind, key) {
-                    (VersionKind::Data, Ok(key)) if version.is_current => each(Listed {
-                        key,
-                        bytes: version.size_bytes,
-                        stored_at: version.stored_at.latest,
-                        version: version.version,
-                    }),
-                    (VersionKind::Marker | VersionKind::Data, Ok(_)) => {}
-                    (_, Err(_)) | (VersionKind::Foreign, _) => foreign.push(version.name),
-                }
-            }
-            Ok(foreign)
-        })
+    /// When a signed object was received, for the eyes: the store's time, and on a store whose times copies do not
+    /// keep, the earlier of that and the object's own.
+    pub fn received(&self, stored_at: Timestamp, signed: Timestamp) -> Timestamp {
+        match self.store.capabilities().clock {
+            StoreClock::Server => stored_at,
+            StoreClock::FileSystem => stored_at.min(signed),
+        }
     }
 
     /// Fetches a whole object and verifies it by its name.
     ///
-    /// Cost: one request.
+    /// Cost: one request; where the plain view is not authentic, a listing and one for each version until it is found.
     pub fn fetch(
         &self,
         key: &ObjectKey,
         kind: ObjectKind,
     ) -> std::result::Result<Bytes, FetchError> {
-        self.runtime.block_on(self.fetch_async(key, kind))
+        self.runtime.block_on(async {
+            match self.fetch_plain(key, kind).await {
+                Err(error) if self.may_lie_beneath(&error) => {
+                    let beneath = self.search(key, kind).await?;
+                    beneath.map_or(Err(error), |found| Ok(found.body))
+                }
+                outcome => outcome,
+            }
+        })
     }
 
-    /// Fetches several objects at once; `each` sees them in no order.
+    /// Fetches several listed objects at once; `each` sees them in no order.
     ///
-    /// Cost: one request each.
+    /// Cost: one request each; for a key that is hidden or has several versions one for each until the authentic one.
     pub fn fetch_all(
         &self,
-        keys: &[(ObjectKey, ObjectKind)],
-        mut each: impl FnMut(ObjectKey, std::result::Result<Bytes, FetchError>),
+        listed: &[Listed],
+        kind: ObjectKind,
+        mut each: impl FnMut(&Listed, std::result::Result<Authentic, FetchError>),
     ) {
         self.runtime.block_on(async {
-            let mut fetched = futures_util::stream::iter(keys)
-                .map(|(key, kind)| async move { (*key, self.fetch_async(key, *kind).await) })
+            let mut fetched = futures_util::stream::iter(listed)
+                .map(|object| async move { (object, self.fetch_listed(object, kind).await) })
                 .buffer_unordered(FETCHES_MAX);
-            while let Some((key, result)) = fetched.next().await {
-                each(key, result);
+            while let Some((object, result)) = fetched.next().await {
+                each(object, result);
             }
         });
     }
 
-    async fn fetch_async(
+    async fn fetch_plain(
         &self,
         key: &ObjectKey,
         kind: ObjectKind,
     ) -> std::result::Result<Bytes, FetchError> {
+        self.fetch_version(key, None, kind).await
+    }
+
+    async fn fetch_version(
+        &self,
+        key: &ObjectKey,
+        version: Option<&Version>,
+        kind: ObjectKind,
+    ) -> std::result::Result<Bytes, FetchError> {
         let body = self
             .store
-            .get(&store_key(key)?, None, None, kind.bytes_max())
+            .get(&store_key(key)?, version, None, kind.bytes_max())
             .await?;
         if ObjectId::of(&body) == key.id() {
             Ok(body)
@@ -149,10 +157,30 @@ impl Objects {
         }
     }
 
-    /// Reads a part of an object, unverified: what decrypts it verifies it.
+    /// Reads a part of an object, unverified: what decrypts it verifies it, and where that fails
+    /// [`Self::look_beneath`] may help.
     ///
-    /// Cost: one request.
+    /// Cost: one request; where the plain view lacks it, what [`Self::look_beneath`] costs.
     pub fn read(
+        &self,
+        key: &ObjectKey,
+        range: ByteRange,
+    ) -> std::result::Result<Bytes, StoreError> {
+        match self.read_known(key, range) {
+            Err(error)
+                if matches!(
+                    error.kind,
+                    StoreErrorKind::NotFound | StoreErrorKind::ShortRead | StoreErrorKind::TooLarge
+                ) && self.look_beneath(key)? =>
+            {
+                self.read_known(key, range)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Reads the version that is known to be authentic, else what the plain view shows.
+    fn read_known(
         &self,
         key: &ObjectKey,
         range: ByteRange,
@@ -161,8 +189,11 @@ impl Objects {
             ByteRange::FromTo { len, .. } | ByteRange::Last { len } => len,
         };
         let limit = len.max(ObjectKind::Pack.bytes_max());
-        self.runtime
-            .block_on(self.store.get(&store_key(key)?, None, Some(range), limit))
+        let copy = self.views.authentic(key);
+        let version = copy.as_ref().map(|copy| &copy.version);
+        let name = store_key(key)?;
+        let read = self.store.get(&name, version, Some(range), limit);
+        self.runtime.block_on(read)
     }
 
     /// Puts an object under its name, durable on return. One that is there already with these very

@@ -6,12 +6,11 @@ use bytes::Bytes;
 use dolmen_crypto::{AdminSecret, CryptoError, DomainKeys, OpenKey, SigningKey, VerifyKey, bundle};
 use dolmen_format::bundle::Bundle;
 use dolmen_format::certificate::Certificate;
-use dolmen_format::ledger::{Fact, Policy, Record};
+use dolmen_format::ledger::Policy;
 use dolmen_format::root::{Root, SUITE};
-use dolmen_format::signed::{NO_REPOSITORY, Stamp};
+use dolmen_format::signed::NO_REPOSITORY;
 use dolmen_format::{
-    DomainId, InstanceId, ObjectId, ObjectKey, ObjectKind, RepositoryId, SlotId, Timestamp,
-    WriterId,
+    DomainId, ObjectId, ObjectKey, ObjectKind, RepositoryId, SlotId, Timestamp, WriterId,
 };
 use zeroize::Zeroizing;
 
@@ -32,6 +31,7 @@ pub struct Repository {
     pub environment: Environment,
     id: RepositoryId,
     root: Root,
+    root_stored_at: Timestamp,
     admin: AdminSecret,
     signing: SigningKey,
     writer: WriterId,
@@ -62,6 +62,16 @@ impl Repository {
     /// Under whose name this client writes.
     pub const fn writer(&self) -> WriterId {
         self.writer
+    }
+
+    /// The admin's own name as a writer.
+    pub fn admin_id(&self) -> WriterId {
+        self.signing.verify_key().writer_id()
+    }
+
+    /// When the store received the root, by its clock; in a repository that was just made, when that began.
+    pub const fn root_stored_at(&self) -> Timestamp {
+        self.root_stored_at
     }
 
     /// Signs what this client writes.
@@ -111,16 +121,15 @@ impl Repository {
             .find(|key| key.writer_id() == writer)
     }
 
-    /// Makes a repository in an empty store: bundle and policy first, then the root, because a root
-    /// that nobody can open would block the address.
+    /// Makes a repository in an empty store: the bundle first, then the root, because a root that nobody can open
+    /// would block the address.
     ///
-    /// Cost: three puts and two listings.
+    /// Cost: two puts and two listings.
     pub fn create(
         objects: Objects,
         environment: Environment,
         passphrase: &[u8],
         policy: &Policy,
-        instance: InstanceId,
     ) -> Result<Self> {
         let taken = !list_keys(&objects, "root/")?.is_empty();
         if taken || !list_keys(&objects, "keys/")?.is_empty() {
@@ -129,13 +138,15 @@ impl Repository {
         }
         let admin = AdminSecret::new(environment.secret());
         let signing = admin.signing_key();
+        let created = environment.clock.now();
         let root = Root {
-            created: environment.clock.now(),
+            created,
             nonce: environment.salt(),
             suite: SUITE,
             verify_key: signing.verify_key().to_bytes(),
             epoch: admin.epoch(environment.salt()),
             domain: DomainId(environment.bytes()),
+            policy: policy.clone(),
         };
         let (stored, id) = signing
             .sign(&NO_REPOSITORY, &root)
@@ -145,18 +156,17 @@ impl Repository {
         let (bundle_bytes, bundle_id) = signing
             .sign(&id, &bundle)
             .map_err(Error::encode("the bundle"))?;
-        let mut standing = vec![
+        let standing = vec![
             (ObjectKey::Key(bundle_id), Bytes::from(bundle_bytes)),
-            first_policy(&environment, &signing, &id, policy, instance)?,
             (ObjectKey::Root(id), Bytes::from(stored)),
         ];
         for (key, body) in &standing {
             objects.put(key, body.clone())?;
         }
-        standing.retain(|(key, _)| !matches!(key, ObjectKey::Ledger(..)));
         let candidate = Candidate {
             id,
             root,
+            root_stored_at: created,
             bundles: BTreeMap::from([(slot, bundle)]),
             certificates: Vec::new(),
             standing,
@@ -209,6 +219,7 @@ impl Repository {
         let Candidate {
             id,
             root,
+            root_stored_at,
             bundles,
             certificates,
             standing,
@@ -226,6 +237,7 @@ impl Repository {
             domain: admin.domain(&root.domain),
             admin,
             root,
+            root_stored_at,
             bundles,
             slot,
             certificates,
@@ -240,6 +252,7 @@ impl Repository {
 struct Candidate {
     id: RepositoryId,
     root: Root,
+    root_stored_at: Timestamp,
     bundles: BTreeMap<SlotId, Bundle>,
     certificates: Vec<(ObjectId, Certificate)>,
     standing: Vec<(ObjectKey, Bytes)>,
@@ -328,21 +341,20 @@ fn gather(objects: &Objects, kept: &[(ObjectKey, Bytes)]) -> Result<Gathered> {
     let mut gathered = Gathered::default();
     for prefix in ["root/", "keys/"] {
         let listed = list_keys(objects, prefix)?;
-        gathered
-            .stored_at
-            .extend(listed.iter().map(|object| (object.key, object.stored_at)));
-        let keys: Vec<_> = listed
-            .iter()
-            .map(|object| (object.key, ObjectKind::Root))
-            .collect();
-        objects.fetch_all(&keys, |key, result| match result {
-            Ok(body) => {
-                gathered.found.insert(key, body);
+        gathered.stored_at.extend(
+            listed
+                .iter()
+                .map(|object| (object.key, Timestamp::default())),
+        );
+        objects.fetch_all(&listed, ObjectKind::Root, |object, result| match result {
+            Ok(found) => {
+                gathered.stored_at.insert(object.key, found.copy.stored_at);
+                gathered.found.insert(object.key, found.body);
             }
             Err(error) => {
                 gathered
                     .findings
-                    .push(Finding::new(key.to_string(), chain(&error)));
+                    .push(Finding::new(object.key.to_string(), chain(&error)));
             }
         });
     }
@@ -428,9 +440,13 @@ fn open_root(body: &[u8]) -> std::result::Result<Root, CryptoError> {
 
 /// Gathers what belongs to a root: what in `keys/` its admin signed.
 fn make_candidate(id: RepositoryId, root: Root, gathered: &Gathered) -> Candidate {
+    // Kept copies stand in for a root that the store lost; its own time is as early as it can be.
+    let stored_at = gathered.stored_at.get(&ObjectKey::Root(id)).copied();
+    let root_stored_at = stored_at.unwrap_or(root.created);
     let mut candidate = Candidate {
         id,
         root,
+        root_stored_at,
         bundles: BTreeMap::new(),
         certificates: Vec::new(),
         standing: Vec::new(),
@@ -453,32 +469,6 @@ fn make_candidate(id: RepositoryId, root: Root, gathered: &Gathered) -> Candidat
         }
     }
     candidate
-}
-
-/// The policy that a repository begins with, as its maker's first record.
-fn first_policy(
-    environment: &Environment,
-    signing: &SigningKey,
-    id: &RepositoryId,
-    policy: &Policy,
-    instance: InstanceId,
-) -> Result<(ObjectKey, Bytes)> {
-    let writer = signing.verify_key().writer_id();
-    let record = Record {
-        stamp: Stamp {
-            writer,
-            instance,
-            number: 1,
-        },
-        time: environment.clock.now(),
-        nonce: environment.nonce(),
-        certificate: None,
-        fact: Fact::Policy(policy.clone()),
-    };
-    let (stored, record_id) = signing
-        .sign(id, &record)
-        .map_err(Error::encode("the policy"))?;
-    Ok((ObjectKey::Ledger(writer, record_id), Bytes::from(stored)))
 }
 
 fn take_key(

@@ -1,14 +1,14 @@
 //! The snapshots of a repository: verified, ordered, selected.
 
-use std::collections::BTreeMap;
-
+use dolmen_format::signed::Stamp;
 use dolmen_format::snapshot::{Body, Snapshot};
-use dolmen_format::{FormatError, ObjectKey, ObjectKind, SnapshotId, Timestamp};
-use dolmen_store::{StoreClock, StoreError, StoreErrorKind};
+use dolmen_format::{FormatError, ObjectId, ObjectKey, ObjectKind, SnapshotId, Timestamp};
+use dolmen_store::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
-use crate::objects::FetchError;
+use crate::ledger::{Facts, Ledger, PolicyRecord, fold};
+use crate::objects::{Authentic, FetchError};
 use crate::repository::Repository;
 
 /// A verified snapshot with its body opened.
@@ -40,68 +40,54 @@ impl SnapshotEntry {
 /// A clock may be this much ahead before a snapshot counts as dated in the future.
 const FUTURE_SECONDS: i64 = 10 * 60;
 
-/// All snapshots and checkpoints that verify.
-#[derive(Debug, Default)]
+/// All snapshots and checkpoints that verify, and what the ledger says of them.
+#[derive(Debug)]
 pub struct SnapshotList {
-    /// Oldest first.
+    /// Those that live, oldest first.
     pub snapshots: Vec<SnapshotEntry>,
+    /// Those that are retired and still there, oldest first.
+    pub retired: Vec<SnapshotEntry>,
     /// Checkpoints, oldest first.
     pub checkpoints: Vec<SnapshotEntry>,
+    /// What the ledger says.
+    pub facts: Facts,
     /// What does not verify, and what is missing.
     pub findings: Findings,
 }
 
 impl SnapshotList {
-    /// Reads every snapshot object.
+    /// Reads every snapshot object and the ledger, as far as they were received up to `at`.
     ///
-    /// Cost: one listing and one request for each.
-    pub fn load(repository: &Repository) -> Result<Self> {
-        let mut listed = BTreeMap::new();
-        let foreign = repository.objects.list("snapshots/", |object| {
-            listed.insert(object.key, object.stored_at);
-        })?;
-        let keys: Vec<_> = listed
-            .keys()
-            .map(|key| (*key, ObjectKind::Snapshot))
-            .collect();
-        let mut list = Self::default();
-        for name in foreign {
-            list.findings
-                .push(Finding::new(name, "not an object of this repository"));
-        }
-        let mut outage = None;
-        repository.objects.fetch_all(&keys, |key, fetched| {
-            let stored_at = listed.get(&key).copied().unwrap_or_default();
-            // A store that does not answer is no damage.
-            if let Err(FetchError::Store(StoreError {
-                kind: StoreErrorKind::Unavailable,
-                ..
-            })) = fetched
-            {
-                outage = fetched.err();
-                return;
-            }
-            let opened = fetched
-                .map_err(|error| chain(&error))
-                .and_then(|stored| open(repository, &key, &stored, stored_at));
-            match opened {
-                Ok(entry) if entry.snapshot.checkpoint == 0 => list.snapshots.push(entry),
-                Ok(entry) => list.checkpoints.push(entry),
-                Err(problem) => list.findings.push(Finding::new(key.to_string(), problem)),
-            }
-        });
-        if let Some(error) = outage {
-            return Err(error.into());
-        }
-        for entries in [&mut list.snapshots, &mut list.checkpoints] {
-            // Stores state whole seconds: within one, the writers' own times and numbers decide.
-            entries.sort_by_key(|entry| {
-                let Snapshot { time, stamp, .. } = &entry.snapshot;
-                (entry.received, *time, stamp.number, entry.id)
-            });
-        }
-        list.findings.sort();
-        Ok(list)
+    /// Cost: two listings and one request for each object.
+    pub fn load(repository: &Repository, at: Option<Timestamp>) -> Result<Self> {
+        let ledger = Ledger::load(repository, at)?;
+        let mut read = Read::default();
+        read.load(repository, at)?;
+        let first = PolicyRecord {
+            reference: None,
+            policy: repository.root().policy.clone(),
+            stored_at: repository.root_stored_at(),
+        };
+        let facts = fold(&ledger.records, &read.stamps(), first);
+        let is_retired = |entry: &SnapshotEntry| facts.retired.contains_key(&entry.id);
+        let (retired, snapshots) = read.snapshots.into_iter().partition(is_retired);
+        let mut findings = read.findings;
+        findings.extend(ledger.findings);
+        findings.extend(facts.findings.iter().cloned());
+        findings.sort();
+        Ok(Self {
+            snapshots,
+            retired,
+            checkpoints: read.checkpoints,
+            facts,
+            findings,
+        })
+    }
+
+    /// Snapshots, retired ones too, and checkpoints.
+    pub fn all(&self) -> impl Iterator<Item = &SnapshotEntry> {
+        let snapshots = self.snapshots.iter().chain(&self.retired);
+        snapshots.chain(&self.checkpoints)
     }
 
     /// Those that are there and cannot be used.
@@ -112,7 +98,8 @@ impl SnapshotList {
             .map(|key| key.id())
     }
 
-    /// Finds `latest`, `latest~N`, a full id or a unique prefix. `filter` limits `latest` alone.
+    /// Finds `latest`, `latest~N`, a full id or a unique prefix. `filter` limits `latest` alone, and retired ones are
+    /// found by their ids alone.
     pub fn find(&self, wanted: &str, filter: &Filter, now: Timestamp) -> Result<&SnapshotEntry> {
         let none = || Error::NoSnapshot {
             wanted: wanted.to_owned(),
@@ -137,6 +124,7 @@ impl SnapshotList {
         let mut matching = self
             .snapshots
             .iter()
+            .chain(&self.retired)
             .filter(|entry| entry.id.to_string().starts_with(wanted));
         let found = matching.next().ok_or_else(none)?;
         match matching.count() {
@@ -146,6 +134,72 @@ impl SnapshotList {
                 count: more.saturating_add(1),
             }),
         }
+    }
+}
+
+/// What the store holds below `snapshots/`.
+#[derive(Debug, Default)]
+struct Read {
+    snapshots: Vec<SnapshotEntry>,
+    checkpoints: Vec<SnapshotEntry>,
+    findings: Findings,
+}
+
+impl Read {
+    /// The numbers that snapshots use; checkpoints use none of their own.
+    fn stamps(&self) -> Vec<(Stamp, ObjectId)> {
+        self.snapshots
+            .iter()
+            .map(|entry| (entry.snapshot.stamp, entry.id))
+            .collect()
+    }
+
+    fn load(&mut self, repository: &Repository, at: Option<Timestamp>) -> Result<()> {
+        let mut listed = Vec::new();
+        let foreign = repository.objects.list("snapshots/", |object| {
+            listed.push(object);
+        })?;
+        for name in foreign {
+            self.findings
+                .push(Finding::new(name, "not an object of this repository"));
+        }
+        let mut outage = None;
+        let kind = ObjectKind::Snapshot;
+        repository
+            .objects
+            .fetch_all(&listed, kind, |object, fetched| {
+                // A store that does not answer is no damage.
+                if let Err(FetchError::Store(StoreError {
+                    kind: StoreErrorKind::Unavailable,
+                    ..
+                })) = fetched
+                {
+                    outage = fetched.err();
+                    return;
+                }
+                let opened = fetched
+                    .map_err(|error| chain(&error))
+                    .and_then(|found| open(repository, &object.key, &found));
+                match opened {
+                    Ok(entry) if at.is_some_and(|at| entry.received > at) => {}
+                    Ok(entry) if entry.snapshot.checkpoint == 0 => self.snapshots.push(entry),
+                    Ok(entry) => self.checkpoints.push(entry),
+                    Err(problem) => self
+                        .findings
+                        .push(Finding::new(object.key.to_string(), problem)),
+                }
+            });
+        if let Some(error) = outage {
+            return Err(error.into());
+        }
+        for entries in [&mut self.snapshots, &mut self.checkpoints] {
+            // Stores state whole seconds: within one, the writers' own times and numbers decide.
+            entries.sort_by_key(|entry| {
+                let Snapshot { time, stamp, .. } = &entry.snapshot;
+                (entry.received, *time, stamp.number, entry.id)
+            });
+        }
+        Ok(())
     }
 }
 
@@ -182,8 +236,7 @@ impl Filter {
 fn open(
     repository: &Repository,
     key: &ObjectKey,
-    stored: &[u8],
-    stored_at: Timestamp,
+    found: &Authentic,
 ) -> std::result::Result<SnapshotEntry, String> {
     let writer = key
         .writer()
@@ -192,7 +245,7 @@ fn open(
         .verify_key_of(writer)
         .ok_or_else(|| "not signed by a known writer".to_owned())?;
     let (snapshot, id) = verify
-        .verify::<Snapshot>(&repository.id(), stored)
+        .verify::<Snapshot>(&repository.id(), &found.body)
         .map_err(|error| chain(&error))?;
     if snapshot.stamp.writer != writer {
         return Err("signed for another writer".to_owned());
@@ -206,12 +259,9 @@ fn open(
     if snapshot.checkpoint == 0 && body.tree.is_none() {
         return Err(chain(&FormatError::Invalid { field: "tree" }));
     }
-    let has_clock = repository.objects.store().capabilities().clock == StoreClock::Server;
-    let received = if has_clock {
-        stored_at
-    } else {
-        stored_at.min(snapshot.time)
-    };
+    let received = repository
+        .objects
+        .received(found.copy.stored_at, snapshot.time);
     Ok(SnapshotEntry {
         id,
         snapshot,

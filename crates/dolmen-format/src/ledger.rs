@@ -98,6 +98,10 @@ pub struct Policy {
     /// Longer protection for what is kept longer.
     #[cbor(n(5), decode_with = "decode_items")]
     pub classes: Vec<Class>,
+    /// The record of the policy that this one supersedes; `None`: the root's. Numbers of two instances of the admin
+    /// cannot be compared: what counts is the length of this chain.
+    #[n(6)]
+    pub previous: Option<ObjectId>,
 }
 
 /// How snapshots are protected.
@@ -206,7 +210,7 @@ impl SignedBody for Record {
     fn validate(&self) -> Result<(), FormatError> {
         check_stamp(&self.stamp)?;
         match &self.fact {
-            Fact::Policy(policy) => check_count("classes", policy.classes.len(), CLASSES_MAX),
+            Fact::Policy(policy) => policy.validate(),
             Fact::Moves { runs, .. } => runs.iter().try_for_each(MoveRun::validate),
             Fact::Retirement { .. }
             | Fact::Undo { .. }
@@ -214,6 +218,12 @@ impl SignedBody for Record {
             | Fact::Attestation { .. }
             | Fact::Witness { .. } => Ok(()),
         }
+    }
+}
+
+impl Policy {
+    pub(crate) fn validate(&self) -> Result<(), FormatError> {
+        check_count("classes", self.classes.len(), CLASSES_MAX)
     }
 }
 

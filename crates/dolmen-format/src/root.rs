@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 
 use crate::error::FormatError;
 use crate::ids::{DomainId, Salt};
+use crate::ledger::Policy;
 use crate::limits::SEAL_PUBLIC_BYTES;
 use crate::prologue::ObjectKind;
 use crate::signed::SignedBody;
@@ -34,6 +35,10 @@ pub struct Root {
     /// The admin's own dedup domain.
     #[n(5)]
     pub domain: DomainId,
+    /// How the repository is kept until another policy supersedes this one. It lies here, where nobody can put a
+    /// second one beside it.
+    #[n(6)]
+    pub policy: Policy,
 }
 
 /// A pair of seals: what is readable with the read key and what with the maintain key.
@@ -66,6 +71,9 @@ impl SignedBody for Root {
         {
             return Err(FormatError::Invalid { field: "epoch" });
         }
-        Ok(())
+        if self.policy.previous.is_some() {
+            return Err(FormatError::Invalid { field: "policy" });
+        }
+        self.policy.validate()
     }
 }

@@ -223,7 +223,7 @@ impl Opened {
 
     /// Loads the snapshots; what is wrong with them is only warned of.
     pub(crate) fn load_snapshots(&self, app: &App) -> Outcome<SnapshotList> {
-        let snapshots = SnapshotList::load(&self.repository)
+        let snapshots = SnapshotList::load(&self.repository, None)
             .during(&format!("cannot list the snapshots of {}", self.address))?;
         for finding in &snapshots.findings {
             app.output.warn(finding.to_string());
@@ -302,22 +302,11 @@ fn claim_instance(
         .during("cannot use the state folder")
 }
 
-/// Remembers a repository that was just made under `instance`, which has used number 1 for the policy.
-pub(crate) fn remember(
-    app: &App,
-    address: &Address,
-    repository: &Repository,
-    instance: InstanceId,
-) -> Outcome<()> {
+/// Remembers a repository that was just made.
+pub(crate) fn remember(app: &App, address: &Address, repository: &Repository) -> Outcome<()> {
     let tried = "the repository is made, but cannot be remembered";
     let state = StateFolder::open(app.config.state()?).during(tried)?;
     let (pinned_as, _) = address.canonical()?;
-    let mut claimed = state
-        .claim_instance(&repository.id(), instance)
-        .during(tried)?;
-    let mut record = claimed.record().clone();
-    record.next_number = record.next_number.max(2);
-    claimed.save(record).during(tried)?;
     state.pin(&pinned_as, &repository.id()).during(tried)?;
     KeptCopies::new(state.path(), &repository.id())
         .keep(repository)

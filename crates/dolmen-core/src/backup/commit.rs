@@ -9,13 +9,14 @@ use dolmen_format::manifest::FrameSet;
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::snapshot::{Body, Labels, Snapshot, Summary};
 use dolmen_format::{ObjectKey, PackId, SegmentId, SnapshotId, Timestamp};
-use dolmen_state::state::{InstanceRecord, JournalEntry};
+use dolmen_state::state::JournalEntry;
 
 use super::Report;
 use super::assemble::Finished;
 use super::session::{Session, lock};
 use crate::error::{Error, Result};
 use crate::manifest::write_manifest;
+use crate::own::Note as _;
 use crate::snapshots::{BODY_INFO, Filter, MANIFEST_INFO, SnapshotEntry};
 
 /// Writes the snapshot.
@@ -129,25 +130,6 @@ fn write_snapshot(
         instance.journal_clear()?;
     }
     Ok(id)
-}
-
-/// How a client's record follows what it wrote.
-pub(super) trait Note {
-    /// Notes a snapshot or checkpoint of ours as the head.
-    fn note(&mut self, reference: Reference, checkpoint: u32, segments: Vec<SegmentId>);
-}
-
-impl Note for InstanceRecord {
-    fn note(&mut self, reference: Reference, checkpoint: u32, segments: Vec<SegmentId>) {
-        self.segments = segments;
-        if checkpoint > 0 {
-            self.checkpoint = Some(reference);
-            return;
-        }
-        self.head = Some(reference);
-        self.checkpoint = None;
-        self.next_number = self.next_number.max(reference.number.saturating_add(1));
-    }
 }
 
 /// The frames needed, by pack ids instead of this run's numbers.

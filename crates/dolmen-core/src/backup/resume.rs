@@ -1,12 +1,11 @@
-//! What an earlier run left behind: packs that no segment names, and a head that was not noted.
+//! What an earlier run left behind: packs that no segment names.
 
 use dolmen_crypto::CryptoError;
 use dolmen_format::index::{IndexedFrame, PackEntry};
 use dolmen_format::pack::PackTable;
-use dolmen_format::{ObjectId, ObjectKey, ObjectKind};
+use dolmen_format::{ObjectKey, ObjectKind};
 use dolmen_state::state::JournalEntry;
 
-use super::commit::Note as _;
 use super::session::{Session, lock};
 use crate::error::Result;
 use crate::index::info_of;
@@ -28,7 +27,8 @@ pub(super) fn adopt_journal(session: &Session<'_>) -> Result<()> {
                     adopted += u64::from(adopt_pack(session, &ObjectKey::Pack(writer, pack))?);
                 }
             }
-            JournalEntry::Put { key } => adopt_head(session, &key)?,
+            // The client's own history is settled already.
+            JournalEntry::Put { .. } => {}
         }
     }
     if adopted > 0 {
@@ -68,30 +68,4 @@ fn describe(
         entry_of(key.id(), pack_bytes, stored)?,
         describe_table(repository, &table)?,
     ))
-}
-
-/// A snapshot that was put but not noted before the crash becomes the head after all.
-fn adopt_head(session: &Session<'_>, key: &str) -> Result<()> {
-    let Some(id) = key.parse::<ObjectKey>().ok().map(|key| key.id()) else {
-        return Ok(());
-    };
-    let known = |id: ObjectId| {
-        let list = session.snapshots;
-        list.snapshots
-            .iter()
-            .chain(&list.checkpoints)
-            .find(move |entry| entry.id == id)
-    };
-    let Some(entry) = known(id) else {
-        return Ok(());
-    };
-    let mut instance = lock(session.instance);
-    let stamp = entry.snapshot.stamp;
-    let mut record = instance.record().clone();
-    if stamp.instance != instance.id() || stamp.number < record.next_number {
-        return Ok(());
-    }
-    let (checkpoint, segments) = (entry.snapshot.checkpoint, entry.snapshot.segments.clone());
-    record.note(entry.snapshot.reference(id), checkpoint, segments);
-    Ok(instance.save(record)?)
 }

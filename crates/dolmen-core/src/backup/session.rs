@@ -13,12 +13,11 @@ use dolmen_state::index::{BlobIndex, Location, PackInfo, PackRef};
 use dolmen_state::state::{Instance, JournalEntry};
 
 use super::commit::{self, Checkpoints};
-use super::{
-    Context, Observer, Options, Progress, Report, Stdin, assemble, history, resume, stdin,
-};
+use super::{Context, Observer, Options, Progress, Report, Stdin, assemble, resume, stdin};
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::segments::SegmentWriter;
+use crate::own;
 use crate::pack::{FinishedPack, PackListener, PackWriter};
 use crate::repository::Repository;
 use crate::snapshots::SnapshotList;
@@ -88,7 +87,10 @@ pub(super) fn run(
         snapshots,
         instance,
     } = *context;
-    let is_set_back = !options.dry_run && history::begin_anew_if_set_back(context, observer)?;
+    let is_set_back = !options.dry_run && {
+        let notice = |text: &str| observer.notice(text);
+        own::settle(repository, &mut lock(instance), snapshots, &notice)?
+    };
     let session = Session {
         repository,
         index: &index.blobs,
@@ -266,7 +268,7 @@ fn absent_packs(
         let pack = index.find_pack(&object.key.id());
         let info = pack.and_then(|pack| Some((pack, index.pack(pack)?)));
         if let Some((pack, info)) = info
-            && u64::from(info.pack_bytes) == object.bytes
+            && object.has_size(u64::from(info.pack_bytes))
             && object.key == ObjectKey::Pack(info.writer, info.pack)
         {
             present.insert(pack);

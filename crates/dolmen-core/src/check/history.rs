@@ -1,32 +1,28 @@
 //! Objects that others tell of: heads that are named and numbers that are left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use dolmen_format::signed::Reference;
-use dolmen_format::{InstanceId, ObjectId, ObjectKey, SnapshotId, WriterId};
+use dolmen_format::{ObjectKey, SnapshotId};
 
-use super::ledger::Ledger;
 use super::sink::Sink;
+use crate::numbers;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
-
-/// The objects that use each number of an instance.
-type Numbers = BTreeMap<(WriterId, InstanceId), BTreeMap<u64, BTreeSet<ObjectId>>>;
 
 /// Finds removed snapshots by the traces that they leave; returns those that are gone or damaged
 /// themselves.
 pub(super) fn check(
     repository: &Repository,
     list: &SnapshotList,
-    ledger: &Ledger,
     head: Option<&Reference>,
     sink: &Sink<'_>,
 ) -> BTreeSet<SnapshotId> {
     let mut gone: BTreeSet<SnapshotId> = list.damaged().collect();
     let present: BTreeSet<SnapshotId> = entries(list).map(|entry| entry.id).collect();
-    let is_gone = |head: &Reference| {
-        !present.contains(&head.digest) && !ledger.retired.contains_key(&head.digest)
-    };
+    let retired = &list.facts.retired;
+    let is_gone =
+        |head: &Reference| !present.contains(&head.digest) && !retired.contains_key(&head.digest);
     for entry in entries(list) {
         for named in entry.snapshot.heads.iter().filter(|head| is_gone(head)) {
             // A checkpoint ends with the snapshot that bears its number.
@@ -49,12 +45,12 @@ pub(super) fn check(
             "missing; this client remembers it as its latest snapshot",
         );
     }
-    check_numbers(&numbers(list, ledger), sink);
+    sink.findings(&numbers::check(list));
     gone
 }
 
 fn entries(list: &SnapshotList) -> impl Iterator<Item = &SnapshotEntry> {
-    list.snapshots.iter().chain(&list.checkpoints)
+    list.all()
 }
 
 fn key_of(reference: &Reference) -> ObjectKey {
@@ -75,59 +71,5 @@ fn check_certificate(repository: &Repository, entry: &SnapshotEntry, sink: &Sink
             key,
             format!("its signer's certificate keys/{id} is missing"),
         );
-    }
-}
-
-fn numbers(list: &SnapshotList, ledger: &Ledger) -> Numbers {
-    let mut numbers = Numbers::new();
-    let mut note = |writer, instance, number, id| {
-        let instance = numbers.entry((writer, instance)).or_default();
-        instance.entry(number).or_default().insert(id);
-    };
-    for entry in &list.snapshots {
-        let stamp = entry.snapshot.stamp;
-        note(stamp.writer, stamp.instance, stamp.number, entry.id);
-    }
-    for (stamp, id) in &ledger.stamps {
-        note(stamp.writer, stamp.instance, stamp.number, *id);
-    }
-    for retired in ledger.retired.values() {
-        note(
-            retired.writer,
-            retired.instance,
-            retired.number,
-            retired.digest,
-        );
-    }
-    numbers
-}
-
-/// Numbers count up from 1, over snapshots and ledger records together, each used once.
-fn check_numbers(numbers: &Numbers, sink: &Sink<'_>) {
-    for ((writer, instance), used) in numbers {
-        let subject = format!("writer {writer}, instance {instance}");
-        let mut next = 1_u64;
-        for (number, ids) in used {
-            match number.checked_sub(next) {
-                Some(0) | None => {}
-                Some(1) => sink.finding(&subject, format!("object number {next} is missing")),
-                Some(_) => {
-                    let last = number.saturating_sub(1);
-                    sink.finding(
-                        &subject,
-                        format!("objects number {next} to {last} are missing"),
-                    );
-                }
-            }
-            next = number.saturating_add(1);
-            if ids.len() > 1 {
-                let names: Vec<_> = ids.iter().map(ToString::to_string).collect();
-                let names = names.join(", ");
-                sink.finding(
-                    &subject,
-                    format!("number {number} is used more than once: {names}"),
-                );
-            }
-        }
     }
 }

@@ -5,9 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use dolmen_format::PackId;
 use dolmen_format::manifest::{ManifestChild, ManifestNode};
 use dolmen_format::snapshot::Snapshot;
-use dolmen_store::ByteRange;
 
-use super::frames::{Cover, FrameNumbers, Run, runs};
+use crate::frames::{Cover, FrameNumbers, Run, runs};
 use super::packs::Health;
 use super::trees::lost_store;
 use super::{Progress, is_fatal};
@@ -160,13 +159,9 @@ impl<'a> Manifests<'a> {
             self.missing.insert(child.pack);
             return Err(lost);
         }
-        let (info, frame) = self.blobs.frame_info(pack, child.ordinal)?;
-        let key = self.blobs.pack_key(pack)?;
-        let (offset, len) = (u64::from(frame.offset), u64::from(frame.frame_bytes));
-        let stored = self.blobs.read(&info, ByteRange::FromTo { offset, len })?;
         let mut raw = Vec::new();
-        self.opener
-            .open(&key, &info, child.ordinal, &frame, &stored, &mut raw)?;
+        self.blobs
+            .open_frame(pack, child.ordinal, &mut self.opener, &mut raw)?;
         Ok(raw)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::frames::{Cover, Run, runs};
+use crate::frames::{Cover, Run, runs};
 
 /// A node's number within [`Nodes`].
 pub(super) type NodeNumber = u32;
@@ -170,7 +170,7 @@ mod tests {
         let root = nodes.insert(&[2; 32], root);
         assert!(nodes.find(&[1; 32]).is_some() && nodes.find(&[3; 32]).is_none());
 
-        let mut cover = crate::check::frames::tests_cover(64);
+        let mut cover = crate::frames::tests_cover(64);
         assert_eq!(nodes.uncovered(root, &cover), [1, 2, 5]);
         cover.insert(Run { first: 1, count: 2 });
         cover.insert(Run { first: 6, count: 1 });

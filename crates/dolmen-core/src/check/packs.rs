@@ -121,7 +121,8 @@ pub(super) fn compare(
 ) -> Result<Health> {
     let mut listed = BTreeMap::new();
     let foreign = repository.objects.list("packs/", |object| {
-        listed.insert(object.key, object.bytes);
+        let sizes: Vec<_> = object.copies.iter().map(|copy| copy.bytes).collect();
+        listed.insert(object.key, sizes);
     })?;
     for name in foreign {
         sink.finding(name, "not an object of this repository");
@@ -130,10 +131,10 @@ pub(super) fn compare(
     index.for_each_pack(|pack, info| {
         let key = ObjectKey::Pack(info.writer, info.pack);
         let state = match listed.remove(&key) {
-            Some(bytes) if bytes == u64::from(info.pack_bytes) => State::Whole,
-            Some(bytes) => {
-                let wanted = info.pack_bytes;
-                sink.finding(key, format!("has {bytes} bytes instead of {wanted}"));
+            Some(sizes) if sizes.contains(&u64::from(info.pack_bytes)) => State::Whole,
+            Some(sizes) => {
+                let (found, wanted) = (sizes.last().copied().unwrap_or_default(), info.pack_bytes);
+                sink.finding(key, format!("has {found} bytes instead of {wanted}"));
                 State::Resized
             }
             None => State::Missing,

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dolmen_format::{ObjectKey, SegmentId, SnapshotId};
 
-use super::frames::FrameNumbers;
-use super::ledger::Ledger;
+use crate::frames::FrameNumbers;
 use super::manifests::{Manifests, Named};
 use super::packs::Health;
 use super::sink::Sink;
@@ -23,7 +22,6 @@ pub(super) struct Context<'a> {
     pub(super) repository: &'a Repository,
     pub(super) index: &'a Index,
     pub(super) list: &'a SnapshotList,
-    pub(super) ledger: &'a Ledger,
 }
 
 /// Checks every live snapshot, the newest first, and every checkpoint that is still of use.
@@ -41,14 +39,7 @@ pub(super) fn check(
     let mut manifests = Manifests::new(&blobs, health, &numbers, progress);
     let mut segments = Segments::new(context.index);
     let lost = count(damaged.len());
-    let retired = |entry: &&SnapshotEntry| context.ledger.retired.contains_key(&entry.id);
-    for entry in context
-        .list
-        .snapshots
-        .iter()
-        .rev()
-        .filter(|entry| !retired(entry))
-    {
+    for entry in context.list.snapshots.iter().rev() {
         report.snapshots = report.snapshots.saturating_add(1);
         let subject = key_of(entry);
         let (root, mut whole) = match entry.body.tree {
@@ -81,7 +72,7 @@ pub(super) fn check(
     check_checkpoints(context, &mut manifests, sink)?;
     let needed = trees.hurting_packs().chain(manifests.missing()).collect();
     health.report_missing(&needed, sink);
-    let retired = context.list.snapshots.iter().filter(retired).count();
+    let retired = context.list.retired.len();
     if retired > 0 {
         sink.notice(&format!("{retired} retired snapshots were not looked into"));
     }
@@ -141,16 +132,13 @@ fn check_checkpoints(
     sink: &Sink<'_>,
 ) -> Result<()> {
     let list = context.list;
-    let all = || list.snapshots.iter().chain(&list.checkpoints);
+    let snapshots = || list.snapshots.iter().chain(&list.retired);
+    let all = || snapshots().chain(&list.checkpoints);
     let followed: BTreeSet<SnapshotId> = all()
         .flat_map(|entry| &entry.snapshot.heads)
         .map(|head| head.digest)
         .collect();
-    let finished: BTreeSet<_> = list
-        .snapshots
-        .iter()
-        .map(|entry| entry.snapshot.stamp)
-        .collect();
+    let finished: BTreeSet<_> = snapshots().map(|entry| entry.snapshot.stamp).collect();
     for entry in &list.checkpoints {
         if followed.contains(&entry.id) || finished.contains(&entry.snapshot.stamp) {
             continue;

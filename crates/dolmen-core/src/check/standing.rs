@@ -22,33 +22,32 @@ use crate::repository::Repository;
 pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
     sink.findings(repository.findings());
     note_strangers(repository, sink)?;
-    let mut keys = BTreeSet::new();
+    let mut listed = Vec::new();
     for prefix in ["root/", "keys/"] {
         let foreign = repository.objects.list(prefix, |object| {
-            keys.insert(object.key);
+            listed.push(object);
         })?;
         for name in foreign {
             sink.finding(name, "not an object of this repository");
         }
     }
+    let keys: BTreeSet<_> = listed.iter().map(|object| object.key).collect();
     for (key, _) in repository.standing_objects() {
         if !keys.contains(key) {
             sink.finding(key, "missing from the store");
         }
     }
-    let wanted: Vec<_> = keys.iter().map(|key| (*key, ObjectKind::Root)).collect();
-    let mut failed = None;
-    repository
-        .objects
-        .fetch_all(&wanted, |key, fetched| match fetched {
-            Ok(stored) => {
-                if let Err(problem) = verify(repository, &key, &stored) {
-                    sink.finding(key, problem);
-                }
+    let (kind, mut failed) = (ObjectKind::Root, None);
+    let objects = &repository.objects;
+    objects.fetch_all(&listed, kind, |object, fetched| match fetched {
+        Ok(found) => {
+            if let Err(problem) = verify(repository, &object.key, &found.body) {
+                sink.finding(object.key, problem);
             }
-            Err(FetchError::Store(error)) if is_fatal(&error) => failed = Some(error),
-            Err(error) => sink.finding(key, chain(&error)),
-        });
+        }
+        Err(FetchError::Store(error)) if is_fatal(&error) => failed = Some(error),
+        Err(error) => sink.finding(object.key, chain(&error)),
+    });
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 

@@ -8,7 +8,7 @@ use dolmen_format::tree::{Content, Entry, File, NodeKind, TreeChild, TreeNode};
 use dolmen_format::{BlobId, BlobKind, PackId};
 use dolmen_state::index::{Location, PackRef};
 
-use super::frames::{Cover, FrameNumbers};
+use crate::frames::{Cover, FrameNumbers};
 use super::nodes::{NeedsBuilder, NodeNumber, Nodes};
 use super::packs::Health;
 use super::sink::Sink;

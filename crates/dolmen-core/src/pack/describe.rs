@@ -3,7 +3,7 @@
 use dolmen_crypto::CryptoError;
 use dolmen_format::index::{IndexedFrame, PackEntry};
 use dolmen_format::pack::{PackTable, Recipient, TRAILER_BYTES};
-use dolmen_format::{BlobKind, FormatError, PackId};
+use dolmen_format::{BlobKind, FormatError, ObjectKey, PackId};
 use dolmen_store::{ByteRange, StoreErrorKind};
 
 use crate::error::Error;
@@ -93,18 +93,36 @@ pub(crate) fn describe_all(
     })
 }
 
-/// Reads a pack's end and describes it. The error within is damage, the one outside the store's failure.
+/// Describes a pack. The error within is damage, the one outside the store's failure.
 fn describe_listed(repository: &Repository, pack: &Listed) -> crate::error::Result<Described> {
-    let mut len = pack.bytes.min(TAIL_BYTES);
+    let objects = &repository.objects;
+    let bytes = pack.plain().map_or(0, |plain| plain.bytes);
+    let described = describe_copy(repository, &pack.key, bytes)?;
+    if described.is_err() {
+        objects.look_beneath(&pack.key)?;
+        if let Some(copy) = objects.authentic_copy(&pack.key) {
+            return describe_copy(repository, &pack.key, copy.bytes);
+        }
+    }
+    Ok(described)
+}
+
+/// Reads the end of a pack of `pack_bytes` and describes it.
+fn describe_copy(
+    repository: &Repository,
+    key: &ObjectKey,
+    pack_bytes: u64,
+) -> crate::error::Result<Described> {
+    let mut len = pack_bytes.min(TAIL_BYTES);
     loop {
-        let tail = match repository.objects.read(&pack.key, ByteRange::Last { len }) {
+        let tail = match repository.objects.read(key, ByteRange::Last { len }) {
             Ok(tail) => tail,
             Err(error) if error.kind == StoreErrorKind::Unavailable => return Err(error.into()),
             Err(error) => return Ok(Err(chain(&error))),
         };
-        let table = match PackTable::decode_tail(&tail, pack.bytes) {
+        let table = match PackTable::decode_tail(&tail, pack_bytes) {
             Err(FormatError::Truncated { wanted_bytes, .. })
-                if count(wanted_bytes) > len && count(wanted_bytes) <= pack.bytes =>
+                if count(wanted_bytes) > len && count(wanted_bytes) <= pack_bytes =>
             {
                 len = count(wanted_bytes);
                 continue;
@@ -113,7 +131,7 @@ fn describe_listed(repository: &Repository, pack: &Listed) -> crate::error::Resu
         };
         let described = table.map_err(CryptoError::from).and_then(|table| {
             Ok((
-                entry_of(pack.key.id(), pack.bytes, &tail)?,
+                entry_of(key.id(), pack_bytes, &tail)?,
                 describe_table(repository, &table)?,
             ))
         });

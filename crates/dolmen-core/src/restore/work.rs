@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 use dolmen_format::{BlobId, BlobKind};
 use dolmen_state::index::Location;
-use dolmen_store::ByteRange;
 
 use super::check::Check;
 use super::entry::Failure;
@@ -136,7 +135,14 @@ impl<'s> Worker<'s> {
         error: &BlobError,
     ) {
         let mut spare = std::mem::take(&mut self.spare);
-        let found = self.find_blob(&first.id, Some(&first.at), &mut spare);
+        // Of a pack that lies beneath other bytes, the same place is read again.
+        let blobs = &self.session.blobs;
+        let is_beneath = match blobs.index().pack(first.at.pack) {
+            Some(info) => blobs.is_beneath(&info),
+            None => false,
+        };
+        let but = (!is_beneath).then_some(&first.at);
+        let found = self.find_blob(&first.id, but, &mut spare);
         self.write_parts(window, group, found.map_err(|_error| error));
         self.spare = spare;
     }
@@ -223,11 +229,6 @@ impl<'s> Worker<'s> {
 
     fn read_frame(&mut self, at: &Location, raw: &mut Vec<u8>) -> Result<(), BlobError> {
         let blobs = &self.session.blobs;
-        let (info, frame) = blobs.frame_info(at.pack, at.ordinal)?;
-        let key = blobs.pack_key(at.pack)?;
-        let (offset, len) = (u64::from(frame.offset), u64::from(frame.frame_bytes));
-        let stored = blobs.read(&info, ByteRange::FromTo { offset, len })?;
-        self.opener
-            .open(&key, &info, at.ordinal, &frame, &stored, raw)
+        blobs.open_frame(at.pack, at.ordinal, &mut self.opener, raw)
     }
 }

@@ -66,7 +66,7 @@ fn a_state_folder_that_was_set_back_begins_a_new_instance() {
     assert!(notes.notices.lock().unwrap()[0].contains("set back"));
     assert!(!world.backup().unwrap().0.is_set_back);
 
-    let list = SnapshotList::load(&world.repository).unwrap();
+    let list = SnapshotList::load(&world.repository, None).unwrap();
     let stamps = list.snapshots.iter().map(|entry| {
         let stamp = entry.snapshot.stamp;
         (stamp.instance, stamp.number)

@@ -78,7 +78,7 @@ fn a_checkpoint_makes_an_interrupted_backup_resume_without_its_journal() {
     world.store.crash_after(5);
     world.backup().expect_err("the store refuses");
     world.store.heal();
-    let list = SnapshotList::load(&world.repository).unwrap();
+    let list = SnapshotList::load(&world.repository, None).unwrap();
     assert_eq!((list.snapshots.len(), list.findings), (0, Vec::new()));
     assert!(!list.checkpoints.is_empty());
     std::fs::remove_dir_all(world.folder.path().join("state")).unwrap();
@@ -140,7 +140,7 @@ fn two_backups_at_the_same_time_both_succeed() {
         assert_ne!(reports[0].snapshot, reports[1].snapshot);
     });
     assert_eq!(
-        SnapshotList::load(&world.repository)
+        SnapshotList::load(&world.repository, None)
             .unwrap()
             .snapshots
             .len(),

@@ -249,10 +249,9 @@ impl World {
             lock: LockStrategy::None,
             keep: Keep::default(),
             classes: Vec::new(),
+            previous: None,
         };
-        let instance = InstanceId([7; 16]);
-        let repository =
-            Repository::create(objects, environment, b"secret", &policy, instance).unwrap();
+        let repository = Repository::create(objects, environment, b"secret", &policy).unwrap();
         let options = options(folder.path());
         Self {
             folder,
@@ -287,7 +286,7 @@ impl World {
             &self.repository,
             Some(&self.folder.path().join("cache/index")),
         )?;
-        let snapshots = SnapshotList::load(&self.repository)?;
+        let snapshots = SnapshotList::load(&self.repository, None)?;
         let notes = Notes::default();
         let context = Context {
             repository: &self.repository,
@@ -303,7 +302,7 @@ impl World {
     pub(crate) fn files(&self, snapshot: &str) -> Vec<(String, Vec<u8>)> {
         let index = Index::load(&self.repository, None).unwrap();
         assert_eq!(index.findings, Vec::new());
-        let list = SnapshotList::load(&self.repository).unwrap();
+        let list = SnapshotList::load(&self.repository, None).unwrap();
         assert_eq!(list.findings, Vec::new());
         let now = self.repository.environment.clock.now();
         let entry = list.find(snapshot, &Filter::default(), now).unwrap();

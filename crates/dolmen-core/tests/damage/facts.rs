@@ -18,7 +18,7 @@ fn remove_snapshot(world: &World, id: &str) {
 #[test]
 fn a_retired_snapshot_may_be_gone_and_a_revived_one_may_not() {
     let world = World::new(1);
-    let list = SnapshotList::load(&world.repository).unwrap();
+    let list = SnapshotList::load(&world.repository, None).unwrap();
     let (first, id) = (
         list.snapshots[0].snapshot.reference(list.snapshots[0].id),
         list.snapshots[0].id,

@@ -158,7 +158,7 @@ fn snapshots_are_read_through_the_packs_where_segments_are_lost() {
     let world = World::new(1);
     let saved = world.save();
     let whole = world.read_all().whole;
-    let list = SnapshotList::load(&world.repository).unwrap();
+    let list = SnapshotList::load(&world.repository, None).unwrap();
     let listed: Vec<_> = list
         .snapshots
         .iter()
@@ -221,7 +221,7 @@ fn a_wrong_cache_is_noticed_and_not_believed() {
 fn the_numbers_add_up() {
     let world = World::new(1);
     let index = Index::load(&world.repository, None).unwrap();
-    let list = SnapshotList::load(&world.repository).unwrap();
+    let list = SnapshotList::load(&world.repository, None).unwrap();
     let all: Vec<_> = list.snapshots.iter().collect();
     let stats = |mode| stats::run(&world.repository, &index, &all, mode).unwrap();
     let first = 40 * 700 + 3_000_000 + 12_000;

@@ -96,6 +96,7 @@ fn policy() -> Policy {
         lock: LockStrategy::None,
         keep: Keep::default(),
         classes: Vec::new(),
+        previous: None,
     }
 }
 
@@ -118,23 +119,19 @@ impl World {
             clock: Arc::new(Ticking(AtomicU64::new(0))),
             random: Arc::new(Seeded(AtomicU64::new(seed << 32))),
         };
-        // The client's own instance signs the first policy, as its number 1. The state folder wants to know
-        // the repository before it is made; any id will do for the other one.
-        let instance = InstanceId(environment.bytes());
-        let repository =
-            Repository::create(objects, environment, b"secret", &policy(), instance).unwrap();
+        let repository = Repository::create(objects, environment, b"secret", &policy()).unwrap();
         let world = Self {
             folder,
             repository,
             _runtime: runtime,
         };
-        let mut claimed = world.claim(instance);
-        assert_eq!(claimed.id(), instance);
-        Self::use_number(&mut claimed);
-        drop(claimed);
+        let first = world.sign(Fact::Policy(policy()));
         world.write_first(seed);
         world.backup().unwrap();
-        world.sign(Fact::Policy(policy()));
+        world.sign(Fact::Policy(Policy {
+            previous: Some(first.digest),
+            ..policy()
+        }));
         world.write("new/large", &noise(seed + 1, 2_500_000));
         world.write("new/small", b"new and small");
         world.backup().unwrap();
@@ -218,7 +215,7 @@ impl World {
 
     /// Writes a snapshot like the latest one, whose manifest names no frame.
     pub(crate) fn forge_an_empty_manifest(&self) -> String {
-        let list = SnapshotList::load(&self.repository).unwrap();
+        let list = SnapshotList::load(&self.repository, None).unwrap();
         let latest = list.snapshots.last().unwrap();
         let mut snapshot = latest.snapshot.clone();
         let mut instance = self.instance();
@@ -247,7 +244,7 @@ impl World {
     pub(crate) fn backup(&self) -> Result<Notes, Error> {
         let instance = Mutex::new(self.instance());
         let index = Index::load(&self.repository, Some(&self.path("cache/index")))?;
-        let snapshots = SnapshotList::load(&self.repository)?;
+        let snapshots = SnapshotList::load(&self.repository, None)?;
         let notes = Notes::default();
         let context = Context {
             repository: &self.repository,
@@ -372,7 +369,7 @@ impl World {
 
     /// The same through an index of the caller's.
     pub(crate) fn read_all_through(&self, index: &Index) -> Reading {
-        let list = SnapshotList::load(&self.repository).unwrap();
+        let list = SnapshotList::load(&self.repository, None).unwrap();
         let blobs = BlobReader::new(&self.repository, &index.blobs);
         let mut reading = Reading::default();
         for snapshot in &list.snapshots {

@@ -7,6 +7,7 @@
     reason = "a test may fail where it stands"
 )]
 
+mod beneath;
 mod damage;
 mod overwrite;
 mod round_trip;

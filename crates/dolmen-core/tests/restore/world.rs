@@ -13,7 +13,7 @@ use dolmen_core::restore::{
     self, Action, FailureKind, Observer, Options, Overwrite, Progress, Report,
 };
 use dolmen_core::snapshots::{Filter, SnapshotEntry, SnapshotList};
-use dolmen_core::{Clock, Environment, Error, Objects, Random, Repository};
+use dolmen_core::{Clock, Environment, Error, Objects, Random, Repository, repository};
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_format::{InstanceId, Timestamp};
 use dolmen_fs::pattern::{Case, Pattern, PatternList};
@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) repository: Repository,
     pub(crate) options: Options,
     /// Kept until the end: objects are called through it.
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 /// What a restore told.
@@ -134,8 +134,13 @@ impl Random for Seeded {
 }
 
 impl World {
-    /// A world without a snapshot.
+    /// A world without a snapshot, in a folder.
     pub(crate) fn new() -> Self {
+        Self::in_store(|store| Arc::new(LocalStore::open(store).unwrap()))
+    }
+
+    /// A world without a snapshot, in a store that may lie in a folder.
+    pub(crate) fn in_store(open: impl FnOnce(PathBuf) -> Arc<dyn Store>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["source", "cache", "store"] {
             std::fs::create_dir_all(folder.path().join(name)).unwrap();
@@ -145,8 +150,7 @@ impl World {
             .enable_all()
             .build()
             .unwrap();
-        let store: Arc<dyn Store> =
-            Arc::new(LocalStore::open(folder.path().join("store")).unwrap());
+        let store = open(folder.path().join("store"));
         let objects = Objects::new(store, runtime.handle().clone(), "folder");
         let environment = Environment {
             clock: Arc::new(Ticking(AtomicU64::new(0))),
@@ -159,10 +163,9 @@ impl World {
             lock: LockStrategy::None,
             keep: Keep::default(),
             classes: Vec::new(),
+            previous: None,
         };
-        let instance = InstanceId([7; 16]);
-        let repository =
-            Repository::create(objects, environment, b"secret", &policy, instance).unwrap();
+        let repository = Repository::create(objects, environment, b"secret", &policy).unwrap();
         let options = Options {
             target: folder.path().join("target"),
             subpath: Some(
@@ -186,8 +189,16 @@ impl World {
             folder,
             repository,
             options,
-            _runtime: runtime,
+            runtime,
         }
+    }
+
+    /// Goes on as a new client that has only the passphrase, through `store`.
+    pub(crate) fn reopen(&mut self, store: Arc<dyn Store>) {
+        let objects = Objects::new(store, self.runtime.handle().clone(), "again");
+        let environment = self.repository.environment.clone();
+        let located = repository::locate(objects, environment, None, &[]).unwrap();
+        self.repository = located.unlock(b"secret").unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -217,7 +228,7 @@ impl World {
         let fresh = InstanceId(self.repository.environment.bytes());
         let instance = Mutex::new(state.claim_instance(&self.repository.id(), fresh).unwrap());
         let index = Index::load(&self.repository, None).unwrap();
-        let snapshots = SnapshotList::load(&self.repository).unwrap();
+        let snapshots = SnapshotList::load(&self.repository, None).unwrap();
         let context = Context {
             repository: &self.repository,
             index: &index,
@@ -249,7 +260,7 @@ impl World {
     }
 
     pub(crate) fn latest(&self) -> SnapshotEntry {
-        let list = SnapshotList::load(&self.repository).unwrap();
+        let list = SnapshotList::load(&self.repository, None).unwrap();
         let now = self.repository.environment.clock.now();
         list.find("latest", &Filter::default(), now)
             .unwrap()

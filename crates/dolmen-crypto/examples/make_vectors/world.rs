@@ -100,6 +100,10 @@ impl World {
             verify_key: admin.signing_key().verify_key().to_bytes(),
             epoch: admin.epoch(epoch),
             domain: DomainId(counting(0x60)),
+            policy: Policy {
+                previous: None,
+                ..policy()
+            },
         };
         let (root, repository) = admin.signing_key().sign(&NO_REPOSITORY, &root)?;
         let mut world = Self {
@@ -526,6 +530,7 @@ fn policy() -> Policy {
             rule: "monthly".into(),
             protect_seconds: 15_552_000,
         }],
+        previous: Some(object(25)),
     }
 }
 

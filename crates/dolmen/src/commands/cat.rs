@@ -11,7 +11,7 @@ use dolmen_core::snapshots::Filter;
 use dolmen_core::tree::reader::TreeReader;
 use dolmen_core::{Error, Repository};
 use dolmen_format::index::Segment;
-use dolmen_format::ledger::{Fact, Policy, Record};
+
 use dolmen_format::pack::PackTable;
 use dolmen_format::{BlobId, BlobKind, FormatError, ObjectKey, ObjectKind};
 use dolmen_fs::PathKey;
@@ -75,8 +75,8 @@ pub(super) fn run(app: &App, args: &CatArgs) -> Outcome {
     match &args.what {
         What::Root => app.output.json(&show::root(repository)),
         What::Policy => {
-            let policy = newest_policy(repository).during("cannot read the policy")?;
-            app.output.json(&show::policy(&policy));
+            let list = opened.load_snapshots(app)?;
+            app.output.json(&show::policy(&list.facts.policy().policy));
         }
         What::Snapshot { snapshot } => {
             let list = opened.load_snapshots(app)?;
@@ -171,36 +171,6 @@ fn read_segment(repository: &Repository, key: &ObjectKey) -> Result<serde_json::
         .map_err(|error| Error::damaged(key.to_string(), error))?;
     show::segment(&segment, plain)
         .map_err(|error: FormatError| Error::damaged(key.to_string(), error))
-}
-
-/// The admin's policy with the highest number.
-fn newest_policy(repository: &Repository) -> Result<Policy, Error> {
-    let admin = repository.signing_key().verify_key();
-    let mut keys = Vec::new();
-    let prefix = format!("ledger/{}/", admin.writer_id());
-    repository.objects.list(&prefix, |object| {
-        keys.push((object.key, ObjectKind::Ledger));
-    })?;
-    let mut newest: Option<(u64, Policy)> = None;
-    repository.objects.fetch_all(&keys, |_, fetched| {
-        let Ok(stored) = fetched else { return };
-        let Ok((record, _)) = admin.verify::<Record>(&repository.id(), &stored) else {
-            return;
-        };
-        let number = record.stamp.number;
-        if let Fact::Policy(policy) = record.fact
-            && newest.as_ref().is_none_or(|(known, _)| number > *known)
-        {
-            newest = Some((number, policy));
-        }
-    });
-    let none = || {
-        Error::damaged(
-            "the repository",
-            "no policy in ledger/ is intact".to_owned(),
-        )
-    };
-    newest.map(|(_, policy)| policy).ok_or_else(none)
 }
 
 fn tree(app: &App, opened: &Opened, at: &OsStr) -> Outcome {

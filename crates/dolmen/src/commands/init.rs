@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use dolmen_core::{Error, Objects, Repository};
-use dolmen_format::InstanceId;
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_store::{LocalStore, StoreErrorKind};
 use serde_json::json;
@@ -90,16 +89,10 @@ pub(super) fn run(app: &App, args: &InitArgs) -> Outcome {
     let tried = format!("cannot make a repository at {shown}");
     let store = LocalStore::create(address.folder()).during(&tried)?;
     let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
-    let instance = InstanceId(app.environment.bytes());
-    let repository = Repository::create(
-        objects,
-        app.environment.clone(),
-        &passphrase,
-        &policy,
-        instance,
-    )
-    .during(&tried)?;
-    open::remember(app, address, &repository, instance)?;
+    let environment = app.environment.clone();
+    let repository =
+        Repository::create(objects, environment, &passphrase, &policy).during(&tried)?;
+    open::remember(app, address, &repository)?;
     report(app, &repository, &policy, &shown);
     Ok(Exit::Done)
 }
@@ -179,6 +172,7 @@ fn make_policy(args: &InitArgs) -> Outcome<Policy> {
             lock: LockStrategy::None,
             keep: Keep::default(),
             classes: Vec::new(),
+            previous: None,
         });
     };
     Err(Failure::usage(format!(

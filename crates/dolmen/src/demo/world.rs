@@ -96,21 +96,14 @@ impl Site {
             lock: LockStrategy::None,
             keep: Keep::default(),
             classes: Vec::new(),
+            previous: None,
         };
         let store = LocalStore::create(&folder).during(tried)?;
         let objects = objects(app, store, &folder);
         let environment = app.environment.clone();
-        let repository = Repository::create(objects, environment, &passphrase, &policy, instance)
-            .during(tried)?;
-        let mut site = Self::new(home, name, folder, passphrase, repository, instance)?;
-        let claimed = site
-            .instance
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut record = claimed.record().clone();
-        record.next_number = 2;
-        claimed.save(record).during(tried)?;
-        Ok(site)
+        let repository =
+            Repository::create(objects, environment, &passphrase, &policy).during(tried)?;
+        Self::new(home, name, folder, passphrase, repository, instance)
     }
 
     /// Copies the repository, and opens the copy as a stranger who knows the passphrase.
@@ -158,7 +151,7 @@ impl Site {
     /// Backs a folder up.
     pub(super) fn backup(&mut self, files: &Path, host: &str) -> Outcome<backup::Report> {
         let tried = "cannot back up";
-        let snapshots = SnapshotList::load(&self.repository).during(tried)?;
+        let snapshots = SnapshotList::load(&self.repository, None).during(tried)?;
         let index = Index::load(&self.repository, None).during(tried)?;
         let options = backup::Options {
             paths: vec![paths::bytes_of(files).to_vec()],
@@ -224,7 +217,7 @@ impl Site {
     /// Restores the newest snapshot of the laptop into a folder of the demo's.
     pub(super) fn restore(&self, files: &Path, target: &str) -> Outcome<Restored> {
         let tried = "cannot restore";
-        let snapshots = SnapshotList::load(&self.repository).during(tried)?;
+        let snapshots = SnapshotList::load(&self.repository, None).during(tried)?;
         let index = Index::load(&self.repository, None).during(tried)?;
         let filter = Filter {
             hosts: vec!["laptop".to_owned()],

@@ -79,15 +79,9 @@ fn repository(runtime: &tokio::runtime::Runtime) -> Repository {
         lock: LockStrategy::None,
         keep: Keep::default(),
         classes: Vec::new(),
+        previous: None,
     };
-    Repository::create(
-        objects,
-        environment,
-        b"secret",
-        &policy,
-        InstanceId([1; 16]),
-    )
-    .unwrap()
+    Repository::create(objects, environment, b"secret", &policy).unwrap()
 }
 
 fn snapshot(repository: &Repository, root: &[u8]) -> Snapshot {

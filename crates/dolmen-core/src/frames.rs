@@ -5,7 +5,7 @@ use dolmen_state::index::{BlobIndex, PackInfo, PackRef};
 
 /// Numbers all frames of all packs, those of a pack one after the other.
 #[derive(Debug)]
-pub(super) struct FrameNumbers {
+pub(crate) struct FrameNumbers {
     /// Each pack with the number of its first frame, ascending.
     packs: Vec<(u64, PackInfo)>,
     end: u64,
@@ -13,17 +13,17 @@ pub(super) struct FrameNumbers {
 
 /// Neighbouring frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) first: u64,
-    pub(super) count: u64,
+pub(crate) struct Run {
+    pub(crate) first: u64,
+    pub(crate) count: u64,
 }
 
 /// A set of frames: a bit for each frame of the repository.
 #[derive(Debug)]
-pub(super) struct Cover(Vec<u64>);
+pub(crate) struct Cover(Vec<u64>);
 
 impl FrameNumbers {
-    pub(super) fn new(index: &BlobIndex) -> Self {
+    pub(crate) fn new(index: &BlobIndex) -> Self {
         let (mut packs, mut end) = (Vec::new(), 0_u64);
         index.for_each_pack(|pack, info| {
             packs.push((end, info));
@@ -33,21 +33,21 @@ impl FrameNumbers {
     }
 
     /// The number of a frame that the index knows.
-    pub(super) fn number(&self, pack: PackRef, ordinal: u32) -> u64 {
+    pub(crate) fn number(&self, pack: PackRef, ordinal: u32) -> u64 {
         let at = usize::try_from(pack.number()).unwrap_or(usize::MAX);
         let first = self.packs.get(at).map_or(self.end, |(first, _)| *first);
         first.saturating_add(u64::from(ordinal))
     }
 
     /// The pack and the ordinal of a number.
-    pub(super) fn place(&self, number: u64) -> Option<(PackInfo, u64)> {
+    pub(crate) fn place(&self, number: u64) -> Option<(PackInfo, u64)> {
         let behind = self.packs.partition_point(|(first, _)| *first <= number);
         let (first, info) = self.packs.get(behind.checked_sub(1)?)?;
         Some((*info, number.saturating_sub(*first)))
     }
 
     /// An empty set of frames.
-    pub(super) fn cover(&self) -> Cover {
+    pub(crate) fn cover(&self) -> Cover {
         Cover(vec![
             0;
             usize::try_from(self.end / 64)
@@ -72,7 +72,7 @@ fn count_frames(index: &BlobIndex, pack: PackRef) -> u64 {
 }
 
 impl Cover {
-    pub(super) fn insert(&mut self, run: Run) {
+    pub(crate) fn insert(&mut self, run: Run) {
         for number in run.numbers() {
             let (word, bit) = position(number);
             if let Some(slot) = self.0.get_mut(word) {
@@ -81,7 +81,7 @@ impl Cover {
         }
     }
 
-    pub(super) fn contains(&self, number: u64) -> bool {
+    pub(crate) fn contains(&self, number: u64) -> bool {
         let (word, bit) = position(number);
         self.0.get(word).is_some_and(|slot| slot & bit != 0)
     }
@@ -95,13 +95,13 @@ fn position(number: u64) -> (usize, u64) {
 }
 
 impl Run {
-    pub(super) fn numbers(self) -> impl Iterator<Item = u64> {
+    pub(crate) fn numbers(self) -> impl Iterator<Item = u64> {
         self.first..self.first.saturating_add(self.count)
     }
 }
 
 /// Gathers numbers into runs.
-pub(super) fn runs(mut numbers: Vec<u64>) -> Box<[Run]> {
+pub(crate) fn runs(mut numbers: Vec<u64>) -> Box<[Run]> {
     numbers.sort_unstable();
     numbers.dedup();
     let mut runs: Vec<Run> = Vec::new();
@@ -119,7 +119,7 @@ pub(super) fn runs(mut numbers: Vec<u64>) -> Box<[Run]> {
 
 /// An empty set for tests.
 #[cfg(test)]
-pub(super) fn tests_cover(frames: usize) -> Cover {
+pub(crate) fn tests_cover(frames: usize) -> Cover {
     Cover(vec![0; frames.div_ceil(64)])
 }
 

@@ -1,0 +1,204 @@
+//! The ledger: signed facts about the repository, verified, and what they say together.
+
+mod fold;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use dolmen_format::certificate::{RIGHT_ATTEST, Role};
+use dolmen_format::ledger::{Fact, Record};
+use dolmen_format::signed::{Reference, Stamp};
+use dolmen_format::{ObjectId, ObjectKey, ObjectKind, Timestamp};
+use dolmen_state::state::{Instance, JournalEntry};
+use dolmen_store::{StoreError, StoreErrorKind};
+
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Findings, chain};
+use crate::objects::{Authentic, FetchError};
+use crate::repository::Repository;
+
+pub use fold::{Facts, PolicyRecord, Retired, fold};
+
+/// All records that verify, and what does not.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// By their ids.
+    pub records: BTreeMap<ObjectId, Entry>,
+    /// What does not verify.
+    pub findings: Findings,
+}
+
+/// A verified record.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// What was signed.
+    pub record: Record,
+    /// What its signer may do.
+    pub signer: Signer,
+    /// When the store received it, by the store's clock: the time from which leases are counted.
+    pub stored_at: Timestamp,
+    /// When it was received, as it is shown; see [`crate::Objects::received`].
+    pub received: Timestamp,
+}
+
+/// What a signer may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signer {
+    /// Its role.
+    pub role: Role,
+    /// Whether it may attest packs.
+    pub may_attest: bool,
+}
+
+impl Signer {
+    /// The admin itself.
+    pub const ADMIN: Self = Self {
+        role: Role::Admin,
+        may_attest: true,
+    };
+
+    /// Whether a fact may come from this signer.
+    pub const fn may_state(self, fact: &Fact) -> bool {
+        match fact {
+            // Maintenance retires under the admin's policy alone.
+            Fact::Policy(_) | Fact::Revocation { .. } | Fact::Retirement { policy: None, .. } => {
+                matches!(self.role, Role::Admin)
+            }
+            Fact::Retirement { .. } | Fact::Undo { .. } | Fact::Moves { .. } => {
+                matches!(self.role, Role::Admin | Role::Maintain)
+            }
+            Fact::Witness { .. } => !matches!(self.role, Role::Restore),
+            Fact::Attestation { .. } => self.may_attest,
+        }
+    }
+}
+
+impl Ledger {
+    /// Reads every record that was received up to `at`.
+    ///
+    /// Cost: one listing and one request for each record.
+    pub fn load(repository: &Repository, at: Option<Timestamp>) -> Result<Self> {
+        let mut ledger = Self::default();
+        let (objects, mut listed) = (&repository.objects, Vec::new());
+        let foreign = objects.list("ledger/", |object| listed.push(object))?;
+        for name in foreign {
+            let finding = Finding::new(name, "not an object of this repository");
+            ledger.findings.push(finding);
+        }
+        let (kind, mut outage) = (ObjectKind::Ledger, None);
+        objects.fetch_all(&listed, kind, |object, fetched| {
+            let key = &object.key;
+            let verified = match fetched {
+                // A store that does not answer is no damage.
+                Err(FetchError::Store(error)) if is_outage(&error) => {
+                    outage = Some(error);
+                    return;
+                }
+                Err(error) => Err(chain(&error)),
+                Ok(found) => verify(repository, key, &found),
+            };
+            match verified {
+                Ok(entry) if at.is_none_or(|at| entry.received <= at) => {
+                    ledger.records.insert(key.id(), entry);
+                }
+                Ok(_) => {}
+                Err(problem) => {
+                    let finding = Finding::new(key.to_string(), problem);
+                    ledger.findings.push(finding);
+                }
+            }
+        });
+        ledger.findings.sort();
+        outage.map_or(Ok(ledger), |error| Err(error.into()))
+    }
+}
+
+fn is_outage(error: &StoreError) -> bool {
+    error.kind == StoreErrorKind::Unavailable
+}
+
+fn verify(
+    repository: &Repository,
+    key: &ObjectKey,
+    found: &Authentic,
+) -> std::result::Result<Entry, String> {
+    let writer = key
+        .writer()
+        .ok_or_else(|| "not under a signer's name".to_owned())?;
+    let verify = repository
+        .verify_key_of(writer)
+        .ok_or_else(|| "not signed by a known signer".to_owned())?;
+    let (record, _) = verify
+        .verify::<Record>(&repository.id(), &found.body)
+        .map_err(|error| chain(&error))?;
+    if record.stamp.writer != writer {
+        return Err("signed for another signer".to_owned());
+    }
+    let signer = signer_of(repository, &record)?;
+    if !signer.may_state(&record.fact) {
+        return Err("its signer may not state this: it counts for nothing".to_owned());
+    }
+    let stored_at = found.copy.stored_at;
+    Ok(Entry {
+        received: repository.objects.received(stored_at, record.time),
+        stored_at,
+        signer,
+        record,
+    })
+}
+
+fn signer_of(repository: &Repository, record: &Record) -> std::result::Result<Signer, String> {
+    let Some(id) = record.certificate else {
+        let is_admin = record.stamp.writer == repository.admin_id();
+        return is_admin
+            .then_some(Signer::ADMIN)
+            .ok_or_else(|| "names no certificate".to_owned());
+    };
+    let certificates = repository.certificates();
+    let found = certificates.iter().find(|(known, _)| *known == id);
+    let (_, certificate) =
+        found.ok_or_else(|| format!("its signer's certificate keys/{id} is missing"))?;
+    Ok(Signer {
+        role: certificate.role,
+        may_attest: certificate.role == Role::Admin || certificate.rights & RIGHT_ATTEST != 0,
+    })
+}
+
+/// Names a record in others.
+pub(crate) const fn reference(stamp: &Stamp, digest: ObjectId) -> Reference {
+    Reference {
+        writer: stamp.writer,
+        instance: stamp.instance,
+        number: stamp.number,
+        digest,
+    }
+}
+
+/// Signs a fact under this client's next number and puts it. The journal names it before it is put, so that a run that
+/// dies in between does not use the number twice.
+///
+/// Cost: one put.
+pub fn write(repository: &Repository, instance: &mut Instance, fact: Fact) -> Result<Reference> {
+    let mut state = instance.record().clone();
+    let record = Record {
+        stamp: Stamp {
+            writer: repository.writer(),
+            instance: instance.id(),
+            number: state.next_number,
+        },
+        time: repository.environment.clock.now(),
+        nonce: repository.environment.nonce(),
+        certificate: None,
+        fact,
+    };
+    let signed = repository.signing_key().sign(&repository.id(), &record);
+    let (stored, id) = signed.map_err(Error::encode("a ledger record"))?;
+    let key = ObjectKey::Ledger(repository.writer(), id);
+    instance.journal_append(&JournalEntry::Put {
+        key: key.to_string(),
+    })?;
+    repository.objects.put(&key, Bytes::from(stored))?;
+    state.next_number = state.next_number.saturating_add(1);
+    instance.save(state)?;
+    Ok(reference(&record.stamp, id))
+}

@@ -1,0 +1,300 @@
+//! What lies beneath the plain view of a store with versions.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
+use dolmen_store::{StoreError, StoreErrorKind, Version, VersionInfo, VersionKind};
+use futures_util::TryStreamExt as _;
+
+use super::{Authentic, FetchError, Objects, store_key};
+use crate::error::Result;
+
+/// Keys whose authentic version is remembered. Beyond that they are looked for again.
+const REMEMBERED_MAX: usize = 1 << 16;
+/// Keys of which a run tells by name that their plain view is not authentic.
+const ODDITIES_MAX: usize = 1 << 16;
+/// Keys whose versions are hashed at the same time: each may hold a whole pack in memory.
+const SEARCHES_MAX: usize = 4;
+
+/// An object as a listing shows it: a key with bytes beneath it, whatever the plain view shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key.
+    pub key: ObjectKey,
+    /// The versions that have bytes, oldest first, never none. Any of them may be forged.
+    pub copies: Vec<StoredCopy>,
+    /// Whether a marker hides the key from the plain view.
+    pub is_hidden: bool,
+}
+
+/// One version of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCopy {
+    /// The version.
+    pub version: Version,
+    /// Its size.
+    pub bytes: u64,
+    /// When the store received it, by the store's clock, rounded up.
+    pub stored_at: Timestamp,
+}
+
+impl Listed {
+    /// What the plain view shows.
+    pub fn plain(&self) -> Option<&StoredCopy> {
+        self.copies.last().filter(|_| !self.is_hidden)
+    }
+
+    /// Whether some version has this size.
+    pub fn has_size(&self, bytes: u64) -> bool {
+        self.copies.iter().any(|copy| copy.bytes == bytes)
+    }
+}
+
+/// Keys whose plain view is not authentic, as far as a run met them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// A marker hides them.
+    pub hidden: BTreeSet<ObjectKey>,
+    /// Other bytes lie on top.
+    pub overwritten: BTreeSet<ObjectKey>,
+}
+
+/// What a run learnt of the keys whose plain view is not authentic.
+#[derive(Debug, Default)]
+pub(super) struct Views {
+    /// The authentic version of such a key; `None`: it has none.
+    authentic: Mutex<HashMap<ObjectKey, Option<StoredCopy>>>,
+    oddities: Mutex<Oddities>,
+    searches: Searches,
+}
+
+/// Bounds the memory of searches.
+#[derive(Debug)]
+struct Searches(tokio::sync::Semaphore);
+
+impl Default for Searches {
+    fn default() -> Self {
+        Self(tokio::sync::Semaphore::new(SEARCHES_MAX))
+    }
+}
+
+impl Views {
+    pub(super) fn authentic(&self, key: &ObjectKey) -> Option<StoredCopy> {
+        lock(&self.authentic).get(key).cloned().flatten()
+    }
+
+    fn was_searched(&self, key: &ObjectKey) -> bool {
+        lock(&self.authentic).contains_key(key)
+    }
+
+    fn remember(&self, key: ObjectKey, copy: Option<StoredCopy>) {
+        let mut known = lock(&self.authentic);
+        if known.len() >= REMEMBERED_MAX {
+            known.clear();
+        }
+        known.insert(key, copy);
+    }
+
+    fn note(&self, object: &Listed, is_overwritten: bool) {
+        let mut oddities = lock(&self.oddities);
+        if object.is_hidden && oddities.hidden.len() < ODDITIES_MAX {
+            oddities.hidden.insert(object.key);
+        }
+        if is_overwritten && oddities.overwritten.len() < ODDITIES_MAX {
+            oddities.overwritten.insert(object.key);
+        }
+    }
+}
+
+impl Objects {
+    /// Lists every object below `prefix`, in the order of names, and names what is none of ours.
+    ///
+    /// Cost: one listing.
+    pub fn list(&self, prefix: &str, mut each: impl FnMut(Listed)) -> Result<Vec<String>> {
+        self.block_on(async {
+            let mut foreign = Vec::new();
+            let mut gathered: Option<Listed> = None;
+            let mut versions = self.store().list_versions(prefix);
+            while let Some(version) = versions.try_next().await? {
+                let key = match (version.kind, version.name.parse::<ObjectKey>()) {
+                    (VersionKind::Data | VersionKind::Marker, Ok(key)) => key,
+                    (VersionKind::Foreign, _) | (_, Err(_)) => {
+                        if foreign.last() != Some(&version.name) {
+                            foreign.push(version.name);
+                        }
+                        continue;
+                    }
+                };
+                let mut object = match gathered.take() {
+                    Some(object) if object.key == key => object,
+                    before => {
+                        before.and_then(finish).into_iter().for_each(&mut each);
+                        Listed {
+                            key,
+                            copies: Vec::new(),
+                            is_hidden: false,
+                        }
+                    }
+                };
+                object.take(version);
+                gathered = Some(object);
+            }
+            gathered.and_then(finish).into_iter().for_each(each);
+            Ok(foreign)
+        })
+    }
+
+    /// Looks for the authentic version of a key whose plain view turned out to be missing or other bytes, by hashing
+    /// its versions, oldest first. Returns whether a later [`Objects::read`] gives other bytes than one before.
+    ///
+    /// Cost: nothing where the store has no versions or the key was looked for before; else a listing, and one request
+    /// for each version until the authentic one.
+    pub fn look_beneath(&self, key: &ObjectKey) -> std::result::Result<bool, StoreError> {
+        if !self.store().capabilities().versions || self.views.was_searched(key) {
+            return Ok(false);
+        }
+        match self.block_on(self.search(key, ObjectKind::Pack)) {
+            Ok(found) => Ok(found.is_some()),
+            Err(FetchError::Store(error)) => Err(error),
+            Err(FetchError::Altered) => Ok(false),
+        }
+    }
+
+    /// The version that [`Objects::look_beneath`] found, and that [`Objects::read`] reads.
+    pub fn authentic_copy(&self, key: &ObjectKey) -> Option<StoredCopy> {
+        self.views.authentic(key)
+    }
+
+    /// What this run met.
+    pub fn oddities(&self) -> Oddities {
+        lock(&self.views.oddities).clone()
+    }
+
+    /// Whether another version may be what the plain view is not.
+    pub(super) fn may_lie_beneath(&self, error: &FetchError) -> bool {
+        let is_elsewhere = match error {
+            FetchError::Altered => true,
+            FetchError::Store(error) => {
+                matches!(
+                    error.kind,
+                    StoreErrorKind::NotFound | StoreErrorKind::TooLarge
+                )
+            }
+        };
+        is_elsewhere && self.store().capabilities().versions
+    }
+
+    pub(super) async fn fetch_listed(
+        &self,
+        object: &Listed,
+        kind: ObjectKind,
+    ) -> std::result::Result<Authentic, FetchError> {
+        if let (Some(plain), [_]) = (object.plain(), object.copies.as_slice()) {
+            return Ok(Authentic {
+                body: self.fetch_plain(&object.key, kind).await?,
+                copy: plain.clone(),
+            });
+        }
+        let found = self.search_listed(object, kind).await?;
+        found.ok_or(FetchError::Altered)
+    }
+
+    /// Looks for the authentic version of a key among all that the store has.
+    pub(super) async fn search(
+        &self,
+        key: &ObjectKey,
+        kind: ObjectKind,
+    ) -> std::result::Result<Option<Authentic>, FetchError> {
+        let mut object = Listed {
+            key: *key,
+            copies: Vec::new(),
+            is_hidden: false,
+        };
+        let name = store_key(key)?;
+        let mut versions = self.store().list_versions(name.as_str());
+        while let Some(version) = versions.try_next().await? {
+            if version.name == name.as_str() {
+                object.take(version);
+            }
+        }
+        match finish(object) {
+            Some(object) => self.search_listed(&object, kind).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Hashes versions, oldest first: what an intruder wrote is younger, unless the object was put anew.
+    async fn search_listed(
+        &self,
+        object: &Listed,
+        kind: ObjectKind,
+    ) -> std::result::Result<Option<Authentic>, FetchError> {
+        // The semaphore is never closed.
+        let _permit = self.views.searches.0.acquire().await.ok();
+        let mut found = None;
+        for copy in &object.copies {
+            if copy.bytes > kind.bytes_max() {
+                continue;
+            }
+            let version = Some(&copy.version);
+            match self.fetch_version(&object.key, version, kind).await {
+                Ok(body) => {
+                    let copy = copy.clone();
+                    found = Some(Authentic { body, copy });
+                    break;
+                }
+                Err(FetchError::Altered) => {}
+                // Deleted since the listing, or by a rule of the bucket.
+                Err(error) if error.is_missing() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(found) = found else {
+            self.views.remember(object.key, None);
+            return Ok(None);
+        };
+        let is_overwritten = match object.plain() {
+            Some(plain) if plain.version == found.copy.version => false,
+            // The same bytes once more do no harm.
+            Some(_) => matches!(
+                self.fetch_plain(&object.key, kind).await,
+                Err(error) if self.may_lie_beneath(&error)
+            ),
+            // What lies on top beneath the marker counts once the marker is gone.
+            None => object
+                .copies
+                .last()
+                .is_some_and(|last| last.bytes != found.copy.bytes),
+        };
+        self.views.note(object, is_overwritten);
+        self.views.remember(object.key, Some(found.copy.clone()));
+        Ok(Some(found))
+    }
+}
+
+impl Listed {
+    /// Takes a line of the listing: those of one name come newest first.
+    fn take(&mut self, version: VersionInfo) {
+        match version.kind {
+            VersionKind::Data => self.copies.push(StoredCopy {
+                version: version.version,
+                bytes: version.size_bytes,
+                stored_at: version.stored_at.latest,
+            }),
+            VersionKind::Marker => self.is_hidden |= version.is_current,
+            VersionKind::Foreign => {}
+        }
+    }
+}
+
+/// Ends a key's lines; one that has no bytes is no object.
+fn finish(mut object: Listed) -> Option<Listed> {
+    object.copies.reverse();
+    (!object.copies.is_empty()).then_some(object)
+}
+
+/// A poisoned lock means that another thread panicked; what it guards is only a memory.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,132 @@
+//! Whether this client's own history goes on where its state folder says that it ended.
+
+use std::collections::BTreeSet;
+
+use dolmen_format::signed::{Reference, Stamp};
+use dolmen_format::{InstanceId, ObjectId, ObjectKey, SegmentId};
+use dolmen_state::state::{Instance, InstanceRecord, JournalEntry};
+
+use crate::error::Result;
+use crate::repository::Repository;
+use crate::snapshots::{SnapshotEntry, SnapshotList};
+
+/// Takes over what an interrupted run put and did not note any more, so that no number is used twice; then begins a new
+/// instance where the store holds an object of this one that it never put: the state folder was set back with a
+/// machine's disk, or copied to another machine that writes too. Returns whether it did.
+///
+/// Every verb that signs calls it first.
+pub fn settle(
+    repository: &Repository,
+    instance: &mut Instance,
+    list: &SnapshotList,
+    notice: &dyn Fn(&str),
+) -> Result<bool> {
+    let put = put_by_journal(instance)?;
+    if let Some(strange) = find_strange(repository, instance, list, &put) {
+        notice(&format!(
+            "{strange} bears this machine's name, and this machine did not make it: its state folder was set back, or \
+             is in use on another machine too; going on under a new name"
+        ));
+        instance.begin_anew(InstanceId(repository.environment.bytes()))?;
+        return Ok(true);
+    }
+    adopt(repository, instance, list, &put)?;
+    Ok(false)
+}
+
+fn put_by_journal(instance: &Instance) -> Result<BTreeSet<ObjectId>> {
+    let put = instance
+        .journal()?
+        .into_iter()
+        .filter_map(|entry| match entry {
+            JournalEntry::Put { key } => key.parse::<ObjectKey>().ok().map(|key| key.id()),
+            JournalEntry::PutPack { .. } => None,
+        });
+    Ok(put.collect())
+}
+
+/// What this client is said to have signed and knows nothing of.
+fn find_strange(
+    repository: &Repository,
+    instance: &Instance,
+    list: &SnapshotList,
+    put: &BTreeSet<ObjectId>,
+) -> Option<String> {
+    let record = instance.record();
+    let own = (repository.writer(), instance.id());
+    let is_strange = |stamp: &Stamp, id: ObjectId| {
+        (stamp.writer, stamp.instance) == own
+            && stamp.number >= record.next_number
+            && record.checkpoint.is_none_or(|known| known.digest != id)
+            && !put.contains(&id)
+    };
+    let mut entries = list.all();
+    let snapshot = entries.find(|entry| is_strange(&entry.snapshot.stamp, entry.id));
+    if let Some(entry) = snapshot {
+        return Some(format!("snapshot {}", entry.short_id()));
+    }
+    let mut stamps = list.facts.stamps.iter();
+    let (_, id) = stamps.find(|(stamp, id)| is_strange(stamp, *id))?;
+    Some(format!("ledger record {id}"))
+}
+
+/// Takes over what was put and not noted before a crash, in the order of the numbers.
+fn adopt(
+    repository: &Repository,
+    instance: &mut Instance,
+    list: &SnapshotList,
+    put: &BTreeSet<ObjectId>,
+) -> Result<()> {
+    let own = (repository.writer(), instance.id());
+    let mut record = instance.record().clone();
+    let is_new = |stamp: &Stamp, id: &ObjectId, record: &InstanceRecord| {
+        (stamp.writer, stamp.instance) == own
+            && stamp.number >= record.next_number
+            && put.contains(id)
+    };
+    let mut snapshots: Vec<&SnapshotEntry> = list
+        .all()
+        .filter(|entry| is_new(&entry.snapshot.stamp, &entry.id, &record))
+        .collect();
+    snapshots.sort_by_key(|entry| {
+        let Stamp { number, .. } = entry.snapshot.stamp;
+        // A snapshot comes after its own checkpoints.
+        (number, entry.snapshot.checkpoint.wrapping_sub(1))
+    });
+    for entry in snapshots {
+        let segments = entry.snapshot.segments.clone();
+        let reference = entry.snapshot.reference(entry.id);
+        record.note(reference, entry.snapshot.checkpoint, segments);
+    }
+    let facts = list.facts.stamps.iter();
+    let newest = facts
+        .filter(|(stamp, id)| is_new(stamp, id, &record))
+        .map(|(stamp, _)| stamp.number)
+        .max();
+    if let Some(number) = newest {
+        record.next_number = record.next_number.max(number.saturating_add(1));
+    }
+    if record != *instance.record() {
+        instance.save(record)?;
+    }
+    Ok(())
+}
+
+/// How a client's record follows what it wrote.
+pub(crate) trait Note {
+    /// Notes a snapshot or checkpoint of ours as the head.
+    fn note(&mut self, reference: Reference, checkpoint: u32, segments: Vec<SegmentId>);
+}
+
+impl Note for InstanceRecord {
+    fn note(&mut self, reference: Reference, checkpoint: u32, segments: Vec<SegmentId>) {
+        self.segments = segments;
+        if checkpoint > 0 {
+            self.checkpoint = Some(reference);
+            return;
+        }
+        self.head = Some(reference);
+        self.checkpoint = None;
+        self.next_number = self.next_number.max(reference.number.saturating_add(1));
+    }
+}
