@@ -11,6 +11,7 @@ pub mod error;
 pub mod finding;
 mod frames;
 pub mod index;
+pub mod lease;
 pub mod ledger;
 pub mod manifest;
 mod numbers;
