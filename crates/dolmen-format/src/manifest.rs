@@ -72,6 +72,11 @@ impl FrameSet {
             .filter_map(|(ordinal, set)| (set == 1).then_some(ordinal))
     }
 
+    /// The bitmap: bit `i mod 8` (1 = lowest) of byte `i div 8` says that frame `i` is in it.
+    pub fn bitmap(&self) -> &[u8] {
+        &self.0
+    }
+
     /// How many frames are in it.
     pub fn count(&self) -> usize {
         self.iter().count()

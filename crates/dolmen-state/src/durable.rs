@@ -1,8 +1,8 @@
 //! Private folders and files that appear whole or not at all.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -63,6 +63,18 @@ pub(crate) fn temporary_in(folder: &Path) -> Result<NamedTempFile, StateError> {
     // Without locks on this file system nothing is ever taken for abandoned either.
     let _locked = try_lock(file.as_file());
     Ok(file)
+}
+
+/// Creates a file for the user alone in `folder`, without a name: it is gone with whoever holds it.
+pub(crate) fn nameless_in(folder: &Path) -> Result<File, StateError> {
+    let private = |file: File| {
+        // The system makes it with the user's mask, open to others that get at it through its process.
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        Ok(file)
+    };
+    tempfile::tempfile_in(folder)
+        .and_then(private)
+        .map_err(StateError::io(Operation::Create, folder))
 }
 
 /// Begins the names of temporary files.

@@ -17,9 +17,11 @@ pub mod index;
 mod map;
 mod merge;
 mod number;
+pub mod sort;
 pub mod state;
 
 pub use error::{Operation, StateError};
 pub use files::{CachedFile, FileKey, FilesCache, FilesCacheWriter};
 pub use index::{BlobIndex, FrameInfo, Location, PackInfo, PackRef};
+pub use sort::{Sorted, Sorter};
 pub use state::{Instance, InstanceRecord, JournalEntry, StateFolder};

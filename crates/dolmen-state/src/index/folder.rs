@@ -93,11 +93,6 @@ pub(super) fn prepare(folder: &Path) -> bool {
     durable::create_folder(folder).is_ok() && tempfile::tempfile_in(folder).is_ok()
 }
 
-/// Creates a file without a name for a temporary table.
-pub(super) fn temporary(folder: &Path) -> Result<File, StateError> {
-    tempfile::tempfile_in(folder).map_err(StateError::io(Operation::Create, folder))
-}
-
 /// Makes a written table durable under a name that no other has, and maps it.
 pub(super) fn publish(file: NamedTempFile, base: u32) -> Result<Option<Table>, StateError> {
     let name = file.path().with_extension(TABLE.trim_start_matches('.'));

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use dolmen_format::PackId;
 
+use super::PackRef;
 use super::memory::Memory;
 use super::table::{Place, Table};
-use super::{PackRef, folder};
+use crate::durable;
 use crate::error::StateError;
 
 /// Tables, then memory: the packs' numbers ascend through all of them without a gap.
@@ -71,7 +72,7 @@ impl Inner {
         if self.memory.is_empty() {
             return Ok(());
         }
-        let file = folder::temporary(folder)?;
+        let file = durable::nameless_in(folder)?;
         let written = self.memory.write(&file);
         written.map_err(|failure| failure.at(folder))?;
         let base = self.memory.base();

@@ -143,7 +143,7 @@ impl BlobIndex {
         if tables.len() < 2 {
             return Ok(());
         }
-        let file = folder::temporary(&self.temporary)?;
+        let file = durable::nameless_in(&self.temporary)?;
         write_merged(&tables, &[], &file).map_err(|failure| failure.at(&self.temporary))?;
         let table = Table::map(&file, &self.temporary, base, Place::Temporary)?
             .ok_or_else(|| WriteFailure::DamagedSource.at(&self.temporary))?;
