@@ -9,10 +9,14 @@ pub mod content;
 pub mod environment;
 pub mod error;
 pub mod finding;
+#[cfg(test)]
+mod fixture;
 mod frames;
 pub mod index;
 pub mod lease;
 pub mod ledger;
+pub mod live;
+pub mod lives;
 pub mod manifest;
 mod numbers;
 pub mod objects;

@@ -23,6 +23,8 @@ pub struct SnapshotEntry {
     /// When it was received: the store's time; on a store whose times copies do not keep, the
     /// earlier of that and the snapshot's own.
     pub received: Timestamp,
+    /// When the store received it, by the store's clock: the time from which leases are counted.
+    pub stored_at: Timestamp,
 }
 
 impl SnapshotEntry {
@@ -267,6 +269,7 @@ fn open(
         snapshot,
         body,
         received,
+        stored_at: found.copy.stored_at,
     })
 }
 

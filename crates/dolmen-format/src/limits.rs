@@ -81,6 +81,9 @@ pub const MANIFEST_NODE_ENTRIES_MAX: usize = 1024;
 pub const MANIFEST_ROOT_BYTES_MAX: usize = 16 << 10;
 /// Bytes of a frame bitmap.
 pub const BITMAP_BYTES_MAX: usize = PACK_FRAMES_MAX / 8;
+/// Largest manifest node: a full leaf, each of its bitmaps as long as can be.
+pub const MANIFEST_NODE_BYTES_MAX: usize =
+    1 + 4 + MANIFEST_NODE_ENTRIES_MAX * (32 + 2 + BITMAP_BYTES_MAX);
 /// Protection classes of a policy.
 pub const CLASSES_MAX: usize = 64;
 /// Largest item list inside a snapshot: segments, heads, tags, paths.
@@ -89,6 +92,8 @@ pub const SNAPSHOT_ITEMS_MAX: usize = 16 << 10;
 // One more group member than the target must still fit a frame.
 const _: () = assert!(GROUP_BYTES_TARGET + LONE_BLOB_BYTES_MIN <= FRAME_RAW_BYTES_MAX);
 const _: () = assert!(GROUP_BLOBS_MAX <= FRAME_BLOBS_MAX);
+// A manifest node has a frame for itself.
+const _: () = assert!(MANIFEST_NODE_BYTES_MAX <= FRAME_RAW_BYTES_MAX);
 // A pack that cannot hold one more largest frame and its largest own table would make the writer loop for ever.
 #[expect(clippy::as_conversions, reason = "usize to u64 in a constant")]
 const _: () =

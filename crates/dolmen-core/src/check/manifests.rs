@@ -7,9 +7,8 @@ use dolmen_format::manifest::{ManifestChild, ManifestNode};
 use dolmen_format::snapshot::Snapshot;
 
 use crate::frames::{Cover, FrameNumbers, Run, runs};
+use super::Progress;
 use super::packs::Health;
-use super::trees::lost_store;
-use super::{Progress, is_fatal};
 use crate::error::Result;
 use crate::finding::chain;
 use crate::pack::reader::FrameOpener;
@@ -122,10 +121,12 @@ impl<'a> Manifests<'a> {
         if !self.known.contains_key(&child.hash) {
             let raw = match self.read_node(child) {
                 Ok(raw) => raw,
-                Err(BlobError::Store { source, .. }) if is_fatal(&source) => {
-                    return Err(lost_store(&source));
+                Err(error) => {
+                    return match error.outage() {
+                        Some(outage) => Err(outage),
+                        None => Ok(Err(chain(&error))),
+                    };
                 }
-                Err(error) => return Ok(Err(chain(&error))),
             };
             if *blake3::hash(&raw).as_bytes() != child.hash {
                 return Ok(Err(format!("a node in pack {} is another", child.pack)));

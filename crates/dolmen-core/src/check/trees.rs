@@ -9,10 +9,10 @@ use dolmen_format::{BlobId, BlobKind, PackId};
 use dolmen_state::index::{Location, PackRef};
 
 use crate::frames::{Cover, FrameNumbers};
+use super::Progress;
 use super::nodes::{NeedsBuilder, NodeNumber, Nodes};
 use super::packs::Health;
 use super::sink::Sink;
-use super::{Progress, is_fatal};
 use crate::error::{Error, Result};
 use crate::finding::chain;
 use crate::pack::{BlobError, BlobReader};
@@ -340,8 +340,10 @@ impl<'a> Trees<'a> {
         }
         match self.blobs.blob(id, kind) {
             Ok(blob) => Ok(Ok(blob)),
-            Err(BlobError::Store { source, .. }) if is_fatal(&source) => Err(lost_store(&source)),
-            Err(error) => Ok(Err(self.blob_problem(id, &error))),
+            Err(error) => match error.outage() {
+                Some(outage) => Err(outage),
+                None => Ok(Err(self.blob_problem(id, &error))),
+            },
         }
     }
 
@@ -418,21 +420,6 @@ fn node_problem(id: &BlobId, text: &str) -> Problem {
         cause: Cause::Node,
         text: format!("node {id} is damaged: {text}"),
     }
-}
-
-/// The same failure again; errors of stores cannot be copied.
-pub(super) fn lost_store(error: &dolmen_store::StoreError) -> Error {
-    let (kind, operation, key) = (error.kind, error.operation, error.key.clone());
-    let source = error
-        .source
-        .as_ref()
-        .map(|source| source.to_string().into());
-    Error::Store(dolmen_store::StoreError {
-        kind,
-        operation,
-        key,
-        source,
-    })
 }
 
 fn text_of(span: &Span) -> String {

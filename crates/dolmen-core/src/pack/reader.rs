@@ -8,8 +8,9 @@ use dolmen_format::limits::FRAME_RAW_BYTES_MAX;
 use dolmen_format::pack::{Compression, PackTable, Recipient, TRAILER_BYTES};
 use dolmen_format::{BlobId, BlobKind, FormatError, ObjectKey, PackId};
 use dolmen_state::index::{BlobIndex, FrameInfo, Location, PackInfo, PackRef};
-use dolmen_store::{ByteRange, StoreError};
+use dolmen_store::{ByteRange, StoreError, StoreErrorKind};
 
+use crate::error::Error;
 use crate::repository::Repository;
 
 /// Pack keys kept open at the same time; each is a few hundred bytes.
@@ -79,6 +80,25 @@ struct FrameCache(Vec<CachedFrame>);
 /// A frame by its pack and ordinal.
 type CachedFrame = ((PackRef, u32), Arc<Vec<u8>>);
 
+impl BlobError {
+    /// The failure of the store as a whole, if that is why: no damage, and nothing else can be had either.
+    pub(crate) fn outage(&self) -> Option<Error> {
+        let Self::Store { source, .. } = self else {
+            return None;
+        };
+        let (kind, operation, key) = (source.kind, source.operation, source.key.clone());
+        let cause = source.source.as_ref();
+        (kind == StoreErrorKind::Unavailable).then(|| {
+            Error::Store(StoreError {
+                kind,
+                operation,
+                key,
+                source: cause.map(|cause| cause.to_string().into()),
+            })
+        })
+    }
+}
+
 impl<'a> BlobReader<'a> {
     /// A reader over an index.
     pub fn new(repository: &'a Repository, index: &'a BlobIndex) -> Self {
@@ -144,7 +164,7 @@ impl<'a> BlobReader<'a> {
             .ok_or(BlobError::Altered(*id))
     }
 
-    /// Reads, opens and decompresses one frame.
+    /// A frame's blobs, read unless they were lately.
     fn frame(&self, pack: PackRef, ordinal: u32) -> Result<Arc<Vec<u8>>, BlobError> {
         if let Some(frame) = lock(&self.frames).get((pack, ordinal)) {
             return Ok(frame);
