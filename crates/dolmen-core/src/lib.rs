@@ -13,6 +13,7 @@ pub mod finding;
 mod fixture;
 mod frames;
 pub mod index;
+pub mod keep;
 pub mod lease;
 pub mod ledger;
 pub mod live;
