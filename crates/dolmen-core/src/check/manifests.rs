@@ -6,11 +6,11 @@ use dolmen_format::PackId;
 use dolmen_format::manifest::{ManifestChild, ManifestNode};
 use dolmen_format::snapshot::Snapshot;
 
-use crate::frames::{Cover, FrameNumbers, Run, runs};
 use super::Progress;
 use super::packs::Health;
 use crate::error::Result;
 use crate::finding::chain;
+use crate::frames::{Cover, FrameNumbers, Run, runs};
 use crate::pack::reader::FrameOpener;
 use crate::pack::{BlobError, BlobReader};
 use crate::snapshots::MANIFEST_INFO;

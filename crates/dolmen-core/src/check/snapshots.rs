@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dolmen_format::{ObjectKey, SegmentId, SnapshotId};
 
-use crate::frames::FrameNumbers;
 use super::manifests::{Manifests, Named};
 use super::packs::Health;
 use super::sink::Sink;
 use super::trees::Trees;
 use super::{Progress, Report};
 use crate::error::Result;
+use crate::frames::FrameNumbers;
 use crate::index::Index;
 use crate::pack::BlobReader;
 use crate::repository::Repository;

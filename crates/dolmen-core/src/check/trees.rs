@@ -8,13 +8,13 @@ use dolmen_format::tree::{Content, Entry, File, NodeKind, TreeChild, TreeNode};
 use dolmen_format::{BlobId, BlobKind, PackId};
 use dolmen_state::index::{Location, PackRef};
 
-use crate::frames::{Cover, FrameNumbers};
 use super::Progress;
 use super::nodes::{NeedsBuilder, NodeNumber, Nodes};
 use super::packs::Health;
 use super::sink::Sink;
 use crate::error::{Error, Result};
 use crate::finding::chain;
+use crate::frames::{Cover, FrameNumbers};
 use crate::pack::{BlobError, BlobReader};
 
 /// Files and ranges named for each cause; more are only counted.

@@ -214,6 +214,7 @@ impl TryFrom<&Policy> for Terms {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use dolmen_format::ledger::{Keep, LockStrategy};
     use proptest::prelude::*;
 
     use super::*;
@@ -311,6 +312,25 @@ pub(super) mod tests {
         }
         assert!(derived(2, None, None).is_err(), "no margin fits");
         assert!(derived(10, Some(10), Some(u64::MAX)).is_err());
+    }
+
+    #[test]
+    fn a_policy_states_terms_or_is_refused() {
+        let policy = |protect_seconds| Policy {
+            protect_seconds,
+            generation_seconds: 10,
+            interval_seconds: 2,
+            lock: LockStrategy::Compliance,
+            keep: Keep::default(),
+            classes: Vec::new(),
+            previous: None,
+        };
+        assert_eq!(Terms::try_from(&policy(20)), Ok(terms(20, 10, 2)));
+        let generation = TermsError::Generation {
+            generation_seconds: 10,
+            protect_seconds: 9,
+        };
+        assert_eq!(Terms::try_from(&policy(9)), Err(generation));
     }
 
     #[test]
