@@ -16,6 +16,7 @@ mod entry;
 mod list;
 mod reader;
 mod resume;
+mod reuse;
 mod select;
 mod session;
 mod stdin;
@@ -81,6 +82,8 @@ pub struct Options {
     pub dry_run: bool,
     /// The repository's cache folder; `None` for no cache.
     pub cache: Option<PathBuf>,
+    /// A folder for what does not fit into memory.
+    pub scratch: PathBuf,
     /// Bytes between checkpoints.
     pub checkpoint_bytes: u64,
     /// Seconds between checkpoints.

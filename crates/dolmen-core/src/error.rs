@@ -100,6 +100,16 @@ pub enum Error {
     /// The user interrupted.
     #[error("interrupted")]
     Interrupted,
+    /// What a backup built upon is no longer needed by any live snapshot, and may go.
+    #[error(
+        "frame {ordinal} of pack {pack}, on which this backup builds, was retired while it ran"
+    )]
+    ReuseEnded {
+        /// The pack.
+        pack: dolmen_format::PackId,
+        /// The frame.
+        ordinal: u32,
+    },
     /// A thread of ours died; a bug.
     #[error("internal error: {what}")]
     Internal {

@@ -32,6 +32,11 @@ impl FrameNumbers {
         Self { packs, end }
     }
 
+    /// Whether the index knew a pack when its frames were numbered.
+    pub(crate) fn knows(&self, pack: PackRef) -> bool {
+        usize::try_from(pack.number()).is_ok_and(|at| at < self.packs.len())
+    }
+
     /// The number of a frame that the index knows.
     pub(crate) fn number(&self, pack: PackRef, ordinal: u32) -> u64 {
         let at = usize::try_from(pack.number()).unwrap_or(usize::MAX);

@@ -11,6 +11,7 @@ pub mod error;
 pub mod finding;
 #[cfg(test)]
 mod fixture;
+pub mod forget;
 mod frames;
 pub mod index;
 pub mod keep;
@@ -23,6 +24,7 @@ mod numbers;
 pub mod objects;
 pub mod own;
 pub mod pack;
+pub mod prune;
 pub mod repair;
 pub mod repository;
 pub mod restore;

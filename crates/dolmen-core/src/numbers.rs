@@ -1,8 +1,9 @@
-//! The numbers that an instance signs under: each is used once, and none is left out.
+//! What objects tell of others: numbers count up, each used once, and heads are named.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dolmen_format::{InstanceId, ObjectId, WriterId};
+use dolmen_format::signed::Reference;
+use dolmen_format::{InstanceId, ObjectId, ObjectKey, SnapshotId, WriterId};
 
 use crate::finding::{Finding, Findings};
 use crate::snapshots::SnapshotList;
@@ -10,14 +11,61 @@ use crate::snapshots::SnapshotList;
 /// The objects that use each number of an instance.
 type Numbers = BTreeMap<(WriterId, InstanceId), BTreeMap<u64, BTreeSet<ObjectId>>>;
 
-/// Finds numbers that are missing or used twice. They count up from 1, over snapshots and ledger records together; a
-/// retirement that names a number stands in for what had it.
-pub(crate) fn check(list: &SnapshotList) -> Findings {
+/// What the repository tells of and does not hold: it may be late, or gone. While something is missing, nothing may be
+/// let go.
+pub(crate) fn gaps(list: &SnapshotList) -> Findings {
+    let heads = missing_heads(list).into_iter().map(|(head, follower)| {
+        Finding::new(
+            ObjectKey::Snapshot(head.writer, head.digest).to_string(),
+            format!("missing; snapshot {follower} follows it"),
+        )
+    });
+    missing_numbers(list).into_iter().chain(heads).collect()
+}
+
+/// Heads that are named and are neither there nor retired, and who names them.
+pub(crate) fn missing_heads(list: &SnapshotList) -> Vec<(Reference, SnapshotId)> {
+    let present: BTreeSet<SnapshotId> = list.all().map(|entry| entry.id).collect();
+    let mut missing = Vec::new();
+    for entry in list.all() {
+        let stamp = &entry.snapshot.stamp;
+        for head in &entry.snapshot.heads {
+            // A checkpoint ends with the snapshot that bears its number.
+            let is_own_checkpoint = (head.instance, head.number) == (stamp.instance, stamp.number);
+            let is_known =
+                present.contains(&head.digest) || list.facts.retired.contains_key(&head.digest);
+            if !is_known && !is_own_checkpoint {
+                missing.push((*head, entry.id));
+            }
+        }
+    }
+    missing
+}
+
+/// Finds numbers that several objects use.
+pub(crate) fn twins(list: &SnapshotList) -> Findings {
+    let mut findings = Vec::new();
+    for ((writer, instance), used) in &numbers(list) {
+        for (number, ids) in used.iter().filter(|(_, ids)| ids.len() > 1) {
+            let names: Vec<_> = ids.iter().map(ToString::to_string).collect();
+            let names = names.join(", ");
+            findings.push(Finding::new(
+                format!("writer {writer}, instance {instance}"),
+                format!("number {number} is used more than once: {names}"),
+            ));
+        }
+    }
+    findings
+}
+
+/// Finds numbers that nothing uses. They count up from 1, over snapshots and ledger records together; a retirement that
+/// names a number stands in for what had it.
+pub(crate) fn missing_numbers(list: &SnapshotList) -> Findings {
     let mut findings = Vec::new();
     for ((writer, instance), used) in &numbers(list) {
         let subject = format!("writer {writer}, instance {instance}");
         let mut next = 1_u64;
-        for (number, ids) in used {
+        for number in used.keys() {
             match number.checked_sub(next) {
                 Some(0) | None => {}
                 Some(1) => findings.push(Finding::new(
@@ -31,12 +79,6 @@ pub(crate) fn check(list: &SnapshotList) -> Findings {
                 }
             }
             next = number.saturating_add(1);
-            if ids.len() > 1 {
-                let names: Vec<_> = ids.iter().map(ToString::to_string).collect();
-                let names = names.join(", ");
-                let problem = format!("number {number} is used more than once: {names}");
-                findings.push(Finding::new(&subject, problem));
-            }
         }
     }
     findings

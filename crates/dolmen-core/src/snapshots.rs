@@ -53,6 +53,8 @@ pub struct SnapshotList {
     pub checkpoints: Vec<SnapshotEntry>,
     /// What the ledger says.
     pub facts: Facts,
+    /// When reading began, by the local clock.
+    pub listed_at: Timestamp,
     /// What does not verify, and what is missing.
     pub findings: Findings,
 }
@@ -62,6 +64,7 @@ impl SnapshotList {
     ///
     /// Cost: two listings and one request for each object.
     pub fn load(repository: &Repository, at: Option<Timestamp>) -> Result<Self> {
+        let listed_at = repository.environment.clock.now();
         let ledger = Ledger::load(repository, at)?;
         let mut read = Read::default();
         read.load(repository, at)?;
@@ -81,6 +84,7 @@ impl SnapshotList {
             snapshots,
             retired,
             checkpoints: read.checkpoints,
+            listed_at,
             facts,
             findings,
         })

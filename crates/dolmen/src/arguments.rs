@@ -7,7 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use dolmen_format::RepositoryId;
 
 use crate::commands::{
-    backup, cat, check, completions, init, key, ls, man, repair, restore, snapshots, stats,
+    backup, cat, check, completions, forget, init, key, ls, man, policy, prune, repair, restore,
+    snapshots, stats,
 };
 use crate::demo;
 
@@ -50,6 +51,12 @@ pub(crate) enum Command {
     Ls(ls::LsArgs),
     /// Bring files of a snapshot back
     Restore(restore::RestoreArgs),
+    /// Retire snapshots: by rules or by id, and until their leases lapse bring them back
+    Forget(Box<forget::ForgetArgs>),
+    /// Delete what no snapshot needs and whose lease has lapsed
+    Prune(prune::PruneArgs),
+    /// Show or change how the repository is kept
+    Policy(policy::PolicyArgs),
     /// Verify that every snapshot is complete and readable
     Check(check::CheckArgs),
     /// Show how much data there is
@@ -109,6 +116,9 @@ pub(crate) struct Global {
         conflicts_with = "repository_id"
     )]
     pub(crate) trust_repository: Option<RepositoryId>,
+    /// Take the store's clock as true in this run, however far the local one is off [env: DOLMEN_CONFIRM_CLOCK=1]
+    #[arg(long, global = true)]
+    pub(crate) confirm_clock: bool,
     /// Speak JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,

@@ -4,10 +4,13 @@ pub(crate) mod backup;
 pub(crate) mod cat;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod forget;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod policy;
+pub(crate) mod prune;
 pub(crate) mod repair;
 pub(crate) mod restore;
 mod select;
@@ -105,6 +108,9 @@ fn dispatch(app: &App, command: Command) -> Outcome {
         Command::Snapshots(args) => snapshots::run(app, &args),
         Command::Ls(args) => ls::run(app, &args),
         Command::Restore(args) => restore::run(app, &args),
+        Command::Forget(args) => forget::run(app, &args),
+        Command::Prune(args) => prune::run(app, &args),
+        Command::Policy(args) => policy::run(app, &args),
         Command::Check(args) => check::run(app, &args),
         Command::Stats(args) => stats::run(app, &args),
         Command::Cat(args) => cat::run(app, &args),

@@ -147,6 +147,9 @@ impl From<Error> for Failure {
             }
             Error::NoPath { .. } => failure.hint("list what there is with: dolmen ls SNAPSHOT"),
             Error::Damaged { .. } => failure.hint("see what is whole with: dolmen check"),
+            Error::ReuseEnded { .. } => failure.hint(
+                "run the same backup again: it looks at the repository anew, and what it stored is not stored twice",
+            ),
             Error::Internal { .. } => failure.hint(BUG),
             Error::Store(error) => store_hint(failure, error.kind),
             Error::State(_)
@@ -220,6 +223,7 @@ const fn exit_of(error: &Error) -> Exit {
         | Error::AmbiguousSnapshot { .. }
         | Error::NoPath { .. }
         | Error::Command { .. }
+        | Error::ReuseEnded { .. }
         | Error::Internal { .. } => Exit::Failed,
     }
 }

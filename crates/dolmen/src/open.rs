@@ -216,6 +216,11 @@ impl Opened {
         Ok(index)
     }
 
+    /// A folder for what does not fit into memory: the cache, or the system's.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.cache.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
     /// Where the index's tables are kept.
     pub(crate) fn index_cache(&self) -> Option<PathBuf> {
         self.cache.as_ref().map(|cache| cache.join("index"))
@@ -230,7 +235,8 @@ impl Opened {
         }
         // One that is there and damaged is told of above.
         let present = snapshots.snapshots.iter().map(|entry| entry.id);
-        let present: BTreeSet<_> = present.chain(snapshots.damaged()).collect();
+        let retired = snapshots.facts.retired.keys().copied();
+        let present: BTreeSet<_> = present.chain(snapshots.damaged()).chain(retired).collect();
         for head in self.state.heads(&self.repository.id()) {
             if !present.contains(&head.digest) {
                 app.output.warn(format!(

@@ -76,6 +76,13 @@ fn write_snapshot(
     end: Timestamp,
 ) -> Result<SnapshotId> {
     let repository = session.repository;
+    session.reuse.assure(
+        repository,
+        session.index,
+        &*session.needed(),
+        &session.options.scratch,
+        &session.progress.cancel,
+    )?;
     let manifest = write_manifest(repository, session.index, &needed_packs(session), session)?;
     let segments = {
         let mut builder = lock(&session.segment);
@@ -253,8 +260,9 @@ impl Checkpoints {
         }
         let now = session.repository.environment.clock.now();
         let seconds = u64::try_from(now.seconds.saturating_sub(self.at.seconds)).unwrap_or(0);
+        let seconds_max = session.reuse.checkpoint_seconds_max();
         let due = packed - self.packed_bytes >= session.options.checkpoint_bytes
-            || seconds >= session.options.checkpoint_seconds;
+            || seconds >= session.options.checkpoint_seconds.min(seconds_max);
         if !due {
             return Ok(());
         }

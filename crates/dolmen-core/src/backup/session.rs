@@ -13,6 +13,7 @@ use dolmen_state::index::{BlobIndex, Location, PackInfo, PackRef};
 use dolmen_state::state::{Instance, JournalEntry};
 
 use super::commit::{self, Checkpoints};
+use super::reuse::Reuse;
 use super::{Context, Observer, Options, Progress, Report, Stdin, assemble, resume, stdin};
 use crate::error::{Error, Result};
 use crate::index::Index;
@@ -50,6 +51,8 @@ pub(super) struct Session<'a> {
     claims: Mutex<HashSet<BlobId>>,
     /// Packs that the index names and the store lacks: what they held is stored again.
     absent: BTreeSet<PackRef>,
+    /// What of the rest may be built upon.
+    pub(super) reuse: Reuse,
     /// Frames that the snapshot needs so far.
     needed: Mutex<BTreeMap<PackRef, FrameSet>>,
     failure: Mutex<Option<Error>>,
@@ -106,6 +109,13 @@ pub(super) fn run(
         counters: Counters::default(),
         checkpoints: Mutex::new(Checkpoints::new(repository.environment.clock.now())),
         absent: absent_packs(repository, &index.blobs, observer)?,
+        reuse: Reuse::learn(
+            repository,
+            &index.blobs,
+            snapshots,
+            &options.scratch,
+            &progress.cancel,
+        )?,
         claims: Mutex::default(),
         needed: Mutex::default(),
         failure: Mutex::default(),
@@ -178,9 +188,11 @@ impl Session<'_> {
         true
     }
 
-    /// Where a blob lies in a pack that the store has.
+    /// Where a blob lies in a pack that the store has, and that may be built upon.
     fn locate(&self, id: &BlobId) -> Option<Location> {
-        let is_there = |location: &Location| !self.absent.contains(&location.pack);
+        let is_there = |location: &Location| {
+            !self.absent.contains(&location.pack) && self.reuse.allows(location)
+        };
         match self.index.lookup(id) {
             Some(location) if !is_there(&location) => {
                 self.index.locations(id).into_iter().find(is_there)

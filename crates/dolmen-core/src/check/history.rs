@@ -19,23 +19,16 @@ pub(super) fn check(
     sink: &Sink<'_>,
 ) -> BTreeSet<SnapshotId> {
     let mut gone: BTreeSet<SnapshotId> = list.damaged().collect();
-    let present: BTreeSet<SnapshotId> = entries(list).map(|entry| entry.id).collect();
+    let present: BTreeSet<SnapshotId> = list.all().map(|entry| entry.id).collect();
     let retired = &list.facts.retired;
     let is_gone =
         |head: &Reference| !present.contains(&head.digest) && !retired.contains_key(&head.digest);
-    for entry in entries(list) {
-        for named in entry.snapshot.heads.iter().filter(|head| is_gone(head)) {
-            // A checkpoint ends with the snapshot that bears its number.
-            let stamp = &entry.snapshot.stamp;
-            if (named.instance, named.number) == (stamp.instance, stamp.number) {
-                continue;
-            }
-            gone.insert(named.digest);
-            sink.finding(
-                key_of(named),
-                format!("missing; snapshot {} follows it", entry.id),
-            );
-        }
+    for (named, follower) in numbers::missing_heads(list) {
+        gone.insert(named.digest);
+        let problem = format!("missing; snapshot {follower} follows it");
+        sink.finding(key_of(&named), problem);
+    }
+    for entry in list.all() {
         check_certificate(repository, entry, sink);
     }
     if let Some(head) = head.filter(|head| is_gone(head)) {
@@ -45,12 +38,9 @@ pub(super) fn check(
             "missing; this client remembers it as its latest snapshot",
         );
     }
-    sink.findings(&numbers::check(list));
+    sink.findings(&numbers::missing_numbers(list));
+    sink.findings(&numbers::twins(list));
     gone
-}
-
-fn entries(list: &SnapshotList) -> impl Iterator<Item = &SnapshotEntry> {
-    list.all()
 }
 
 fn key_of(reference: &Reference) -> ObjectKey {

@@ -236,6 +236,8 @@ impl World {
             left: AtomicI64::new(-1),
             calls: AtomicU64::new(0),
         });
+        // Leases are counted by the store's clock, and ended by both.
+        store.inner.set_clock(Ahead.now());
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let objects = Objects::new(shared, runtime.handle().clone(), "memory");
         let environment = Environment {
@@ -243,9 +245,9 @@ impl World {
             random: Arc::new(Seeded(AtomicU64::new(1))),
         };
         let policy = Policy {
-            protect_seconds: 0,
-            generation_seconds: 0,
-            interval_seconds: 0,
+            protect_seconds: 30 * 86_400,
+            generation_seconds: 7 * 86_400,
+            interval_seconds: 86_400,
             lock: LockStrategy::None,
             keep: Keep::default(),
             classes: Vec::new(),
@@ -366,6 +368,7 @@ fn options(folder: &Path) -> Options {
         skip_if_unchanged: false,
         dry_run: false,
         cache: Some(folder.join("cache")),
+        scratch: folder.to_path_buf(),
         checkpoint_bytes: backup::CHECKPOINT_BYTES,
         checkpoint_seconds: backup::CHECKPOINT_SECONDS,
     }

@@ -90,9 +90,9 @@ impl Random for Seeded {
 
 fn policy() -> Policy {
     Policy {
-        protect_seconds: 0,
-        generation_seconds: 0,
-        interval_seconds: 0,
+        protect_seconds: 30 * 86_400,
+        generation_seconds: 7 * 86_400,
+        interval_seconds: 86_400,
         lock: LockStrategy::None,
         keep: Keep::default(),
         classes: Vec::new(),
@@ -288,6 +288,7 @@ impl World {
             skip_if_unchanged: false,
             dry_run: false,
             cache: Some(self.path("cache")),
+            scratch: self.path("cache"),
             checkpoint_bytes: backup::CHECKPOINT_BYTES,
             checkpoint_seconds: backup::CHECKPOINT_SECONDS,
         }

@@ -106,6 +106,7 @@ pub(super) fn run(app: &App, args: &BackupArgs) -> Outcome {
         options.selector.own_folders = own_folders(app, &opened, &sources)?;
     }
     options.cache.clone_from(&opened.cache);
+    options.scratch = opened.scratch();
     if !args.dry_run {
         opened.put_back(app)?;
     }
@@ -186,6 +187,7 @@ fn make_options(app: &App, args: &BackupArgs) -> Outcome<Options> {
         skip_if_unchanged: args.skip_if_unchanged,
         dry_run: args.dry_run,
         cache: None,
+        scratch: std::env::temp_dir(),
         checkpoint_bytes: CHECKPOINT_BYTES,
         checkpoint_seconds: CHECKPOINT_SECONDS,
     })

@@ -1,6 +1,6 @@
 //! `dolmen cat WHAT`
 
-mod show;
+pub(super) mod show;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;

@@ -36,12 +36,12 @@ pub(crate) struct InitArgs {
 
 /// A duration, or one that follows from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Auto {
+pub(super) enum Auto {
     Derived,
     Given(Seconds),
 }
 
-fn parse_auto(text: &str) -> Result<Auto, String> {
+pub(super) fn parse_auto(text: &str) -> Result<Auto, String> {
     if text == "auto" {
         Ok(Auto::Derived)
     } else {

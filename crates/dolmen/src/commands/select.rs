@@ -13,6 +13,22 @@ pub(crate) struct FilterArgs {
     /// Only snapshots of this host (several: of any of them)
     #[arg(short = 'H', long, value_name = "HOST")]
     host: Vec<String>,
+    #[command(flatten)]
+    rest: RestArgs,
+}
+
+/// Which snapshots count, where `-H` is another flag.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct FilterFlags {
+    /// Only snapshots of this host (several: of any of them)
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
+    #[command(flatten)]
+    rest: RestArgs,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+struct RestArgs {
     /// Only snapshots with all these tags (several: with any of the lists)
     #[arg(long, value_name = "TAG[,TAG…]")]
     tag: Vec<String>,
@@ -24,8 +40,21 @@ pub(crate) struct FilterArgs {
 impl FilterArgs {
     /// The filter that they make.
     pub(crate) fn filter(&self) -> Outcome<Filter> {
+        self.rest.filter(&self.host)
+    }
+}
+
+impl FilterFlags {
+    /// The filter that they make.
+    pub(crate) fn filter(&self) -> Outcome<Filter> {
+        self.rest.filter(&self.host)
+    }
+}
+
+impl RestArgs {
+    fn filter(&self, hosts: &[String]) -> Outcome<Filter> {
         let mut filter = Filter {
-            hosts: self.host.clone(),
+            hosts: hosts.to_vec(),
             tags: self.tag.clone(),
             paths: Vec::new(),
         };

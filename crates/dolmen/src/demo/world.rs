@@ -171,6 +171,7 @@ impl Site {
             skip_if_unchanged: false,
             dry_run: false,
             cache: None,
+            scratch: self.folder.clone(),
             checkpoint_bytes: backup::CHECKPOINT_BYTES,
             checkpoint_seconds: backup::CHECKPOINT_SECONDS,
         };

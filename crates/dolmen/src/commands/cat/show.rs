@@ -27,15 +27,7 @@ pub(super) fn root(repository: &Repository) -> Value {
 }
 
 /// A policy.
-pub(super) fn policy(policy: &Policy) -> Value {
-    let lock = match policy.lock {
-        LockStrategy::None => "none",
-        LockStrategy::Compliance => "compliance",
-        LockStrategy::Governance => "governance",
-        LockStrategy::Hold => "hold",
-        LockStrategy::Hide => "hide",
-        LockStrategy::Attribute => "attribute",
-    };
+pub(crate) fn policy(policy: &Policy) -> Value {
     let keep = policy.keep;
     let classes: Vec<_> = policy
         .classes
@@ -46,13 +38,25 @@ pub(super) fn policy(policy: &Policy) -> Value {
         "protect_seconds": policy.protect_seconds,
         "generation_seconds": policy.generation_seconds,
         "interval_seconds": policy.interval_seconds,
-        "lock": lock,
+        "lock": lock_name(policy.lock),
         "keep": {
             "last": keep.last, "hourly": keep.hourly, "daily": keep.daily,
             "weekly": keep.weekly, "monthly": keep.monthly, "yearly": keep.yearly,
         },
         "classes": classes,
     })
+}
+
+/// What `--lock` calls a strategy.
+pub(crate) const fn lock_name(lock: LockStrategy) -> &'static str {
+    match lock {
+        LockStrategy::None => "none",
+        LockStrategy::Compliance => "compliance",
+        LockStrategy::Governance => "governance",
+        LockStrategy::Hold => "hold",
+        LockStrategy::Hide => "hide",
+        LockStrategy::Attribute => "attribute",
+    }
 }
 
 /// An index segment whose blobs are opened.

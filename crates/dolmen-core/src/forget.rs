@@ -1,0 +1,186 @@
+//! Forget: retires snapshots, and takes retirements back.
+//!
+//! A retirement deletes nothing. What the snapshots needed is kept for its lease from then on, and until that lapses an
+//! undo brings them back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use dolmen_format::ledger::Fact;
+use dolmen_format::signed::Reference;
+use dolmen_format::{ObjectKey, SegmentId, SnapshotId, Timestamp};
+use dolmen_state::state::Instance;
+
+use crate::check::Observer;
+use crate::error::Result;
+use crate::finding::{Finding, Findings};
+use crate::index::Index;
+use crate::keep::{Candidate, Group, GroupBy, KeepError, Rules, select};
+use crate::lease::{Terms, deletable, lapse};
+use crate::ledger;
+use crate::live::{LiveWalk, StoredNodes};
+use crate::pack::BlobReader;
+use crate::repository::Repository;
+use crate::snapshots::{Filter, SnapshotEntry, SnapshotList};
+
+/// Snapshots that one record names at most: some 8 MiB.
+const NAMED_MAX: usize = 80_000;
+
+/// What a policy says of the snapshots that pass a filter.
+pub fn plan(
+    list: &SnapshotList,
+    filter: &Filter,
+    rules: &Rules,
+    group_by: GroupBy,
+    zone: &jiff::tz::TimeZone,
+    now: Timestamp,
+) -> std::result::Result<Vec<Group>, KeepError> {
+    let chosen = list.snapshots.iter().filter(|entry| filter.matches(entry));
+    let candidates: Vec<_> = chosen.map(candidate).collect();
+    select(&candidates, rules, group_by, zone, now)
+}
+
+fn candidate(entry: &SnapshotEntry) -> Candidate {
+    let body = &entry.body;
+    Candidate {
+        id: entry.id,
+        writer: entry.snapshot.stamp.writer,
+        time: entry.received,
+        host: body.hostname.clone().into_bytes(),
+        paths: body.paths.iter().map(|path| path.to_vec()).collect(),
+        tags: body.tags.iter().map(|tag| tag.clone().into_bytes()).collect(),
+        slot: true,
+    }
+}
+
+/// Ends the lives of snapshots.
+///
+/// Cost: one put for every 80,000 snapshots.
+pub fn retire(
+    repository: &Repository,
+    instance: &mut Instance,
+    snapshots: &[&SnapshotEntry],
+) -> Result<()> {
+    for part in snapshots.chunks(NAMED_MAX) {
+        let fact = Fact::Retirement {
+            snapshots: part.iter().copied().map(reference).collect(),
+            policy: None,
+        };
+        ledger::write(repository, instance, fact)?;
+    }
+    Ok(())
+}
+
+fn reference(entry: &SnapshotEntry) -> Reference {
+    entry.snapshot.reference(entry.id)
+}
+
+/// Until when a retirement can be taken back for sure, and when what it freed may be deleted.
+pub fn deadlines(retired_at: Timestamp, terms: &Terms) -> (Timestamp, Timestamp) {
+    let undo_until = lapse(retired_at, None, terms);
+    (undo_until, deletable(undo_until, terms))
+}
+
+/// What an undo works with.
+#[derive(Debug, Clone, Copy)]
+pub struct UndoOptions<'a> {
+    /// Where the index's tables are kept.
+    pub index_cache: Option<&'a Path>,
+    /// A folder for what does not fit into memory.
+    pub scratch: &'a Path,
+    /// Set to interrupt.
+    pub cancel: &'a AtomicBool,
+}
+
+/// Brings retired snapshots back to life: one record for each retirement in force that names any of them. Nothing is
+/// written when something that they need is gone; what is then missing is returned.
+///
+/// Cost: three listings, one request for each manifest node, one put for each retirement.
+pub fn undo(
+    repository: &Repository,
+    instance: &mut Instance,
+    list: &SnapshotList,
+    snapshots: &[&SnapshotEntry],
+    options: &UndoOptions<'_>,
+    observer: &dyn Observer,
+) -> Result<Findings> {
+    let missing = missing(repository, snapshots, options)?;
+    for finding in &missing {
+        observer.finding(finding);
+    }
+    if !missing.is_empty() {
+        return Ok(missing);
+    }
+    let wanted: BTreeSet<SnapshotId> = snapshots.iter().map(|entry| entry.id).collect();
+    let mut records: BTreeMap<_, (Reference, Vec<Reference>)> = BTreeMap::new();
+    let retired = list.facts.retired.values();
+    for retired in retired.filter(|retired| wanted.contains(&retired.snapshot.digest)) {
+        for by in &retired.by {
+            let (_, named) = records.entry(by.digest).or_insert_with(|| (*by, Vec::new()));
+            named.push(retired.snapshot);
+        }
+    }
+    for (retirement, snapshots) in records.into_values() {
+        let fact = Fact::Undo {
+            retirement,
+            snapshots,
+        };
+        ledger::write(repository, instance, fact)?;
+    }
+    Ok(missing)
+}
+
+/// What snapshots need and the store does not list any more.
+fn missing(
+    repository: &Repository,
+    snapshots: &[&SnapshotEntry],
+    options: &UndoOptions<'_>,
+) -> Result<Findings> {
+    let mut segments: Vec<SegmentId> = snapshots
+        .iter()
+        .flat_map(|entry| entry.snapshot.segments.iter().copied())
+        .collect();
+    segments.sort();
+    segments.dedup();
+    let mut index = Index::load(repository, options.index_cache)?;
+    index.complete(repository, &segments)?;
+    let blobs = BlobReader::new(repository, &index.blobs);
+    let mut walk = LiveWalk::new(options.scratch);
+    for entry in snapshots {
+        walk.add(repository, entry.id, &entry.snapshot, 0)?;
+    }
+    let live = walk.finish(&mut StoredNodes::new(&blobs, options.cancel))?;
+    let mut missing: Findings = live.lost().iter().map(|lost| lost.finding()).collect();
+    let present = present_packs(repository, &index)?;
+    for needed in live.known_packs() {
+        let id = needed?.pack;
+        let pack = index.blobs.find_pack(&id);
+        let at = pack.and_then(|pack| usize::try_from(pack.number()).ok());
+        if !at.and_then(|at| present.get(at)).is_some_and(|there| *there) {
+            let info = pack.and_then(|pack| index.blobs.pack(pack));
+            let writer = info.map_or(repository.writer(), |info| info.writer);
+            let key = ObjectKey::Pack(writer, id);
+            missing.push(Finding::new(key.to_string(), "missing or cut short"));
+        }
+    }
+    Ok(missing)
+}
+
+/// Which packs of the index the store lists with their sizes, by their numbers.
+fn present_packs(repository: &Repository, index: &Index) -> Result<Vec<bool>> {
+    let count = usize::try_from(index.blobs.pack_count()).unwrap_or(usize::MAX);
+    let mut present = vec![false; count];
+    repository.objects.list("packs/", |object| {
+        let pack = index.blobs.find_pack(&object.key.id());
+        let info = pack.and_then(|pack| Some((pack.number(), index.blobs.pack(pack)?)));
+        if let Some((number, info)) = info
+            && object.has_size(u64::from(info.pack_bytes))
+            && let Ok(at) = usize::try_from(number)
+            && let Some(slot) = present.get_mut(at)
+        {
+            *slot = true;
+        }
+    })?;
+    Ok(present)
+}

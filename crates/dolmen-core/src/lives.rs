@@ -1,0 +1,104 @@
+//! Which snapshots and checkpoints live, and from when on those that do not are free.
+
+use std::collections::BTreeMap;
+
+use dolmen_format::signed::Stamp;
+use dolmen_format::{ObjectId, Timestamp};
+
+use crate::lease::{self, Checkpoint, Received, Standing, Terms};
+use crate::ledger::Facts;
+use crate::snapshots::{SnapshotEntry, SnapshotList};
+
+/// Whether a snapshot or checkpoint lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// What it needs is protected.
+    Live,
+    /// What it needed is kept for a lease from then on.
+    Ended(Timestamp),
+}
+
+/// The terms in force at a time, which is the earlier clock's.
+pub fn terms(facts: &Facts, at: Timestamp) -> Option<Terms> {
+    let chain: Vec<_> = facts
+        .policies()
+        .filter_map(|record| {
+            Some(Received {
+                terms: Terms::try_from(&record.policy).ok()?,
+                received: record.stored_at,
+            })
+        })
+        .collect();
+    lease::effective(&chain, at)
+}
+
+/// Decides the life of every snapshot, retired or not, and of every checkpoint.
+pub fn lives<'l>(
+    list: &'l SnapshotList,
+    terms: &Terms,
+    now: Timestamp,
+) -> Vec<(&'l SnapshotEntry, Life)> {
+    let live = list.snapshots.iter().map(|entry| (entry, Life::Live));
+    let retired = list.retired.iter().map(|entry| {
+        let ended = list.facts.retired.get(&entry.id);
+        (
+            entry,
+            ended.map_or(Life::Live, |ended| Life::Ended(ended.stored_at)),
+        )
+    });
+    let mut lives: Vec<_> = live.chain(retired).collect();
+    let successors = Successors::of(list);
+    let checkpoints: Vec<_> = list
+        .checkpoints
+        .iter()
+        .map(|entry| Checkpoint {
+            id: entry.id,
+            signer: entry.snapshot.stamp.writer,
+            received: entry.stored_at,
+            succeeded: successors.first_of(entry),
+        })
+        .collect();
+    let standings = lease::standings(&checkpoints, terms, now);
+    for (entry, standing) in list.checkpoints.iter().zip(standings) {
+        let life = match standing {
+            Standing::Live => Life::Live,
+            Standing::Ended { at, .. } => Life::Ended(at),
+        };
+        lives.push((entry, life));
+    }
+    lives
+}
+
+/// What was stored after a checkpoint and carries on from it.
+struct Successors {
+    /// When the first object that names a head was stored.
+    by_head: BTreeMap<ObjectId, Timestamp>,
+    /// When the snapshot with a number was stored: a checkpoint bears that of the coming one.
+    by_stamp: BTreeMap<Stamp, Timestamp>,
+}
+
+impl Successors {
+    fn of(list: &SnapshotList) -> Self {
+        let (mut by_head, mut by_stamp) = (BTreeMap::new(), BTreeMap::new());
+        for entry in list.all() {
+            for head in &entry.snapshot.heads {
+                note(&mut by_head, head.digest, entry.stored_at);
+            }
+            if entry.snapshot.checkpoint == 0 {
+                note(&mut by_stamp, entry.snapshot.stamp, entry.stored_at);
+            }
+        }
+        Self { by_head, by_stamp }
+    }
+
+    fn first_of(&self, entry: &SnapshotEntry) -> Option<Timestamp> {
+        let by_head = self.by_head.get(&entry.id);
+        let by_stamp = self.by_stamp.get(&entry.snapshot.stamp);
+        by_head.into_iter().chain(by_stamp).min().copied()
+    }
+}
+
+fn note<K: Ord>(times: &mut BTreeMap<K, Timestamp>, key: K, at: Timestamp) {
+    let first = times.entry(key).or_insert(at);
+    *first = at.min(*first);
+}

@@ -1,0 +1,103 @@
+//! Prune: deletes what no live snapshot needs and whose lease has lapsed.
+//!
+//! A run works in rounds. Each begins with a listing and ends before that is too old to be acted on; what is left is for
+//! the next. Nothing here needs to succeed: whatever stays is deleted by a later run.
+
+mod round;
+mod verdict;
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use dolmen_format::Timestamp;
+
+use crate::check::Observer;
+use crate::error::Result;
+use crate::repository::Repository;
+
+pub use verdict::{Verdict, judge};
+
+/// What a run may do.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// Delete nothing, only tell.
+    pub dry_run: bool,
+    /// The user takes the store's clock as true.
+    pub confirm_clock: bool,
+    /// The user takes as lost for good what the repository tells of and does not hold.
+    pub confirm_missing: bool,
+    /// The latest time that the store stated to this client.
+    pub remembered_store: Option<Timestamp>,
+    /// Where the index's tables are kept.
+    pub index_cache: Option<&'a Path>,
+    /// A folder for what does not fit into memory.
+    pub scratch: &'a Path,
+    /// Set to interrupt.
+    pub cancel: &'a AtomicBool,
+}
+
+/// Objects and their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// How many.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a run did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// What was deleted.
+    pub deleted: Tally,
+    /// What nothing live needs and whose lease has not lapsed, or which the store did not let go.
+    pub locked: Tally,
+    /// When the next of these lapses.
+    pub next_unlock: Option<Timestamp>,
+    /// What is needed.
+    pub live: Tally,
+    /// Objects that the credential may not delete.
+    pub denied: u64,
+    /// Why nothing was let go, where something kept it.
+    pub held: Option<String>,
+    /// The latest time that the store stated, to be remembered.
+    pub store_time: Option<Timestamp>,
+}
+
+impl Tally {
+    fn add(&mut self, bytes: u64) {
+        self.objects = self.objects.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// Prunes a repository.
+///
+/// Cost: for each round nine listings, one request for each snapshot, ledger record and manifest node, and one for each
+/// object that is deleted. A round is as long as a quarter of the protection period, a day at most.
+pub fn run(
+    repository: &Repository,
+    options: &Options<'_>,
+    observer: &dyn Observer,
+) -> Result<Report> {
+    let mut deleted = Tally::default();
+    loop {
+        let (mut report, end) = round::run(repository, options, observer)?;
+        let is_stuck = report.deleted == Tally::default();
+        deleted.objects = deleted.objects.saturating_add(report.deleted.objects);
+        deleted.bytes = deleted.bytes.saturating_add(report.deleted.bytes);
+        report.deleted = deleted;
+        match end {
+            round::End::Done => return Ok(report),
+            round::End::Late if is_stuck => {
+                report.held = Some(
+                    "looking at the repository took longer than a quarter of its protection period, so that what was \
+                     seen may not be acted on"
+                        .to_owned(),
+                );
+                return Ok(report);
+            }
+            round::End::Late => {}
+        }
+    }
+}

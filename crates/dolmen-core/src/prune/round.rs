@@ -1,0 +1,513 @@
+//! One round: what is there, what is needed, what goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+use dolmen_format::index::Segment;
+use dolmen_format::{ObjectKind, PackId, SegmentId, SnapshotId, Timestamp, WriterId};
+use dolmen_store::{ObjectRef, StoreErrorKind, StoreKey};
+
+use super::{Options, Report, Verdict, judge};
+use crate::check::Observer;
+use crate::error::{Error, Result};
+use crate::finding::chain;
+use crate::index::Index;
+use crate::lease::{Clocks, Terms};
+use crate::live::{CompleteLive, Live, LivePack, LivePacks, LiveWalk, StoredNodes};
+use crate::lives::{self, Life};
+use crate::numbers;
+use crate::objects::Listed;
+use crate::pack::BlobReader;
+use crate::repository::Repository;
+use crate::snapshots::{SnapshotEntry, SnapshotList};
+
+/// A listing is acted on for so long at most, however long the protection is (DESIGN §3).
+const LISTING_SECONDS_MAX: u64 = 24 * 60 * 60;
+/// Objects that a round deletes at most: they are all in memory.
+const DOOMED_MAX: usize = 1 << 17;
+/// Promise of what is only kept until its lease lapses, which no live snapshot needs.
+const ENDED: u64 = 0;
+/// Promise of what lives. Classes of protection say more of it where there are locks.
+const LIVES: u64 = 1;
+
+/// How a round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Everything was looked at.
+    Done,
+    /// The listing grew too old.
+    Late,
+}
+
+/// What a round knows.
+struct Round<'a> {
+    repository: &'a Repository,
+    options: &'a Options<'a>,
+    observer: &'a dyn Observer,
+    list: &'a SnapshotList,
+    terms: Terms,
+    /// By which clock leases lapse; `None`: nothing is let go.
+    now: Option<Timestamp>,
+    /// From then on the listing is too old.
+    deadline: Timestamp,
+    report: Report,
+}
+
+/// Runs a round.
+pub(super) fn run(
+    repository: &Repository,
+    options: &Options<'_>,
+    observer: &dyn Observer,
+) -> Result<(Report, End)> {
+    let objects = &repository.objects;
+    let local = repository.environment.clock.now();
+    let store = objects.block_on(objects.store().now())?;
+    let clocks = Clocks {
+        local,
+        store,
+        remembered_store: options.remembered_store,
+        confirmed: options.confirm_clock,
+    };
+    let list = SnapshotList::load(repository, None)?;
+    let mut report = Report {
+        store_time: Some(clocks.remember()),
+        ..Report::default()
+    };
+    let now = match clocks.let_go_at() {
+        Ok(now) => Some(now),
+        Err(held) => {
+            report.held = Some(chain(&held));
+            None
+        }
+    };
+    // The terms decide nothing while nothing is let go.
+    let terms = lives::terms(&list.facts, now.unwrap_or(store.earliest));
+    let Some(terms) = terms else {
+        report.held = Some("no policy says how long leases are".to_owned());
+        return Ok((report, End::Done));
+    };
+    let open_seconds = terms.delay_seconds().min(LISTING_SECONDS_MAX);
+    let deadline = local.saturating_add_seconds(i64::try_from(open_seconds).unwrap_or(i64::MAX));
+    let mut round = Round {
+        repository,
+        options,
+        observer,
+        list: &list,
+        terms,
+        now,
+        deadline,
+        report,
+    };
+    round.hold_what_has_gaps();
+    let end = round.look_at_everything()?;
+    Ok((round.report, end))
+}
+
+impl Round<'_> {
+    /// Lets nothing go while the repository tells of something that is not there: it may only be late.
+    fn hold_what_has_gaps(&mut self) {
+        let mut gaps = numbers::gaps(self.list);
+        for retired in self.list.facts.retired.values() {
+            let is_there = |entry: &SnapshotEntry| entry.id == retired.snapshot.digest;
+            let lapses = judge(
+                retired.stored_at,
+                None,
+                &self.terms,
+                self.now.unwrap_or_default(),
+            );
+            if lapses != Verdict::Delete && !self.list.retired.iter().any(is_there) {
+                gaps.push(crate::Finding::new(
+                    format!("snapshot {}", retired.snapshot.digest),
+                    "retired, and gone before its lease has lapsed",
+                ));
+            }
+        }
+        if gaps.is_empty() || self.options.confirm_missing {
+            return;
+        }
+        for gap in &gaps {
+            self.observer.finding(gap);
+        }
+        self.hold("something is missing that no retirement names".to_owned());
+    }
+
+    fn hold(&mut self, why: String) {
+        self.now = None;
+        self.report.held.get_or_insert(why);
+    }
+
+    fn look_at_everything(&mut self) -> Result<End> {
+        for prefix in ["root/", "keys/", "ledger/"] {
+            let report = &mut self.report;
+            self.repository.objects.list(prefix, |object| {
+                report.live.add(bytes_of(&object));
+            })?;
+        }
+        let Some(gone) = self.let_snapshots_go()? else {
+            return Ok(End::Late);
+        };
+        let lives = lives::lives(self.list, &self.terms, self.now.unwrap_or_default());
+        let kept: Vec<_> = lives
+            .into_iter()
+            .filter(|(entry, _)| !gone.contains(&entry.id))
+            .collect();
+        let index = self.load_index(&kept)?;
+        let blobs = BlobReader::new(self.repository, &index.blobs);
+        let mut walk = LiveWalk::new(self.options.scratch);
+        for (entry, life) in &kept {
+            let promise = if *life == Life::Live { LIVES } else { ENDED };
+            walk.add(self.repository, entry.id, &entry.snapshot, promise)?;
+        }
+        let live = walk.finish(&mut StoredNodes::new(&blobs, self.options.cancel))?;
+        if live.complete().is_none() {
+            for lost in live.lost() {
+                self.observer.finding(&lost.finding());
+            }
+            self.hold(
+                "a manifest cannot be read, so that it is not known what is needed".to_owned(),
+            );
+        }
+        let needed: BTreeSet<SegmentId> = kept
+            .iter()
+            .flat_map(|(entry, _)| entry.snapshot.segments.iter().copied())
+            .collect();
+        if self.let_segments_go(&needed, live.complete())? == End::Late {
+            return Ok(End::Late);
+        }
+        self.let_packs_go(&live)
+    }
+
+    fn load_index(&self, kept: &[(&SnapshotEntry, Life)]) -> Result<Index> {
+        let mut index = Index::load(self.repository, self.options.index_cache)?;
+        let mut wanted: Vec<_> = kept
+            .iter()
+            .flat_map(|(entry, _)| entry.snapshot.segments.iter().copied())
+            .collect();
+        wanted.sort();
+        wanted.dedup();
+        index.complete(self.repository, &wanted)?;
+        Ok(index)
+    }
+
+    /// Deletes snapshots and checkpoints whose lives have ended and whose leases have lapsed, before what they needed.
+    /// Returns those that are gone or, in a dry run, would be; `None`: too late.
+    fn let_snapshots_go(&mut self) -> Result<Option<BTreeSet<SnapshotId>>> {
+        let mut listed = Vec::new();
+        self.repository
+            .objects
+            .list("snapshots/", |object| listed.push(object))?;
+        let now = self.now.unwrap_or_default();
+        let lives = lives::lives(self.list, &self.terms, now).into_iter();
+        let ends: BTreeMap<_, _> = lives
+            .filter_map(|(entry, life)| match life {
+                Life::Live => None,
+                Life::Ended(at) => Some((entry.id, (entry.stored_at, at))),
+            })
+            .collect();
+        let mut gone = BTreeSet::new();
+        for object in listed {
+            // What is live, came after the list was loaded, or is none of ours, stays.
+            let verdict = match ends.get(&object.key.id()) {
+                None => Verdict::Live,
+                Some((stored_at, ended)) => judge(*stored_at, Some(*ended), &self.terms, now),
+            };
+            match self.carry_out(&object, verdict)? {
+                Done::Gone => {
+                    gone.insert(object.key.id());
+                }
+                Done::Stays => {}
+                Done::Late => return Ok(None),
+            }
+        }
+        Ok(Some(gone))
+    }
+
+    /// Deletes segments that no kept snapshot lists and that describe nothing that only they describe.
+    fn let_segments_go(
+        &mut self,
+        needed: &BTreeSet<SegmentId>,
+        live: Option<CompleteLive<'_>>,
+    ) -> Result<End> {
+        let mut listed = Vec::new();
+        self.repository
+            .objects
+            .list("index/", |object| listed.push(object))?;
+        let mut described = None;
+        for object in &listed {
+            let mut verdict = self.judge_unneeded(object);
+            if needed.contains(&object.key.id()) {
+                verdict = Verdict::Live;
+            } else if let (Verdict::Delete, Some(live)) = (verdict, live) {
+                if described.is_none() {
+                    described = Some(self.described_by(&listed, needed)?);
+                }
+                let others = described.as_ref();
+                if self.describes_alone(object, others, live)? {
+                    verdict = Verdict::Live;
+                }
+            }
+            if self.carry_out(object, verdict)? == Done::Late {
+                return Ok(End::Late);
+            }
+        }
+        Ok(End::Done)
+    }
+
+    /// The packs that the segments among `needed` describe.
+    fn described_by(
+        &self,
+        listed: &[Listed],
+        needed: &BTreeSet<SegmentId>,
+    ) -> Result<BTreeSet<PackId>> {
+        let is_needed = |object: &&Listed| needed.contains(&object.key.id());
+        let mut described = BTreeSet::new();
+        for object in listed.iter().filter(is_needed) {
+            described.extend(self.packs_of(object)?.into_iter().flatten());
+        }
+        Ok(described)
+    }
+
+    /// Whether a segment describes a pack that is needed and that no other segment describes. What cannot be read may
+    /// describe anything.
+    fn describes_alone(
+        &self,
+        object: &Listed,
+        others: Option<&BTreeSet<PackId>>,
+        live: CompleteLive<'_>,
+    ) -> Result<bool> {
+        let Some(packs) = self.packs_of(object)? else {
+            // Its bytes are not what its name says, or nobody known signed it: it describes nothing.
+            return Ok(false);
+        };
+        let is_elsewhere = |pack: &PackId| others.is_some_and(|others| others.contains(pack));
+        let mut alone: Vec<_> = packs
+            .into_iter()
+            .filter(|pack| !is_elsewhere(pack))
+            .collect();
+        if alone.is_empty() {
+            return Ok(false);
+        }
+        alone.sort();
+        for pack in live.packs() {
+            if alone.binary_search(&pack?.pack).is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The packs that a segment describes; `None` where it is no segment of this repository.
+    fn packs_of(&self, object: &Listed) -> Result<Option<Vec<PackId>>> {
+        let fetched = self
+            .repository
+            .objects
+            .fetch(&object.key, ObjectKind::Index);
+        let stored = match fetched {
+            Ok(stored) => stored,
+            Err(crate::objects::FetchError::Altered) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let writer = object.key.writer().unwrap_or(WriterId([0; 16]));
+        let segment = self.repository.verify_key_of(writer).and_then(|key| {
+            key.verify::<Segment>(&self.repository.id(), &stored)
+                .ok()
+                .map(|(segment, _)| segment)
+        });
+        Ok(segment.map(|segment| segment.packs.iter().map(|entry| entry.pack).collect()))
+    }
+
+    /// Deletes packs that no kept snapshot needs, and what probes left.
+    fn let_packs_go(&mut self, live: &Live) -> Result<End> {
+        let (doomed, are_all) = self.doom_packs(live)?;
+        for object in &doomed {
+            if self.carry_out(object, Verdict::Delete)? == Done::Late {
+                return Ok(End::Late);
+            }
+        }
+        let mut canaries = Vec::new();
+        self.repository.objects.list("canary/", |object| {
+            canaries.push(object);
+            canaries.truncate(DOOMED_MAX);
+        })?;
+        for object in &canaries {
+            let verdict = self.judge_unneeded(object);
+            if self.carry_out(object, verdict)? == Done::Late {
+                return Ok(End::Late);
+            }
+        }
+        Ok(if are_all { End::Done } else { End::Late })
+    }
+
+    /// Judges all packs; returns those that go, and whether there were no more. The packs of each writer are listed in
+    /// the order of their ids, and so are the needed ones.
+    fn doom_packs(&mut self, live: &Live) -> Result<(Vec<Listed>, bool)> {
+        let mut needed = Needed::new(live.known_packs());
+        let (mut doomed, mut are_all, mut writer) = (Vec::new(), true, None);
+        let (mut failed, leased_until) = (None, self.next_end());
+        let repository = self.repository;
+        repository.objects.list("packs/", |object| {
+            if object.key.writer() != writer {
+                writer = object.key.writer();
+                needed = Needed::new(live.known_packs());
+            }
+            let promise = match needed.promise_of(&object.key.id()) {
+                Ok(promise) => promise,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    return;
+                }
+            };
+            match (promise, self.judge_unneeded(&object)) {
+                (None, Verdict::Delete) if self.now.is_some() => {
+                    if doomed.len() < DOOMED_MAX {
+                        doomed.push(object);
+                    } else {
+                        are_all = false;
+                    }
+                }
+                (None, Verdict::Leased(until)) => self.keep_leased(bytes_of(&object), Some(until)),
+                (Some(ENDED), _) => self.keep_leased(bytes_of(&object), Some(leased_until)),
+                (Some(_), _) => self.report.live.add(bytes_of(&object)),
+                (None, Verdict::Delete | Verdict::Live) => {
+                    self.keep_leased(bytes_of(&object), None);
+                }
+            }
+        })?;
+        failed.map_or(Ok((doomed, are_all)), Err)
+    }
+
+    /// When the first of the snapshots lapses that are kept for their leases alone.
+    fn next_end(&self) -> Timestamp {
+        let now = self.now.unwrap_or_default();
+        let lives = lives::lives(self.list, &self.terms, now);
+        let ends = lives.into_iter().filter_map(|(entry, life)| match life {
+            Life::Live => None,
+            Life::Ended(at) => match judge(entry.stored_at, Some(at), &self.terms, now) {
+                Verdict::Leased(until) => Some(until),
+                Verdict::Live | Verdict::Delete => None,
+            },
+        });
+        ends.min().unwrap_or(now)
+    }
+
+    /// Judges an object that nothing needs by its own receipt.
+    fn judge_unneeded(&self, object: &Listed) -> Verdict {
+        let newest = object.copies.iter().map(|copy| copy.stored_at).max();
+        judge(
+            newest.unwrap_or_default(),
+            None,
+            &self.terms,
+            self.now.unwrap_or_default(),
+        )
+    }
+
+    /// Does what a verdict says, and counts it.
+    fn carry_out(&mut self, object: &Listed, verdict: Verdict) -> Result<Done> {
+        let bytes = bytes_of(object);
+        match verdict {
+            Verdict::Live => self.report.live.add(bytes),
+            Verdict::Leased(until) => self.keep_leased(bytes, Some(until)),
+            Verdict::Delete if self.now.is_none() => self.keep_leased(bytes, None),
+            Verdict::Delete => return self.delete(object),
+        }
+        Ok(Done::Stays)
+    }
+
+    fn keep_leased(&mut self, bytes: u64, until: Option<Timestamp>) {
+        let report = &mut self.report;
+        report.locked.add(bytes);
+        report.next_unlock = report.next_unlock.into_iter().chain(until).min();
+    }
+
+    fn delete(&mut self, object: &Listed) -> Result<Done> {
+        if self.options.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        if !self.options.dry_run {
+            if self.repository.environment.clock.now() >= self.deadline {
+                return Ok(Done::Late);
+            }
+            for copy in &object.copies {
+                let Ok(key) = StoreKey::try_from(object.key.to_string()) else {
+                    return Ok(Done::Stays);
+                };
+                let version = copy.version.clone();
+                let deleted = ObjectRef { key, version };
+                let objects = &self.repository.objects;
+                match objects.block_on(objects.store().delete_version(&deleted)) {
+                    Ok(()) => {}
+                    Err(error) if error.kind == StoreErrorKind::NotFound => {}
+                    Err(error) if error.kind == StoreErrorKind::Unavailable => {
+                        return Err(error.into());
+                    }
+                    // Locked, or not ours to delete: that means later, and never stops the others.
+                    Err(error) => {
+                        self.refuse(object, &error);
+                        return Ok(Done::Stays);
+                    }
+                }
+            }
+        }
+        self.report.deleted.add(bytes_of(object));
+        Ok(Done::Gone)
+    }
+
+    fn refuse(&mut self, object: &Listed, error: &dolmen_store::StoreError) {
+        if error.kind == StoreErrorKind::Denied {
+            self.report.denied = self.report.denied.saturating_add(1);
+        } else if error.kind != StoreErrorKind::Locked {
+            self.observer
+                .notice(&format!("{} stays: {}", object.key, chain(error)));
+        }
+        self.keep_leased(bytes_of(object), None);
+    }
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    Stays,
+    Gone,
+    /// The listing is too old.
+    Late,
+}
+
+/// Packs that are needed, asked for in the order of their ids.
+struct Needed<'l> {
+    packs: LivePacks<'l>,
+    next: Option<LivePack>,
+    is_over: bool,
+}
+
+impl<'l> Needed<'l> {
+    const fn new(packs: LivePacks<'l>) -> Self {
+        Self {
+            packs,
+            next: None,
+            is_over: false,
+        }
+    }
+
+    /// The longest promise of what needs a pack; `None`: nothing does.
+    fn promise_of(&mut self, pack: &PackId) -> Result<Option<u64>> {
+        loop {
+            match &self.next {
+                Some(next) if next.pack == *pack => return Ok(Some(next.promise_seconds)),
+                Some(next) if next.pack > *pack => return Ok(None),
+                Some(_) | None if self.is_over => return Ok(None),
+                Some(_) | None => {
+                    self.next = self.packs.next().transpose()?;
+                    self.is_over = self.next.is_none();
+                }
+            }
+        }
+    }
+}
+
+/// All that a key takes up.
+fn bytes_of(object: &Listed) -> u64 {
+    object
+        .copies
+        .iter()
+        .fold(0, |sum, copy| sum.saturating_add(copy.bytes))
+}

@@ -1,0 +1,389 @@
+//! `dolmen forget`
+
+mod rules;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use dolmen_core::forget::{self, UndoOptions};
+use dolmen_core::keep::{Fate, Group, GroupBy};
+use dolmen_core::snapshots::{Filter, SnapshotEntry, SnapshotList};
+use dolmen_core::{lives, own};
+use dolmen_format::{SnapshotId, Timestamp};
+use dolmen_state::Instance;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::App;
+use super::check::Reported;
+use super::prune::{self, PruneArgs};
+use super::select::{self, FilterFlags};
+use crate::exit::{During as _, Exit, Failure, Outcome};
+use crate::open::{Opened, open};
+use crate::{paths, render};
+use rules::RuleArgs;
+
+/// What to retire.
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// Retire these snapshots: full ids, unique prefixes, `latest`, `latest~N`
+    #[arg(value_name = "SNAP")]
+    snapshots: Vec<String>,
+    #[command(flatten)]
+    rules: RuleArgs,
+    #[command(flatten)]
+    filter: FilterFlags,
+    /// Apply the rules to each group of snapshots that have these in common
+    #[arg(short = 'g', long, value_name = "host,paths,tags", default_value = "host,paths", value_parser = parse_group_by)]
+    group_by: GroupBy,
+    /// Show fewer columns
+    #[arg(short = 'c', long)]
+    compact: bool,
+    /// Bring these retired snapshots back, as long as what they need is still there
+    #[arg(long, conflicts_with_all = ["prune", "group_by"])]
+    undo: bool,
+    /// Prune afterwards
+    #[arg(long)]
+    prune: bool,
+    /// Change nothing, only tell
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// With --prune: take as lost for good what the repository tells of and does not hold
+    #[arg(long, requires = "prune")]
+    confirm_missing: bool,
+}
+
+fn parse_group_by(text: &str) -> Result<GroupBy, String> {
+    text.parse()
+        .map_err(|error: dolmen_core::keep::KeepError| error.to_string())
+}
+
+/// Retires snapshots, or brings them back.
+pub(super) fn run(app: &App, args: &ForgetArgs) -> Outcome {
+    let rules = args.rules.rules();
+    refuse_contradictions(args, rules.is_empty())?;
+    let filter = args.filter.filter()?;
+    let opened = open(app)?;
+    let list = opened.load_snapshots(app)?;
+    if args.undo {
+        return undo(app, &opened, &list, args);
+    }
+    let (groups, chosen) = if args.snapshots.is_empty() {
+        let (zone, now) = (TimeZone::system(), app.environment.clock.now());
+        let planned = forget::plan(&list, &filter, &rules, args.group_by, &zone, now);
+        let groups = planned.map_err(|error| Failure::usage(error.to_string()))?;
+        let removed = groups.iter().flat_map(Group::removed).collect::<Vec<_>>();
+        (groups, entries(&list, &removed))
+    } else {
+        (Vec::new(), named(app, &list, &args.snapshots)?)
+    };
+    if !args.dry_run && !chosen.is_empty() {
+        let mut instance = writer(app, &opened, &list)?;
+        forget::retire(&opened.repository, &mut instance, &chosen)
+            .during(&format!("cannot retire snapshots of {}", opened.address))?;
+    }
+    report(app, args, &list, &groups, &chosen);
+    if args.prune {
+        return then_prune(app, &opened, args);
+    }
+    Ok(Exit::Done)
+}
+
+fn refuse_contradictions(args: &ForgetArgs, no_rules: bool) -> Outcome<()> {
+    let wrong = match (args.snapshots.is_empty(), no_rules, args.undo) {
+        (true, _, true) => "name the snapshots that --undo is to bring back",
+        (false, false, true) => "--undo takes snapshots and no rules",
+        (true, true, false) => {
+            "say what to keep, for example --keep-daily 7, or name the snapshots to retire; an empty policy would retire \
+             everything"
+        }
+        (false, false, false) => "give either snapshots or rules, not both",
+        (false, true, _) | (true, false, false) => return Ok(()),
+    };
+    Err(Failure::usage(wrong))
+}
+
+/// This client's instance, with its own history settled.
+pub(super) fn writer(app: &App, opened: &Opened, list: &SnapshotList) -> Outcome<Instance> {
+    let mut instance = opened.claim_instance()?;
+    let notice = |text: &str| app.output.warn(text);
+    own::settle(&opened.repository, &mut instance, list, &notice)
+        .during("cannot tell what this machine wrote last")?;
+    Ok(instance)
+}
+
+fn entries<'l>(list: &'l SnapshotList, ids: &[SnapshotId]) -> Vec<&'l SnapshotEntry> {
+    let ids: std::collections::BTreeSet<_> = ids.iter().collect();
+    let live = list.snapshots.iter();
+    live.filter(|entry| ids.contains(&entry.id)).collect()
+}
+
+/// The snapshots that are named, without those that are retired already.
+fn named<'l>(
+    app: &App,
+    list: &'l SnapshotList,
+    wanted: &[String],
+) -> Outcome<Vec<&'l SnapshotEntry>> {
+    let mut found = select::find_all(app, list, wanted, &Filter::default())?;
+    found.retain(|entry| {
+        let is_retired = list.facts.retired.contains_key(&entry.id);
+        if is_retired {
+            app.output
+                .notice(format!("snapshot {} is retired already", entry.short_id()));
+        }
+        !is_retired
+    });
+    Ok(found)
+}
+
+fn then_prune(app: &App, opened: &Opened, args: &ForgetArgs) -> Outcome {
+    let prune_args = PruneArgs {
+        dry_run: args.dry_run,
+        confirm_missing: args.confirm_missing,
+    };
+    let pruned = prune::prune(app, opened, &prune_args)?;
+    if app.output.is_json() {
+        app.output.json(&prune::document(&pruned));
+    } else {
+        prune::print(app, &pruned, args.dry_run);
+    }
+    Ok(prune::exit_of(&pruned))
+}
+
+fn undo(app: &App, opened: &Opened, list: &SnapshotList, args: &ForgetArgs) -> Outcome {
+    let found = select::find_all(app, list, &args.snapshots, &Filter::default())?;
+    let retired: Vec<_> = found
+        .into_iter()
+        .filter(|entry| list.facts.retired.contains_key(&entry.id))
+        .collect();
+    if retired.is_empty() {
+        return Err(Failure::new(
+            Exit::Failed,
+            "none of these snapshots is retired: there is nothing to bring back",
+        )
+        .hint("list the retired ones with: dolmen snapshots --retired"));
+    }
+    if args.dry_run {
+        say_undone(app, &retired, true);
+        return Ok(Exit::Done);
+    }
+    let mut instance = writer(app, opened, list)?;
+    let cancel = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&cancel);
+    app.interrupt
+        .tell(move || told.store(true, Ordering::Relaxed));
+    let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
+    let options = UndoOptions {
+        index_cache: index_cache.as_deref(),
+        scratch: &scratch,
+        cancel: &cancel,
+    };
+    let reported = Reported(Arc::clone(&app.output));
+    let missing = forget::undo(
+        &opened.repository,
+        &mut instance,
+        list,
+        &retired,
+        &options,
+        &reported,
+    );
+    let missing = missing.during(&format!(
+        "cannot bring snapshots of {} back",
+        opened.address
+    ))?;
+    if missing.is_empty() {
+        say_undone(app, &retired, false);
+        return Ok(Exit::Done);
+    }
+    Err(Failure::new(
+        Exit::Damage,
+        "the snapshots stay retired: not everything that they need is still there",
+    )
+    .hint("what is left of them restores by id: dolmen restore ID --target DIR"))
+}
+
+fn say_undone(app: &App, undone: &[&SnapshotEntry], dry_run: bool) {
+    if app.output.is_json() {
+        let ids: Vec<_> = undone.iter().map(|entry| entry.id.to_string()).collect();
+        app.output
+            .json(&json!({ "message_type": "undone", "snapshots": ids }));
+        return;
+    }
+    let verb = if dry_run {
+        "would bring back"
+    } else {
+        "brought back"
+    };
+    for entry in undone {
+        app.output
+            .line(format!("{verb} {}", render::snapshot_line(entry)));
+    }
+}
+
+/// When what was just retired can no longer be brought back, and when its space returns.
+fn deadlines(app: &App, list: &SnapshotList) -> Option<(Timestamp, Timestamp)> {
+    let now = app.environment.clock.now();
+    let terms = lives::terms(&list.facts, now)?;
+    Some(forget::deadlines(now, &terms))
+}
+
+fn report(
+    app: &App,
+    args: &ForgetArgs,
+    list: &SnapshotList,
+    groups: &[Group],
+    chosen: &[&SnapshotEntry],
+) {
+    let deadlines = deadlines(app, list);
+    if app.output.is_json() {
+        let mut documents: Vec<_> = groups.iter().map(|group| document(list, group)).collect();
+        if groups.is_empty() {
+            let removed: Vec<_> = chosen
+                .iter()
+                .map(|entry| render::snapshot_json(entry))
+                .collect();
+            documents.push(json!({ "keep": null, "remove": removed, "reasons": null }));
+        }
+        for document in &mut documents {
+            if let (Some((undo, space)), Some(fields)) = (deadlines, document.as_object_mut()) {
+                fields.insert("undo_until".to_owned(), render::rfc3339(undo).into());
+                fields.insert("space_returns".to_owned(), render::rfc3339(space).into());
+            }
+        }
+        app.output.json(&documents);
+        return;
+    }
+    for group in groups {
+        print_group(app, args, list, group);
+    }
+    let verb = if args.dry_run {
+        "would retire"
+    } else {
+        "retired"
+    };
+    let count = u64::try_from(chosen.len()).unwrap_or(u64::MAX);
+    app.output
+        .line(format!("{verb} {}", render::count(count, "snapshot")));
+    if let (Some((undo, space)), false) = (deadlines, chosen.is_empty()) {
+        app.output.line(format!(
+            "until {} `dolmen forget --undo` brings them back; `dolmen prune` gives their space back from {} on",
+            render::local_time(undo),
+            render::local_time(space)
+        ));
+    }
+}
+
+/// A group in restic's form.
+fn document(list: &SnapshotList, group: &Group) -> Value {
+    let find = |id: SnapshotId| list.snapshots.iter().find(|entry| entry.id == id);
+    let texts = |names: &Option<Vec<Vec<u8>>>| {
+        let names = names.as_ref()?;
+        Some(
+            names
+                .iter()
+                .map(|name| render::lossy(name))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let (mut keep, mut remove, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
+    for decision in &group.decisions {
+        let Some(snapshot) = find(decision.id).map(render::snapshot_json) else {
+            continue;
+        };
+        match &decision.fate {
+            Fate::Remove => remove.push(snapshot),
+            Fate::Keep {
+                reasons: why,
+                counters,
+            } => {
+                let matches: Vec<_> = why.iter().map(ToString::to_string).collect();
+                reasons.push(json!({
+                    "snapshot": snapshot,
+                    "matches": matches,
+                    "counters": rules::counters(counters),
+                }));
+                keep.push(snapshot);
+            }
+        }
+    }
+    json!({
+        "tags": texts(&group.key.tags),
+        "host": group.key.host.as_ref().map(|host| render::lossy(host)),
+        "paths": texts(&group.key.paths),
+        "keep": keep,
+        "remove": remove,
+        "reasons": reasons,
+    })
+}
+
+fn print_group(app: &App, args: &ForgetArgs, list: &SnapshotList, group: &Group) {
+    let names = |names: &[Vec<u8>]| {
+        let shown: Vec<_> = names.iter().map(|name| paths::display(name)).collect();
+        shown.join(", ")
+    };
+    let key = &group.key;
+    let parts = [
+        key.host
+            .as_ref()
+            .map(|host| format!("host {}", paths::display(host))),
+        key.paths
+            .as_ref()
+            .map(|paths| format!("paths [{}]", names(paths))),
+        key.tags
+            .as_ref()
+            .map(|tags| format!("tags [{}]", names(tags))),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    if !parts.is_empty() {
+        app.output
+            .line(format!("snapshots of {}:", parts.join(", ")));
+    }
+    for (wants_kept, title) in [(true, "keep"), (false, "remove")] {
+        let mut rows = Vec::new();
+        for decision in &group.decisions {
+            let why = match &decision.fate {
+                Fate::Keep { reasons, .. } if wants_kept => reasons
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                Fate::Remove if !wants_kept => String::new(),
+                Fate::Keep { .. } | Fate::Remove => continue,
+            };
+            let Some(entry) = list.snapshots.iter().find(|entry| entry.id == decision.id) else {
+                continue;
+            };
+            rows.push(row(args, entry, why));
+        }
+        if !rows.is_empty() {
+            app.output.line(format!(
+                "{title} {}:",
+                render::count(count(&rows), "snapshot")
+            ));
+            for line in render::table(&rows) {
+                app.output.line(line);
+            }
+        }
+    }
+}
+
+fn row(args: &ForgetArgs, entry: &SnapshotEntry, why: String) -> Vec<String> {
+    let body = &entry.body;
+    let mut row = vec![
+        entry.short_id(),
+        render::local_time(entry.received),
+        paths::display(body.hostname.as_bytes()),
+        body.tags.join(","),
+        why,
+    ];
+    if !args.compact {
+        let shown: Vec<_> = body.paths.iter().map(|path| paths::display(path)).collect();
+        row.push(shown.join(", "));
+    }
+    row
+}
+
+fn count<T>(list: &[T]) -> u64 {
+    u64::try_from(list.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,125 @@
+//! `dolmen prune`
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use dolmen_core::prune::{self, Options, Report, Tally};
+use serde_json::{Value, json};
+
+use super::App;
+use super::check::Reported;
+use crate::exit::{During as _, Exit, Outcome};
+use crate::open::{Opened, open};
+use crate::render;
+
+/// How to prune.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PruneArgs {
+    /// Delete nothing, only tell
+    #[arg(short = 'n', long)]
+    pub(super) dry_run: bool,
+    /// Take as lost for good what the repository tells of and does not hold; without this nothing is deleted then
+    #[arg(long)]
+    pub(super) confirm_missing: bool,
+}
+
+/// Deletes what nothing needs any more.
+pub(super) fn run(app: &App, args: &PruneArgs) -> Outcome {
+    let opened = open(app)?;
+    let report = prune(app, &opened, args)?;
+    if app.output.is_json() {
+        app.output.json(&document(&report));
+    } else {
+        print(app, &report, args.dry_run);
+    }
+    Ok(exit_of(&report))
+}
+
+/// Prunes, and remembers what time the store stated.
+pub(super) fn prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome<Report> {
+    let mut instance = opened.claim_instance()?;
+    let cancel = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&cancel);
+    app.interrupt
+        .tell(move || told.store(true, Ordering::Relaxed));
+    let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
+    let options = Options {
+        dry_run: args.dry_run,
+        confirm_clock: app.config.confirm_clock,
+        confirm_missing: args.confirm_missing,
+        remembered_store: instance.record().store_time,
+        index_cache: index_cache.as_deref(),
+        scratch: &scratch,
+        cancel: &cancel,
+    };
+    let reported = Reported(Arc::clone(&app.output));
+    let report = prune::run(&opened.repository, &options, &reported)
+        .during(&format!("cannot prune {}", opened.address))?;
+    let mut record = instance.record().clone();
+    record.store_time = record.store_time.max(report.store_time);
+    instance
+        .save(record)
+        .during("cannot remember the store's time")?;
+    if let Some(why) = &report.held {
+        let hint = if why.contains("clock") {
+            "; if the store's clock is right, run it again with --confirm-clock"
+        } else if why.contains("missing") {
+            "; if it is lost for good, run it again with --confirm-missing"
+        } else {
+            ""
+        };
+        app.output.warn(format!("nothing is deleted: {why}{hint}"));
+    }
+    Ok(report)
+}
+
+/// 13 only where nothing at all may be deleted.
+pub(super) fn exit_of(report: &Report) -> Exit {
+    if report.denied > 0 && report.deleted == Tally::default() {
+        Exit::NotAllowed
+    } else {
+        Exit::Done
+    }
+}
+
+/// The report as scripts read it.
+pub(super) fn document(report: &Report) -> Value {
+    let tally = |tally: Tally| json!({ "objects": tally.objects, "bytes": tally.bytes });
+    json!({
+        "deleted": tally(report.deleted),
+        "locked": {
+            "objects": report.locked.objects,
+            "bytes": report.locked.bytes,
+            "next_unlock": report.next_unlock.map(render::rfc3339),
+        },
+        "live": tally(report.live),
+        "held": report.held,
+    })
+}
+
+/// The report as people read it.
+pub(super) fn print(app: &App, report: &Report, dry_run: bool) {
+    if app.output.is_quiet() {
+        return;
+    }
+    let show = |tally: Tally| {
+        let objects = render::count(tally.objects, "object");
+        format!("{objects} ({})", render::bytes(tally.bytes))
+    };
+    let deleted = show(report.deleted);
+    app.output.line(if dry_run {
+        format!("would delete {deleted}")
+    } else {
+        format!("deleted {deleted}")
+    });
+    if report.locked != Tally::default() {
+        let until = report.next_unlock.map_or_else(String::new, |until| {
+            format!(", the next of them until {}", render::local_time(until))
+        });
+        let locked = show(report.locked);
+        app.output
+            .line(format!("unneeded and still kept: {locked}{until}"));
+    }
+    app.output.line(format!("needed: {}", show(report.live)));
+}
