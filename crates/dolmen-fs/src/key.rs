@@ -86,6 +86,27 @@ impl PathKey {
         self.split_last().map(|(parent, _)| Self(parent.into()))
     }
 
+    /// Returns the key of the deepest directory at or above this path whose key has at most `key_bytes` bytes.
+    #[must_use]
+    pub fn ancestor_within(&self, key_bytes: usize) -> Self {
+        let end = ancestor_bytes(&self.0, key_bytes);
+        Self(self.0.get(..end).unwrap_or(&self.0).into())
+    }
+
+    /// Returns how many bytes the key has of the deepest directory that is at or above both paths.
+    pub fn shared_bytes(&self, other: &Self) -> usize {
+        shared_bytes(&self.0, &other.0)
+    }
+
+    /// Returns the path as it is from `ancestor` on; `None` when it does not lie there.
+    pub fn below(&self, ancestor: &Self) -> Option<Self> {
+        if !self.starts_with(ancestor) {
+            return None;
+        }
+        let rest = self.0.get(ancestor.0.len()..)?;
+        Some(Self(rest.strip_prefix(b"\0").unwrap_or(rest).into()))
+    }
+
     /// Returns the last component; empty for `/`.
     pub fn name(&self) -> &[u8] {
         self.split_last().map_or(b"", |(_, name)| name)
@@ -152,7 +173,7 @@ impl fmt::Debug for PathKey {
 
 /// Whether a directory can hold `name`: not empty, not `.` or `..`, without slash and NUL.
 pub(crate) fn is_file_name(name: &[u8]) -> bool {
-    !matches!(name, b"" | b"." | b"..") && !name.iter().any(|&byte| byte == 0 || byte == b'/')
+    !matches!(name, b"" | b"." | b"..") && !name.contains(&0) && !name.contains(&b'/')
 }
 
 /// Appends a component to key bytes.
@@ -161,6 +182,44 @@ pub(crate) fn push(key: &mut Vec<u8>, name: &[u8]) {
         key.push(0);
     }
     key.extend_from_slice(name);
+}
+
+/// How many bytes the key has of the deepest directory that is at or above both keys.
+pub(crate) fn shared_bytes(left: &[u8], right: &[u8]) -> usize {
+    let equal = equal_bytes(left, right);
+    // `usr` and `usr2` begin alike, but neither is above the other.
+    ancestor_bytes(left, equal).min(ancestor_bytes(right, equal))
+}
+
+/// How many bytes the longest key of a directory at or above `key` has that has at most `key_bytes` of them.
+fn ancestor_bytes(key: &[u8], key_bytes: usize) -> usize {
+    match key.get(key_bytes) {
+        None => key.len(),
+        Some(0) => key_bytes,
+        Some(_) => key
+            .get(..key_bytes)
+            .and_then(|head| head.iter().rposition(|&byte| byte == 0))
+            .unwrap_or(0),
+    }
+}
+
+/// How many bytes two keys begin with alike.
+fn equal_bytes(left: &[u8], right: &[u8]) -> usize {
+    // Keys of a mebibyte are compared for each entry: whole blocks compare far faster than bytes one by one.
+    const BLOCK_BYTES: usize = 256;
+    let blocks = left
+        .chunks_exact(BLOCK_BYTES)
+        .zip(right.chunks_exact(BLOCK_BYTES))
+        .take_while(|(left, right)| left == right)
+        .count();
+    let start = blocks.saturating_mul(BLOCK_BYTES);
+    let left = left.get(start..).unwrap_or_default();
+    let right = right.get(start..).unwrap_or_default();
+    let bytes = left
+        .iter()
+        .zip(right)
+        .take_while(|(left, right)| left == right);
+    start.saturating_add(bytes.count())
 }
 
 /// The components of key bytes.
@@ -216,7 +275,57 @@ mod tests {
         assert!(!key("/usr").starts_with(&key("/usr/lib")));
     }
 
+    #[test]
+    fn ancestors_are_found_by_the_length_of_their_keys() {
+        let lib = key("/usr/lib/x");
+        assert_eq!(lib.ancestor_within(0), key("/"));
+        assert_eq!(lib.ancestor_within(2), key("/"));
+        assert_eq!(lib.ancestor_within(3), key("/usr"));
+        assert_eq!(lib.ancestor_within(4), key("/usr"));
+        assert_eq!(lib.ancestor_within(7), key("/usr/lib"));
+        assert_eq!(lib.ancestor_within(9), lib);
+        assert_eq!(lib.ancestor_within(usize::MAX), lib);
+        assert_eq!(key("/").ancestor_within(3), key("/"));
+    }
+
+    #[test]
+    fn a_path_is_told_from_an_ancestor_on() {
+        assert_eq!(key("/usr/lib/x").below(&key("/usr")), Some(key("/lib/x")));
+        assert_eq!(key("/usr/lib").below(&key("/")), Some(key("/usr/lib")));
+        assert_eq!(key("/usr").below(&key("/usr")), Some(key("/")));
+        assert_eq!(key("/usr").below(&key("/us")), None);
+        assert_eq!(key("/usr").below(&key("/usr/lib")), None);
+    }
+
+    /// Keys that often begin alike, some of them longer than a block that is compared at once.
+    fn similar_key() -> impl Strategy<Value = PathKey> {
+        let name = prop::sample::select(vec![
+            b"a".to_vec(),
+            b"ab".to_vec(),
+            b"b".to_vec(),
+            vec![b'n'; 200],
+            [vec![b'n'; 200], vec![b'z']].concat(),
+        ]);
+        prop::collection::vec(name, 0..6).prop_map(|names| {
+            names
+                .iter()
+                .fold(PathKey::root(), |key, name| key.join(name))
+        })
+    }
+
     proptest! {
+        #[test]
+        fn what_two_keys_share_is_their_deepest_common_ancestor(left in similar_key(), right in similar_key()) {
+            let common = left
+                .components()
+                .zip(right.components())
+                .take_while(|(left, right)| left == right)
+                .fold(PathKey::root(), |key, (name, _)| key.join(name));
+            prop_assert_eq!(left.shared_bytes(&right), common.as_bytes().len());
+            prop_assert_eq!(right.shared_bytes(&left), common.as_bytes().len());
+            prop_assert_eq!(left.ancestor_within(left.shared_bytes(&right)), common);
+        }
+
         #[test]
         fn bytewise_order_is_the_order_of_component_lists(
             left in prop::collection::vec(prop::collection::vec(1_u8..=255, 1..4), 0..4),

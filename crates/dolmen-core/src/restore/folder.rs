@@ -4,10 +4,72 @@ use dolmen_fs::{Made, Names, PathKey};
 
 use super::entry::Meta;
 
+/// The directories that the walk is in, the target first.
+///
+/// They hold one key between them: in a tree of thousands of levels a key of its own for each would take gigabytes.
+#[derive(Debug, Default)]
+pub(super) struct Folders {
+    pub(super) open: Vec<Folder>,
+    /// The key of the last directory, or one below it; the others' keys are its beginnings.
+    pub(super) deepest: PathKey,
+}
+
+impl Folders {
+    /// Enters a directory that lies directly in the last one.
+    pub(super) fn enter(&mut self, key: PathKey, meta: Option<Meta>) {
+        self.open.push(Folder::new(key.as_bytes().len(), meta));
+        self.deepest = key;
+    }
+
+    /// Enters the directories that hold `key` and that the walk is not in: their entries are lost. The last directory
+    /// is one that holds it.
+    pub(super) fn enter_lost(&mut self, key: &PathKey) {
+        let parent_bytes = parent_bytes(key);
+        let last_bytes = self.open.last().map_or(0, |last| last.key_bytes);
+        if last_bytes >= parent_bytes {
+            return;
+        }
+        self.deepest = key.ancestor_within(parent_bytes);
+        let mut key_bytes = 0_usize;
+        for name in self.deepest.components() {
+            let separator_bytes = usize::from(key_bytes > 0);
+            key_bytes = key_bytes
+                .saturating_add(separator_bytes)
+                .saturating_add(name.len());
+            if key_bytes > last_bytes {
+                let mut folder = Folder::new(key_bytes, None);
+                folder.is_incomplete = true;
+                self.open.push(folder);
+            }
+        }
+    }
+
+    /// Bytes of the longest key that a directory which holds `key` can have, as far as the walk is in it.
+    pub(super) fn shared_bytes(&self, key: &PathKey) -> usize {
+        self.deepest.shared_bytes(key).min(parent_bytes(key))
+    }
+
+    /// Takes the last directory out, with its key, when that has more bytes than `kept_bytes`; `None` keeps nothing.
+    pub(super) fn leave(&mut self, kept_bytes: Option<usize>) -> Option<(PathKey, Folder)> {
+        let leaves = |last: &mut Folder| kept_bytes.is_none_or(|kept| last.key_bytes > kept);
+        let folder = self.open.pop_if(leaves)?;
+        Some((folder.key(&self.deepest), folder))
+    }
+}
+
+/// Bytes of the key of the directory that holds `key`.
+fn parent_bytes(key: &PathKey) -> usize {
+    let name_and_separator_bytes = key.name().len().saturating_add(1);
+    key.as_bytes()
+        .len()
+        .saturating_sub(name_and_separator_bytes)
+}
+
 /// A directory that the walk is in.
 #[derive(Debug)]
 pub(super) struct Folder {
-    pub(super) key: PathKey,
+    /// Bytes of its key; see [`Folders`].
+    key_bytes: usize,
     /// `None` for the target itself, and for a directory whose entry is lost.
     pub(super) meta: Option<Meta>,
     pub(super) standing: Standing,
@@ -29,14 +91,19 @@ pub(super) enum Standing {
 }
 
 impl Folder {
-    pub(super) const fn new(key: PathKey, meta: Option<Meta>) -> Self {
+    const fn new(key_bytes: usize, meta: Option<Meta>) -> Self {
         Self {
-            key,
+            key_bytes,
             meta,
             standing: Standing::Unneeded,
             leftovers: None,
             is_incomplete: false,
         }
+    }
+
+    /// Its key, out of that of the deepest directory; see [`Folders`].
+    pub(super) fn key(&self, deepest: &PathKey) -> PathKey {
+        deepest.ancestor_within(self.key_bytes)
     }
 
     /// Whether nothing can be in it but what this restore put there.
@@ -114,6 +181,72 @@ fn first(names: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn key(path: &str) -> PathKey {
+        PathKey::from_path(path.as_bytes()).unwrap()
+    }
+
+    /// Leaves what does not hold a path, enters what does, and returns what was left.
+    fn go_to(folders: &mut Folders, path: &str) -> Vec<PathKey> {
+        let kept_bytes = folders.shared_bytes(&key(path));
+        let left = std::iter::from_fn(|| folders.leave(Some(kept_bytes)));
+        let left = left.map(|(key, _)| key).collect();
+        folders.enter_lost(&key(path));
+        left
+    }
+
+    fn open(folders: &Folders) -> Vec<(PathKey, bool)> {
+        let of = |folder: &Folder| (folder.key(&folders.deepest), folder.is_incomplete);
+        folders.open.iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_walk_is_in_the_directories_that_hold_its_entry() {
+        let mut folders = Folders::default();
+        folders.enter(PathKey::root(), None);
+        for path in ["/a", "/a/b", "/a/b/c"] {
+            assert_eq!(go_to(&mut folders, path), []);
+            folders.enter(key(path), None);
+        }
+        assert_eq!(go_to(&mut folders, "/a/b/cc"), [key("/a/b/c")]);
+        assert_eq!(go_to(&mut folders, "/a/b/cd"), [], "a file is not entered");
+        assert_eq!(go_to(&mut folders, "/a/bc"), [key("/a/b")]);
+        assert_eq!(
+            open(&folders),
+            [(key("/"), false), (key("/a"), false)],
+            "a name that begins alike is another"
+        );
+        assert_eq!(go_to(&mut folders, "/a/d/e/f"), []);
+        let lost = [(key("/a/d"), true), (key("/a/d/e"), true)];
+        assert_eq!(open(&folders)[2..], lost);
+        assert_eq!(
+            go_to(&mut folders, "/a/d/e"),
+            [key("/a/d/e")],
+            "no directory holds itself"
+        );
+        assert_eq!(go_to(&mut folders, "/b"), [key("/a/d"), key("/a")]);
+        assert_eq!(open(&folders), [(key("/"), false)]);
+        folders.leave(None).expect("the target is left at the end");
+        assert!(folders.leave(None).is_none());
+    }
+
+    #[test]
+    fn directories_hold_no_keys_of_their_own() {
+        let mut folders = Folders::default();
+        let mut deep = PathKey::root();
+        for _ in 0..500 {
+            folders.enter(deep.clone(), None);
+            deep = deep.join(&[b'n'; 250]);
+        }
+        let keys = folders
+            .open
+            .iter()
+            .map(|folder| folder.key(&folders.deepest));
+        assert!(keys.eq((0..500_usize).map(|depth| deep.ancestor_within(depth * 251))));
+        // Whole keys would be 31 MB.
+        let held_bytes = folders.deepest.as_bytes().len() + size_of_val(folders.open.as_slice());
+        assert!(held_bytes < 1 << 18, "{held_bytes}");
+    }
 
     #[test]
     fn what_the_snapshot_does_not_name_is_left_over() {

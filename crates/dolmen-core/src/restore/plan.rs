@@ -13,7 +13,7 @@ use super::after::{After, Leave};
 use super::choose::{Choice, Chooser, Scope};
 use super::dispatch::{Dispatcher, Lanes};
 use super::entry::{Failure, Linked, Meta, weight_bytes};
-use super::folder::{Folder, Leftovers, Standing};
+use super::folder::{Folder, Folders, Leftovers, Standing};
 use super::place;
 use super::session::Session;
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ pub(super) fn run(
         chooser: Chooser::new(session.options),
         scope: Scope::new(session.options)?,
         dispatcher: Dispatcher::new(session, lanes),
-        folders: Vec::new(),
+        folders: Folders::default(),
         links: HashMap::new(),
         is_empty: true,
     };
@@ -69,8 +69,7 @@ struct Planner<'s> {
     chooser: Chooser<'s>,
     scope: Scope,
     dispatcher: Dispatcher<'s>,
-    /// The directories that the walk is in, the target first.
-    folders: Vec<Folder>,
+    folders: Folders,
     /// Files of which more names are to come.
     links: HashMap<(u64, u64), Names>,
     /// Whether nothing was found at all.
@@ -87,14 +86,16 @@ struct Names {
 
 impl Planner<'_> {
     fn enter_target(&mut self) {
-        let mut folder = Folder::new(PathKey::root(), None);
+        let root = PathKey::root();
+        self.folders.enter(root.clone(), None);
         let made = if self.session.place.seen().is_some() {
             Made::Existing
         } else {
             Made::New
         };
-        self.make(&mut folder, Ok(made));
-        self.folders.push(folder);
+        if let Some(target) = self.folders.open.last_mut() {
+            make(self.session, &root, target, Ok(made));
+        }
     }
 
     /// Takes an entry; returns the key of a directory below which nothing is wanted.
@@ -120,7 +121,7 @@ impl Planner<'_> {
             self.chooser.choose(&key)
         };
         let is_ready = choice == Choice::Take && self.make_folders();
-        if let Some(parent) = self.folders.last_mut() {
+        if let Some(parent) = self.folders.open.last_mut() {
             // After the parent is made: only then is it known what was in it.
             parent.expect(key.name());
         }
@@ -138,8 +139,7 @@ impl Planner<'_> {
     }
 
     fn take_directory(&mut self, key: PathKey, mut node: Node, choice: Choice) {
-        self.folders
-            .push(Folder::new(key, Some(Meta::take(&mut node))));
+        self.folders.enter(key, Some(Meta::take(&mut node)));
         if choice == Choice::Take {
             self.make_folders();
         }
@@ -155,7 +155,7 @@ impl Planner<'_> {
         } = lost;
         let first_key = self.scope.key(first).unwrap_or_default();
         self.is_empty = false;
-        for folder in &mut self.folders {
+        for folder in &mut self.folders.open {
             folder.is_incomplete = true;
         }
         let Failure::Lost(reason) = self.session.lost(error) else {
@@ -175,43 +175,27 @@ impl Planner<'_> {
 
     /// Leaves the directories that do not hold `key`, and enters those that do and whose entries are lost.
     fn enter_parent(&mut self, key: &PathKey) -> Result<()> {
-        self.leave_until(Some(key))?;
-        let depth = key.components().count();
-        while self.folders.len() < depth {
-            let Some(name) = key.components().nth(self.folders.len().saturating_sub(1)) else {
-                break;
-            };
-            let above = self
-                .folders
-                .last()
-                .map_or_else(PathKey::root, |folder| folder.key.clone());
-            let mut folder = Folder::new(above.join(name), None);
-            folder.is_incomplete = true;
-            self.folders.push(folder);
+        let kept_bytes = self.folders.shared_bytes(key);
+        self.leave_until(Some(kept_bytes))?;
+        self.folders.enter_lost(key);
+        Ok(())
+    }
+
+    /// Leaves directories up to one whose key has no more bytes; all of them where there is none.
+    fn leave_until(&mut self, kept_bytes: Option<usize>) -> Result<()> {
+        while let Some((key, folder)) = self.folders.leave(kept_bytes) {
+            self.leave(key, folder)?;
         }
         Ok(())
     }
 
-    /// Leaves directories up to one that holds `key`; all of them where there is none.
-    fn leave_until(&mut self, key: Option<&PathKey>) -> Result<()> {
-        while let Some(last) = self.folders.last() {
-            if key.is_some_and(|key| *key != last.key && key.starts_with(&last.key)) {
-                return Ok(());
-            }
-            if let Some(folder) = self.folders.pop() {
-                self.leave(folder)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn leave(&mut self, folder: Folder) -> Result<()> {
+    fn leave(&mut self, key: PathKey, folder: Folder) -> Result<()> {
         let Folder {
-            key,
             meta,
             standing,
             leftovers,
             is_incomplete,
+            ..
         } = folder;
         let Standing::Made(_) = standing else {
             return Ok(());
@@ -270,15 +254,16 @@ impl Planner<'_> {
     fn make_folders(&mut self) -> bool {
         let mut folders = std::mem::take(&mut self.folders);
         let (mut is_made, mut in_new) = (true, false);
-        for folder in &mut folders {
+        for folder in &mut folders.open {
             if !is_made {
                 folder.standing = Standing::Failed;
             } else if folder.standing == Standing::Unneeded {
                 if folder.meta.is_some() {
                     self.session.found(0);
                 }
-                let made = self.make_directory(&folder.key, in_new);
-                self.make(folder, made);
+                let key = folder.key(&folders.deepest);
+                let made = self.make_directory(&key, in_new);
+                make(self.session, &key, folder, made);
             }
             is_made = folder.standing != Standing::Failed;
             in_new = folder.is_new();
@@ -300,24 +285,29 @@ impl Planner<'_> {
             (Some(_) | None, _) => Ok(Made::New),
         }
     }
+}
 
-    /// Notes what came of making a directory, and what was in it.
-    fn make(&self, folder: &mut Folder, made: std::result::Result<Made, FsError>) {
-        let made = made.and_then(|made| {
-            if let (true, Made::Existing, Some(target)) =
-                (self.session.options.delete, made, self.session.place.seen())
-            {
-                folder.leftovers = Some(Leftovers::new(&target.list(&folder.key)?));
-            }
-            Ok(made)
-        });
-        folder.standing = match made {
-            Ok(made) => Standing::Made(made),
-            Err(error) => {
-                let failure = Failure::from(error).and("nothing below it is restored");
-                self.session.failed(&folder.key, failure);
-                Standing::Failed
-            }
-        };
-    }
+/// Notes what came of making a directory, and what was in it.
+fn make(
+    session: &Session<'_>,
+    key: &PathKey,
+    folder: &mut Folder,
+    made: std::result::Result<Made, FsError>,
+) {
+    let made = made.and_then(|made| {
+        if let (true, Made::Existing, Some(target)) =
+            (session.options.delete, made, session.place.seen())
+        {
+            folder.leftovers = Some(Leftovers::new(&target.list(key)?));
+        }
+        Ok(made)
+    });
+    folder.standing = match made {
+        Ok(made) => Standing::Made(made),
+        Err(error) => {
+            let failure = Failure::from(error).and("nothing below it is restored");
+            session.failed(key, failure);
+            Standing::Failed
+        }
+    };
 }

@@ -357,6 +357,29 @@ fn paths_longer_than_the_kernel_takes_are_written_with_and_without_openat2() {
 }
 
 #[test]
+fn leaving_a_deep_tree_does_not_open_each_way_down_anew() {
+    let world = World::new();
+    let mut folders = vec![PathKey::root().join(&[b'n'; 250])];
+    while folders.len() < 400 {
+        let next = folders[folders.len() - 1].join(&[b'n'; 250]);
+        folders.push(next);
+    }
+    for folder in &folders {
+        let made = world.target.make_directory(folder, Replace::Nothing);
+        assert_eq!(made.unwrap(), Made::New);
+    }
+    let again = Target::open_or_create(&world.path("")).unwrap();
+    for folder in folders.iter().rev() {
+        assert_eq!(again.apply(folder, &attributes(0o700, &[])).unwrap(), []);
+    }
+    // One for each, and the ways down from the target; each way anew would be nearly seven thousand.
+    let steps = again.parents.steps();
+    assert!(steps < 600, "{steps}");
+    again.remove(&folders[0]).unwrap();
+    assert_eq!(again.existing(&folders[0]).unwrap(), None);
+}
+
+#[test]
 fn many_threads_write_at_once() {
     let world = World::new();
     std::thread::scope(|scope| {

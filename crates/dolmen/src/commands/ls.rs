@@ -166,22 +166,25 @@ impl Listing<'_> {
         let Ok(key) = PathKey::from_bytes(&entry.key) else {
             return Below::Show;
         };
-        let depth = self.below.components().count();
-        let relative = key
-            .components()
-            .skip(depth)
-            .fold(PathKey::root(), |key, name| key.join(name));
+        let Some(relative) = key.below(&self.below) else {
+            return Below::Show;
+        };
         if relative.as_bytes().is_empty() {
             // The folder that stands for the root is there, even when nothing is in it.
             self.shown = self.shown.saturating_add(1);
             return Below::Show;
         }
         let recursive = self.args.recursive || self.dirs.is_empty();
-        let depth_below = relative
-            .components()
-            .count()
-            .saturating_sub(start.components().count());
-        if depth_below > 1 && !recursive {
+        // Not counted where it does not matter: a path can have thousands of components.
+        let depth_below = if recursive {
+            0
+        } else {
+            relative
+                .components()
+                .count()
+                .saturating_sub(start.components().count())
+        };
+        if depth_below > 1 {
             // Only below a folder whose own entry is lost.
             return Below::Skip;
         }
@@ -196,7 +199,7 @@ impl Listing<'_> {
         } else {
             output.line(paths::display(&path));
         }
-        if depth_below > 0 && !recursive {
+        if depth_below > 0 {
             Below::Skip
         } else {
             Below::Show

@@ -64,7 +64,7 @@ impl Planner<'_> {
         meta: &Meta,
         size: Option<u64>,
     ) -> std::result::Result<Option<Prior>, FsError> {
-        if self.folders.last().is_some_and(Folder::is_new) {
+        if self.folders.open.last().is_some_and(Folder::is_new) {
             return Ok(Some(Prior::Nothing));
         }
         let Some(found) = self.session.place.existing(key)? else {
