@@ -17,10 +17,10 @@ use crate::durable;
 use crate::error::StateError;
 use crate::merge::Merge;
 
-/// Lets the first record say what the second says too, and returns whether it does. The second does not sort before
-/// the first in what stays the same when records are combined: the key, which comes first in their bytes.
+/// Lets the first record say what the second says too, if both have the same key, and returns whether they have.
 ///
-/// The outcome for all records of a key must not depend on the order in which they are combined.
+/// The key is the first bytes of a record, and is never changed. What becomes of the records of a key must not depend
+/// on the order in which they are combined.
 pub type Combine<const N: usize> = fn(&mut [u8; N], &[u8; N]) -> bool;
 
 /// Keeps one of several equal records.
@@ -92,7 +92,7 @@ impl<const N: usize> Sorter<N> {
 
     /// Takes a record.
     ///
-    /// An error means that a run could not be written: the disk is full, above all. The records are then lost.
+    /// An error means that a run could not be written: the disk is full, above all.
     pub fn push(&mut self, record: [u8; N]) -> Result<(), StateError> {
         let combine = self.combine;
         // What comes in order needs no sorting to be said once.

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use dolmen_format::limits::LEVEL_MAX;
 use dolmen_format::manifest::ManifestNode;
 use dolmen_format::snapshot::Snapshot;
 use dolmen_format::{ObjectKey, SnapshotId};
@@ -29,7 +28,7 @@ pub struct LiveWalk {
     folder: PathBuf,
     level_memory_bytes: usize,
     snapshots: Vec<ObjectKey>,
-    /// Nodes to read, by their level.
+    /// Nodes to read, by their level. Those of the level that is being read were taken off the end.
     levels: Vec<Sorter<NODE_BYTES>>,
     needs: Sorter<NEED_BYTES>,
     lost: Losses,
@@ -69,7 +68,7 @@ impl LiveWalk {
         }
     }
 
-    /// Adds a verified snapshot that was promised to last for `promise_seconds`.
+    /// Adds a verified snapshot or checkpoint that was promised to last for `promise_seconds`.
     ///
     /// A manifest that does not open is a loss, not an error.
     pub fn add(
@@ -104,7 +103,7 @@ impl LiveWalk {
         };
         let number = u32::try_from(self.snapshots.len()).unwrap_or(u32::MAX);
         self.snapshots.push(key);
-        while self.levels.len() < usize::from(node.level().min(LEVEL_MAX)) {
+        while self.levels.len() < usize::from(node.level()) {
             let combine = NodeNeed::combine;
             let level = Sorter::new(&self.folder, self.level_memory_bytes, combine);
             self.levels.push(level);
@@ -145,7 +144,7 @@ impl LiveWalk {
         })
     }
 
-    /// Reads the nodes of the level above those that are still to come.
+    /// Reads the nodes of the level that was taken off the end.
     fn read_level(
         &mut self,
         nodes: &Sorted<NODE_BYTES>,
