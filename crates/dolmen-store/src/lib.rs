@@ -3,6 +3,7 @@
 //! A store maps keys to bytes and knows versions, locks and its own time; it never looks inside a body. [`store`]
 //! holds the promises, [`contract`] the cases that every backend passes, [`local`] and [`memory`] two backends.
 
+pub mod api;
 pub mod contract;
 pub mod error;
 pub mod key;
@@ -12,11 +13,15 @@ pub mod memory;
 pub mod object;
 pub mod store;
 
+pub use api::{Api, PriceClass};
 pub use error::{Operation, StoreError, StoreErrorKind};
 pub use key::{KeyError, StoreKey};
 pub use local::LocalStore;
 pub use lock::{Hold, Lock, LockMode, LockStatus};
-pub use memory::{MemoryOptions, MemoryStore};
+pub use memory::{
+    Credential, DefaultRetention, Lie, LifecycleRule, MemoryModel, MemoryOptions, MemoryStore,
+    Right, StatedChecksum, Versioning,
+};
 pub use object::{
     ByteRange, Checksum, ObjectRef, PutReceipt, StoreTime, Version, VersionInfo, VersionKind,
 };
