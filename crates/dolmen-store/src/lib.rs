@@ -1,20 +1,24 @@
 //! Where objects lie: the store trait, its backends and their contract.
 //!
 //! A store maps keys to bytes and knows versions, locks and its own time; it never looks inside a body. [`store`]
-//! holds the promises, [`contract`] the cases that every backend passes, [`local`] and [`memory`] two backends.
+//! holds the promises, [`contract`] the cases that every backend passes, [`local`] and [`memory`] two backends. [`record`]
+//! and [`fault`] are layers: stores over another store, which write down what passes, or break it on purpose.
 
 pub mod api;
 pub mod contract;
 pub mod error;
+pub mod fault;
 pub mod key;
 pub mod local;
 pub mod lock;
 pub mod memory;
 pub mod object;
+pub mod record;
 pub mod store;
 
 pub use api::{Api, PriceClass};
 pub use error::{Operation, StoreError, StoreErrorKind};
+pub use fault::{Effect, Fault, FaultLayer, FaultPlan, FiredFault, SeededFaults, Tear, When};
 pub use key::{KeyError, StoreKey};
 pub use local::LocalStore;
 pub use lock::{Hold, Lock, LockMode, LockStatus};
@@ -25,4 +29,7 @@ pub use memory::{
 pub use object::{
     ByteRange, Checksum, ObjectRef, PutReceipt, StoreTime, Version, VersionInfo, VersionKind,
 };
-pub use store::{Capabilities, LockSupport, Place, Store, StoreClock, StoreIdentity};
+pub use record::{Count, Detail, Outcome, RecordLayer, RecordOptions, Request, Totals};
+pub use store::{
+    Capabilities, LISTING_PAGE_VERSIONS, LockSupport, Place, Store, StoreClock, StoreIdentity,
+};

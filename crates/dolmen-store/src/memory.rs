@@ -364,4 +364,4 @@ fn cut(body: &Bytes, range: ByteRange) -> Option<Bytes> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
