@@ -138,27 +138,23 @@ impl FaultLayer {
         call: BoxFuture<'_, Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let (number, fault) = self.begin(operation);
-        let fail = |kind| Err(failed(kind, operation, Some(key.as_str()), number));
-        match fault {
-            None => call.await,
-            Some(Fault::Unavailable | Fault::Crash(Effect::Skipped)) => {
-                fail(StoreErrorKind::Unavailable)
-            }
-            Some(Fault::TimedOut(Effect::Skipped)) => fail(StoreErrorKind::OutcomeUnknown),
-            Some(Fault::Silent(Effect::Skipped)) => pending().await,
-            Some(Fault::Silent(Effect::Done)) => {
-                drop(call.await);
-                pending().await
-            }
-            Some(Fault::TimedOut(Effect::Done) | Fault::Torn(_)) => {
-                drop(call.await);
-                fail(StoreErrorKind::OutcomeUnknown)
-            }
-            Some(Fault::Crash(Effect::Done)) => {
-                drop(call.await);
-                fail(StoreErrorKind::Unavailable)
-            }
-            Some(Fault::Slow { seconds, when }) => self.slowly(seconds, when, call).await,
+        let (kind, effect) = match fault {
+            None => return call.await,
+            Some(Fault::Slow { seconds, when }) => return self.slowly(seconds, when, call).await,
+            Some(Fault::Unavailable) => (Some(StoreErrorKind::Unavailable), Effect::Skipped),
+            Some(Fault::Crash(effect)) => (Some(StoreErrorKind::Unavailable), effect),
+            Some(Fault::Denied(effect)) => (Some(StoreErrorKind::Denied), effect),
+            Some(Fault::TimedOut(effect)) => (Some(StoreErrorKind::OutcomeUnknown), effect),
+            Some(Fault::Torn(_)) => (Some(StoreErrorKind::OutcomeUnknown), Effect::Done),
+            Some(Fault::Silent(effect)) => (None, effect),
+        };
+        match effect {
+            Effect::Done => drop(call.await),
+            Effect::Skipped => drop(call),
+        }
+        match kind {
+            Some(kind) => Err(failed(kind, operation, Some(key.as_str()), number)),
+            None => pending().await,
         }
     }
 
@@ -178,6 +174,7 @@ impl FaultLayer {
             Some(Fault::Unavailable | Fault::TimedOut(_) | Fault::Crash(_)) => {
                 Err(failed(StoreErrorKind::Unavailable))
             }
+            Some(Fault::Denied(_)) => Err(failed(StoreErrorKind::Denied)),
             Some(Fault::Silent(_)) => pending().await,
             Some(Fault::Torn(how)) => tear(&call.await?, how).map_err(failed),
             Some(Fault::Slow { seconds, when }) => self.slowly(seconds, when, call).await,

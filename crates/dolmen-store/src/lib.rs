@@ -18,18 +18,15 @@ pub mod store;
 
 pub use api::{Api, PriceClass};
 pub use error::{Operation, StoreError, StoreErrorKind};
-pub use fault::{Effect, Fault, FaultLayer, FaultPlan, FiredFault, SeededFaults, Tear, When};
+pub use fault::{Fault, FaultLayer, FaultPlan};
 pub use key::{KeyError, StoreKey};
 pub use local::LocalStore;
 pub use lock::{Hold, Lock, LockMode, LockStatus};
-pub use memory::{
-    Credential, DefaultRetention, Lie, LifecycleRule, MemoryModel, MemoryOptions, MemoryStore,
-    Right, StatedChecksum, Versioning,
-};
+pub use memory::{Credential, MemoryModel, MemoryOptions, MemoryStore};
 pub use object::{
     ByteRange, Checksum, ObjectRef, PutReceipt, StoreTime, Version, VersionInfo, VersionKind,
 };
-pub use record::{Count, Detail, Outcome, RecordLayer, RecordOptions, Request, Totals};
+pub use record::{RecordLayer, RecordOptions};
 pub use store::{
     Capabilities, LISTING_PAGE_VERSIONS, LockSupport, Place, Store, StoreClock, StoreIdentity,
 };

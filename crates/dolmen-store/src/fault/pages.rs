@@ -95,8 +95,9 @@ impl<'a> Pages<'a> {
         match fault {
             None => {}
             Some(Fault::Unavailable | Fault::TimedOut(_) | Fault::Crash(_)) => {
-                return Err(self.unavailable(call));
+                return Err(self.failed(StoreErrorKind::Unavailable, call));
             }
+            Some(Fault::Denied(_)) => return Err(self.failed(StoreErrorKind::Denied, call)),
             Some(Fault::Silent(_)) => pending().await,
             Some(Fault::Torn(tear)) => page.tear = Some(tear),
             Some(Fault::Slow { seconds, .. }) => self.layer.pass_seconds(seconds),
@@ -107,7 +108,7 @@ impl<'a> Pages<'a> {
     /// What comes instead of the rest of a page.
     fn break_off(&self, page: Page) -> Option<Line> {
         match page.tear {
-            Some(Tear::Noticed) => Some(Err(self.unavailable(page.call))),
+            Some(Tear::Noticed) => Some(Err(self.failed(StoreErrorKind::Unavailable, page.call))),
             Some(Tear::Unnoticed { .. }) | None => None,
         }
     }
@@ -117,8 +118,7 @@ impl<'a> Pages<'a> {
         last
     }
 
-    fn unavailable(&self, call: u64) -> StoreError {
-        let kind = StoreErrorKind::Unavailable;
+    fn failed(&self, kind: StoreErrorKind, call: u64) -> StoreError {
         failed(kind, Operation::ListVersions, Some(&self.prefix), call)
     }
 }

@@ -9,6 +9,8 @@ use crate::error::Operation;
 pub enum Fault {
     /// The store cannot answer now, and did nothing.
     Unavailable,
+    /// The store refuses as if a right were missing. Some do so for a moment after a put, or to say what is so already.
+    Denied(Effect),
     /// No answer comes: `OutcomeUnknown` where something may have changed, `Unavailable` where the call only reads.
     TimedOut(Effect),
     /// No answer ever comes, and the call does not end: its caller has to give up.

@@ -95,9 +95,11 @@ fn a_lock_is_seen_to_lapse_through_the_layer() {
 #[test]
 fn a_call_fails_as_the_plan_says_and_took_effect_or_not() {
     use Effect::{Done, Skipped};
-    use StoreErrorKind::{OutcomeUnknown, Unavailable};
+    use StoreErrorKind::{Denied, OutcomeUnknown, Unavailable};
     for (fault, kind, effect) in [
         (Fault::Unavailable, Unavailable, Skipped),
+        (Fault::Denied(Done), Denied, Done),
+        (Fault::Denied(Skipped), Denied, Skipped),
         (Fault::TimedOut(Done), OutcomeUnknown, Done),
         (Fault::TimedOut(Skipped), OutcomeUnknown, Skipped),
         (Fault::Torn(Tear::Noticed), OutcomeUnknown, Done),
@@ -172,22 +174,24 @@ fn every_call_that_changes_something_can_fail_after_its_effect() {
 }
 
 #[test]
-fn a_reading_call_that_times_out_is_unavailable() {
+fn what_a_reading_call_did_is_never_unknown() {
     let memory = memory();
     let object = put(memory.as_ref(), "a").unwrap();
-    for fault in [
-        Fault::Unavailable,
-        Fault::TimedOut(Effect::Done),
-        Fault::TimedOut(Effect::Skipped),
+    for (fault, kind) in [
+        (Fault::Unavailable, StoreErrorKind::Unavailable),
+        (Fault::TimedOut(Effect::Done), StoreErrorKind::Unavailable),
+        (
+            Fault::TimedOut(Effect::Skipped),
+            StoreErrorKind::Unavailable,
+        ),
+        (Fault::Denied(Effect::Done), StoreErrorKind::Denied),
     ] {
         let plan = (0..4).fold(FaultPlan::none(), |plan, call| plan.at(call, fault));
         let store = over(&memory, plan);
-        let unavailable = StoreErrorKind::Unavailable;
-        assert_eq!(get(&store, "a"), Err(unavailable));
-        assert_eq!(list(&store), (Vec::new(), Some(unavailable)));
-        assert_eq!(at_once(store.now()).unwrap_err().kind, unavailable);
-        let lock = at_once(store.lock_of(&object));
-        assert_eq!(lock.unwrap_err().kind, unavailable);
+        assert_eq!(get(&store, "a"), Err(kind));
+        assert_eq!(list(&store), (Vec::new(), Some(kind)));
+        assert_eq!(at_once(store.now()).unwrap_err().kind, kind);
+        assert_eq!(at_once(store.lock_of(&object)).unwrap_err().kind, kind);
         assert_eq!(get(&store, "a").unwrap(), b"body".as_slice());
     }
 }

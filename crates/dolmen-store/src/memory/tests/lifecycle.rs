@@ -139,3 +139,20 @@ fn a_rule_that_comes_late_does_not_date_its_markers_back() {
     assert_eq!(all.len(), 2);
     assert_eq!(all[0].stored_at, StoreTime::within_second(set_at.seconds));
 }
+
+#[test]
+fn a_store_that_lies_about_locks_lets_its_rules_take_what_is_locked() {
+    let model = MemoryModel::s3(MemoryOptions::LOCKS).lying(&[Lie::DeletesLocked]);
+    let store = MemoryStore::new(model);
+    store
+        .set_lifecycle(vec![delete_after_three_days()])
+        .unwrap();
+    let lock = lock_for(&store, LockMode::Compliance, 30 * DAY);
+    let locked = put(&store, "a/one", Some(lock));
+    let status = at_once(store.lock_of(&locked)).unwrap();
+    assert_eq!(status, LockStatus::Until(lock), "it says that all is well");
+    at_once(store.hide(&locked.key)).unwrap();
+    store.advance_clock(3 * DAY);
+    let outcome = at_once(store.get(&locked.key, Some(&locked.version), None, 99));
+    assert_eq!(kind(outcome), StoreErrorKind::NotFound);
+}

@@ -91,10 +91,15 @@ fn default_retention_locks_what_brings_no_lock() {
 }
 
 #[test]
-fn a_bucket_without_locks_takes_no_default_retention() {
+fn a_bucket_without_locks_has_none_to_set_or_weaken() {
     let store = MemoryStore::new(MemoryModel::b2(MemoryOptions::VERSIONS));
     let outcome = store.set_default_retention(None);
     assert_eq!(kind(outcome), StoreErrorKind::Unsupported);
+    let object = put(&store, "a", None);
+    let outcome = store.weaken(&object, None);
+    assert_eq!(kind(outcome), StoreErrorKind::Unsupported);
+    store.delete_bypassing(&object).unwrap();
+    assert!(lines(&store).is_empty());
 }
 
 #[test]
