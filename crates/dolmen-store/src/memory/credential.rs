@@ -103,14 +103,14 @@ impl Credential {
         self.rights.contains(&right)
     }
 
-    /// Tells whether `call` is allowed on `name`, which is the prefix for a listing and empty for the bucket itself.
+    /// Tells whether `call` is allowed on `name`, which is the prefix for a listing. The bucket itself
+    /// has the empty name, which starts with nothing but itself.
     pub(super) fn allows(&self, api: Api, call: Call, name: &str) -> bool {
         let reaches = match &self.prefixes {
             None => true,
             Some(prefixes) => prefixes.iter().any(|prefix| name.starts_with(&**prefix)),
         };
-        let over_bucket = self.prefixes.is_none() || !call.is_over_bucket();
-        reaches && over_bucket && call.needs(api).iter().all(|&right| self.has(right))
+        reaches && call.needs(api).iter().all(|&right| self.has(right))
     }
 
     /// Tells whether it sees the retention of what it lists.
@@ -270,12 +270,5 @@ impl Call {
             // Versioning cannot be suspended on B2; the bucket refuses whoever asks.
             Self::SetLifecycle | Self::SetVersioning => &[Right::WriteBuckets],
         }
-    }
-
-    const fn is_over_bucket(self) -> bool {
-        matches!(
-            self,
-            Self::SetDefaultRetention | Self::SetLifecycle | Self::SetVersioning
-        )
     }
 }

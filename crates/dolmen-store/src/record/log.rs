@@ -87,7 +87,7 @@ impl Totals {
 #[derive(Debug)]
 pub(super) struct Log {
     detail: Detail,
-    /// Requests that were begun and are kept no longer.
+    /// Requests that were kept and are no longer.
     gone: u64,
     requests: Vec<Request>,
     totals: Totals,
@@ -120,15 +120,14 @@ impl Log {
         requests
     }
 
-    /// Writes down a request that is sent now, and returns its number.
+    /// Writes down a request that is sent now, and returns its number, which means nothing where only sums are kept.
     pub(super) fn begin(&mut self, sent: Sent<'_>) -> u64 {
         let count = self.count(sent.operation);
         count.requests += 1;
         count.sent_bytes += sent.body_bytes;
         let number = self.gone + count_of(&self.requests);
-        match self.detail {
-            Detail::Totals => self.gone += 1,
-            Detail::Requests => self.requests.push(Request {
+        if self.detail == Detail::Requests {
+            self.requests.push(Request {
                 operation: sent.operation,
                 key: sent.key.map(Into::into),
                 version: sent.version.cloned(),
@@ -137,7 +136,7 @@ impl Log {
                 versions: 0,
                 outcome: Outcome::Unfinished,
                 class: self.totals.api.price_class(sent.operation),
-            }),
+            });
         }
         number
     }

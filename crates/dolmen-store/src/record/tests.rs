@@ -200,6 +200,25 @@ async fn what_nobody_waits_for_stays_unfinished() {
 }
 
 #[tokio::test]
+async fn a_late_answer_is_not_mistaken_for_another_request() {
+    let memory = MemoryStore::new(MemoryOptions::PLAIN);
+    put(&memory, "1").await;
+    put(&memory, "2").await;
+    let store = over(memory, 2);
+    let mut listing = store.list_versions("");
+    listing.next().await.unwrap().unwrap();
+    assert_eq!(store.take_requests().len(), 1);
+    put(&store, "3").await;
+    let rest: Vec<_> = listing.collect().await;
+    assert_eq!(rest.len(), 1);
+    let requests = store.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].operation, Operation::Put);
+    assert_eq!(requests[0].versions, 0);
+    assert_eq!(store.totals().of(Operation::ListVersions).versions, 2);
+}
+
+#[tokio::test]
 async fn a_page_that_fails_is_a_request_that_failed() {
     let memory = MemoryStore::new(MemoryOptions::PLAIN);
     for name in ["1", "2", "3"] {
