@@ -56,8 +56,8 @@ pub enum StoreErrorKind {
     Other,
 }
 
-/// Names a store call in an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Names a store call in an error or a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
     /// Opening a store.
     Open,
@@ -81,6 +81,8 @@ pub enum Operation {
     DeleteVersion,
     /// [`crate::Store::now`].
     Now,
+    /// Changing a setting of the whole bucket.
+    Configure,
 }
 
 impl fmt::Display for Operation {
@@ -97,6 +99,7 @@ impl fmt::Display for Operation {
             Self::Hide => "hide",
             Self::DeleteVersion => "delete",
             Self::Now => "read clock",
+            Self::Configure => "configure bucket",
         })
     }
 }

@@ -1,107 +1,276 @@
-//! A store in memory, with a clock that only its owner moves.
+//! A store in memory, with a clock that only its owner moves, and with all that an adversary can do to a bucket.
 //!
-//! Versions, markers and locks behave as in an S3 bucket with Object Lock. Everything is ordered and numbered, so the
-//! same calls give the same answers.
+//! Versions, markers and locks behave as in an S3 bucket with Object Lock, or a B2 bucket: see [`MemoryModel`]. One bucket
+//! has many views, each with the rights of its [`Credential`]. Everything is ordered and numbered, so the same calls give
+//! the same answers.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod bucket;
+mod credential;
+mod lifecycle;
+mod model;
+mod owner;
+mod refusal;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use dolmen_format::Timestamp;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 
+use self::bucket::{Binding, Bucket, Content, Data, Made, in_whole_seconds, size_of};
+use self::credential::Call;
+pub use self::credential::{Credential, Right};
+pub use self::lifecycle::LifecycleRule;
+pub use self::model::{Lie, MemoryModel, MemoryOptions, StatedChecksum};
+use self::owner::is_weaker;
+pub use self::owner::{DefaultRetention, Versioning};
+use self::refusal::{Refusal, require};
 use crate::error::{Operation, StoreError, StoreErrorKind};
 use crate::key::StoreKey;
 use crate::lock::{Hold, Lock, LockStatus};
-use crate::object::{
-    ByteRange, ObjectRef, PutReceipt, StoreTime, Version, VersionInfo, VersionKind,
-};
+use crate::object::{ByteRange, ObjectRef, PutReceipt, StoreTime, Version, VersionInfo};
 use crate::store::{Capabilities, LockSupport, Place, Store, StoreClock, StoreIdentity};
 
 /// Where the clock of a new store stands: 2026-01-01 00:00:00 UTC.
 pub const MEMORY_CLOCK_START: Timestamp = Timestamp::from_seconds(1_767_225_600);
 
-/// A store in memory.
+/// A view of a bucket in memory.
 #[derive(Debug)]
 pub struct MemoryStore {
-    options: MemoryOptions,
+    model: MemoryModel,
+    credential: Credential,
     identity: StoreIdentity,
-    state: Mutex<State>,
-}
-
-/// What a [`MemoryStore`] can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MemoryOptions {
-    /// Whether older versions stay and keys can be hidden.
-    pub versions: bool,
-    /// Whether it enforces locks. They bring versions with them, as on S3.
-    pub locks: bool,
-}
-
-#[derive(Debug)]
-struct State {
-    now: Timestamp,
-    made_versions: u64,
-    /// The versions of each key, oldest first, never none.
-    keys: BTreeMap<StoreKey, Vec<Stored>>,
-}
-
-#[derive(Debug)]
-struct Stored {
-    version: Version,
-    received_at: StoreTime,
-    content: Content,
-}
-
-#[derive(Debug)]
-enum Content {
-    Data {
-        body: Bytes,
-        retention: Option<Lock>,
-        hold: Hold,
-    },
-    Marker,
+    bucket: Arc<Mutex<Bucket>>,
 }
 
 impl MemoryStore {
-    /// Makes an empty store whose clock stands at [`MEMORY_CLOCK_START`].
-    pub fn new(options: MemoryOptions) -> Self {
-        let options = MemoryOptions {
-            versions: options.versions || options.locks,
-            ..options
-        };
-        let state = State {
-            now: MEMORY_CLOCK_START,
-            made_versions: 0,
-            keys: BTreeMap::new(),
-        };
+    /// Makes an empty bucket whose clock stands at [`MEMORY_CLOCK_START`], and its owner's view of it.
+    pub fn new(model: impl Into<MemoryModel>) -> Self {
+        let mut model = model.into();
+        model.options.versions |= model.options.locks;
         Self {
-            options,
+            model,
+            credential: Credential::everything(),
             identity: StoreIdentity::new("memory"),
-            state: Mutex::new(state),
+            bucket: Arc::new(Mutex::new(Bucket::new(model, MEMORY_CLOCK_START))),
         }
     }
 
-    /// Gives the store another name, to tell a copy from its original.
+    /// Gives this view of the store another name, to tell a copy from its original.
     #[must_use]
     pub fn with_identity(self, identity: StoreIdentity) -> Self {
         Self { identity, ..self }
     }
 
-    /// Sets the clock, backwards too.
+    /// Makes another view of the same bucket. What `credential` does not allow is `Denied` and changes nothing.
+    #[must_use]
+    pub fn with_credential(&self, credential: Credential) -> Self {
+        Self {
+            model: self.model,
+            credential,
+            identity: self.identity.clone(),
+            bucket: Arc::clone(&self.bucket),
+        }
+    }
+
+    /// Makes a bucket of its own out of everything that this one holds, its clock and settings included.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self {
+            bucket: Arc::new(Mutex::new(self.state().clone())),
+            ..self.with_credential(self.credential.clone())
+        }
+    }
+
+    /// Reads the clock exactly.
+    pub fn clock(&self) -> Timestamp {
+        self.state().now
+    }
+
+    /// Sets the clock, backwards too, and runs what lifecycle rules make of it.
     pub fn set_clock(&self, now: Timestamp) {
-        self.state().now = now;
+        let mut bucket = self.state();
+        let before = std::mem::replace(&mut bucket.now, now);
+        bucket.run_lifecycle(before);
     }
 
-    /// Moves the clock on.
+    /// Moves the clock on, and runs what lifecycle rules make of it.
     pub fn advance_clock(&self, seconds: i64) {
-        let mut state = self.state();
-        state.now = state.now.saturating_add_seconds(seconds);
+        let mut bucket = self.state();
+        let before = bucket.now;
+        bucket.now = before.saturating_add_seconds(seconds);
+        bucket.run_lifecycle(before);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, Bucket> {
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the bucket for a call on `name`, if the credential allows it.
+    fn enter(&self, call: Call, name: &str) -> Result<MutexGuard<'_, Bucket>, Refusal> {
+        if self.credential.allows(self.model.api, call, name) {
+            Ok(self.state())
+        } else {
+            Err(StoreErrorKind::Denied.into())
+        }
+    }
+
+    /// Whether listings and answers to puts state retention to this view.
+    fn states_locks(&self) -> bool {
+        self.model.listed_locks && self.credential.sees_retention(self.model.api)
+    }
+
+    /// Leaves a hold out that this view does not see, as stores do.
+    fn seen(&self, lock: LockStatus) -> LockStatus {
+        match lock {
+            LockStatus::Held { retention } if !self.credential.sees_holds(self.model.api) => {
+                retention.map_or(LockStatus::None, LockStatus::Until)
+            }
+            lock => lock,
+        }
+    }
+
+    fn receipt(&self, key: &StoreKey, made: Made) -> PutReceipt {
+        PutReceipt {
+            object: ObjectRef {
+                key: key.clone(),
+                version: made.version,
+            },
+            stored_at: made.stored_at,
+            locked_until: made.locked_until.filter(|_| self.states_locks()),
+            checksum: made.checksum,
+        }
+    }
+
+    fn put_now(
+        &self,
+        key: &StoreKey,
+        body: &Bytes,
+        lock: Option<Lock>,
+        place: Place,
+    ) -> Result<PutReceipt, Refusal> {
+        require(lock.is_none() || self.model.options.locks)?;
+        let call = match lock {
+            Some(_) => Call::PutLocked,
+            None => Call::Put,
+        };
+        let made = self
+            .enter(call, key.as_str())?
+            .put(key.as_str(), body, lock, place)?;
+        Ok(self.receipt(key, made))
+    }
+
+    fn get_now(
+        &self,
+        key: &StoreKey,
+        version: Option<&Version>,
+        range: Option<ByteRange>,
+        max_bytes: u64,
+    ) -> Result<Bytes, Refusal> {
+        let name = key.as_str();
+        let call = if version.is_some() {
+            Call::GetVersion
+        } else {
+            Call::Get
+        };
+        let bucket = self.enter(call, name)?;
+        let stored = match version {
+            Some(version) => bucket.find(name, version),
+            None => bucket.current(name),
+        };
+        let Some(Content::Data(Data { body, .. })) = stored.map(|stored| &stored.content) else {
+            return Err(StoreErrorKind::NotFound.into());
+        };
+        if size_of(body) > max_bytes {
+            return Err(StoreErrorKind::TooLarge.into());
+        }
+        match range {
+            None => Ok(body.clone()),
+            Some(range) => cut(body, range).ok_or_else(|| StoreErrorKind::ShortRead.into()),
+        }
+    }
+
+    fn list_now(&self, prefix: &str) -> Result<Vec<VersionInfo>, Refusal> {
+        let bucket = self.enter(Call::List, prefix)?;
+        let states_locks = self.states_locks();
+        let mut lines = Vec::new();
+        for (name, versions) in bucket.below(prefix) {
+            for (newer_versions, stored) in versions.iter().rev().enumerate() {
+                let lock = if states_locks {
+                    self.seen(stored.lock())
+                } else {
+                    LockStatus::Unknown
+                };
+                lines.push(stored.line(name, newer_versions == 0, lock));
+            }
+        }
+        Ok(lines)
+    }
+
+    fn lock_now(&self, object: &ObjectRef) -> Result<LockStatus, Refusal> {
+        require(self.model.options.locks)?;
+        let name = object.key.as_str();
+        let bucket = self.enter(Call::ReadLock, name)?;
+        match bucket.find(name, &object.version) {
+            Some(stored) => Ok(self.seen(stored.lock())),
+            None => Err(StoreErrorKind::NotFound.into()),
+        }
+    }
+
+    fn extend_now(&self, object: &ObjectRef, lock: Lock) -> Result<(), Refusal> {
+        require(self.model.options.locks)?;
+        let name = object.key.as_str();
+        let mut bucket = self.enter(Call::Extend, name)?;
+        let now = bucket.now;
+        let wanted = in_whole_seconds(lock);
+        let data = bucket.find_data(name, &object.version)?;
+        // A lapsed lock protects nothing any more, so a weaker one may follow it.
+        let binds = data.retention.filter(|present| now < present.until);
+        if is_weaker(wanted, binds) && !self.model.lies_about(Lie::WeakensLocks) {
+            return Err(StoreErrorKind::Locked.into());
+        }
+        if wanted.until <= now {
+            return Err(Refusal::PAST);
+        }
+        if !self.model.lies_about(Lie::IgnoresExtensions) {
+            data.retention = Some(wanted);
+        }
+        Ok(())
+    }
+
+    fn hold_now(&self, object: &ObjectRef, hold: Hold) -> Result<(), Refusal> {
+        require(self.model.options.locks)?;
+        let name = object.key.as_str();
+        self.enter(Call::Hold, name)?
+            .find_data(name, &object.version)?
+            .hold = hold;
+        Ok(())
+    }
+
+    fn hide_now(&self, key: &StoreKey) -> Result<ObjectRef, Refusal> {
+        require(self.model.options.versions)?;
+        let mut bucket = self.enter(Call::Hide, key.as_str())?;
+        let received_at = bucket.time();
+        Ok(ObjectRef {
+            key: key.clone(),
+            version: bucket.add(key.as_str(), received_at, Content::Marker),
+        })
+    }
+
+    fn delete_now(&self, object: &ObjectRef) -> Result<(), Refusal> {
+        let name = object.key.as_str();
+        let mut bucket = self.enter(Call::Delete, name)?;
+        let stored = bucket
+            .find(name, &object.version)
+            .ok_or(StoreErrorKind::NotFound)?;
+        match bucket.binding(stored) {
+            Binding::Held | Binding::Retained(_) => Err(StoreErrorKind::Locked.into()),
+            Binding::Free => {
+                bucket.remove(name, &object.version);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -114,34 +283,8 @@ impl Store for MemoryStore {
         lock: Option<Lock>,
         place: Place,
     ) -> Result<PutReceipt, StoreError> {
-        let mut state = self.state();
-        let retention = match lock.map(in_whole_seconds) {
-            Some(_) if !self.options.locks => {
-                return Err(error(StoreErrorKind::Unsupported, Operation::Put, key));
-            }
-            Some(lock) if lock.until <= state.now => return Err(past(Operation::Put, key)),
-            retention => retention,
-        };
-        if place == Place::IfAbsent && state.current(key).is_some_and(Stored::is_data) {
-            return Err(error(StoreErrorKind::Exists, Operation::Put, key));
-        }
-        if !self.options.versions {
-            state.keys.remove(key);
-        }
-        let content = Content::Data {
-            // A copy: the caller's memory goes back to it.
-            body: Bytes::copy_from_slice(&body),
-            retention,
-            hold: Hold::Off,
-        };
-        let (object, stored_at) = state.add(key, content);
-        let locked_until = retention.map(|lock| lock.until);
-        Ok(PutReceipt {
-            object,
-            stored_at,
-            locked_until,
-            checksum: None,
-        })
+        self.put_now(key, &body, lock, place)
+            .map_err(|refusal| refusal.at(Operation::Put, key.as_str()))
     }
 
     async fn get(
@@ -151,131 +294,59 @@ impl Store for MemoryStore {
         range: Option<ByteRange>,
         max_bytes: u64,
     ) -> Result<Bytes, StoreError> {
-        let fail = |kind| error(kind, Operation::Get, key);
-        let state = self.state();
-        let stored = match version {
-            Some(version) => state.find(key, version),
-            None => state.current(key),
-        };
-        let Some(Stored {
-            content: Content::Data { body, .. },
-            ..
-        }) = stored
-        else {
-            return Err(fail(StoreErrorKind::NotFound));
-        };
-        if size_of(body) > max_bytes {
-            return Err(fail(StoreErrorKind::TooLarge));
-        }
-        let Some(range) = range else {
-            return Ok(body.clone());
-        };
-        cut(body, range).ok_or_else(|| fail(StoreErrorKind::ShortRead))
+        self.get_now(key, version, range, max_bytes)
+            .map_err(|refusal| refusal.at(Operation::Get, key.as_str()))
     }
 
     fn list_versions(&self, prefix: &str) -> BoxStream<'_, Result<VersionInfo, StoreError>> {
-        let state = self.state();
-        let lines: Vec<_> = state
-            .keys
-            .iter()
-            .filter(|(key, _)| key.as_str().starts_with(prefix))
-            .flat_map(|(key, versions)| {
-                versions
-                    .iter()
-                    .rev()
-                    .enumerate()
-                    .map(|(newer_versions, stored)| Ok(stored.line(key, newer_versions == 0)))
-            })
-            .collect();
+        let lines = match self.list_now(prefix) {
+            Ok(lines) => lines.into_iter().map(Ok).collect(),
+            Err(refusal) => vec![Err(refusal.at(Operation::ListVersions, prefix))],
+        };
         stream::iter(lines).boxed()
     }
 
     async fn lock_of(&self, object: &ObjectRef) -> Result<LockStatus, StoreError> {
-        require(self.options.locks, Operation::LockOf, &object.key)?;
-        let state = self.state();
-        match state.find(&object.key, &object.version) {
-            Some(stored) => Ok(stored.lock()),
-            None => Err(error(
-                StoreErrorKind::NotFound,
-                Operation::LockOf,
-                &object.key,
-            )),
-        }
+        self.lock_now(object)
+            .map_err(|refusal| refusal.at(Operation::LockOf, object.key.as_str()))
     }
 
     async fn extend(&self, object: &ObjectRef, lock: Lock) -> Result<(), StoreError> {
-        let fail = |kind| error(kind, Operation::Extend, &object.key);
-        require(self.options.locks, Operation::Extend, &object.key)?;
-        let mut state = self.state();
-        let now = state.now;
-        let (wanted, retention) = match state.find_mut(object) {
-            Some(Content::Data { retention, .. }) => (in_whole_seconds(lock), retention),
-            Some(Content::Marker) => return Err(fail(StoreErrorKind::Unsupported)),
-            None => return Err(fail(StoreErrorKind::NotFound)),
-        };
-        // A lapsed lock protects nothing any more, so a weaker one may follow it.
-        let binds = retention.filter(|present| present.until > now);
-        if binds.is_some_and(|present| wanted.until < present.until || wanted.mode < present.mode) {
-            return Err(fail(StoreErrorKind::Locked));
-        }
-        if wanted.until <= now {
-            return Err(past(Operation::Extend, &object.key));
-        }
-        *retention = Some(wanted);
-        Ok(())
+        self.extend_now(object, lock)
+            .map_err(|refusal| refusal.at(Operation::Extend, object.key.as_str()))
     }
 
-    async fn hold(&self, object: &ObjectRef, wanted: Hold) -> Result<(), StoreError> {
-        let fail = |kind| error(kind, Operation::Hold, &object.key);
-        require(self.options.locks, Operation::Hold, &object.key)?;
-        match self.state().find_mut(object) {
-            Some(Content::Data { hold, .. }) => {
-                *hold = wanted;
-                Ok(())
-            }
-            Some(Content::Marker) => Err(fail(StoreErrorKind::Unsupported)),
-            None => Err(fail(StoreErrorKind::NotFound)),
-        }
+    async fn hold(&self, object: &ObjectRef, hold: Hold) -> Result<(), StoreError> {
+        self.hold_now(object, hold)
+            .map_err(|refusal| refusal.at(Operation::Hold, object.key.as_str()))
     }
 
     async fn hide(&self, key: &StoreKey) -> Result<ObjectRef, StoreError> {
-        require(self.options.versions, Operation::Hide, key)?;
-        Ok(self.state().add(key, Content::Marker).0)
+        self.hide_now(key)
+            .map_err(|refusal| refusal.at(Operation::Hide, key.as_str()))
     }
 
     async fn delete_version(&self, object: &ObjectRef) -> Result<(), StoreError> {
-        let fail = |kind| error(kind, Operation::DeleteVersion, &object.key);
-        let mut state = self.state();
-        let now = state.now;
-        match state.find(&object.key, &object.version) {
-            None => return Err(fail(StoreErrorKind::NotFound)),
-            Some(stored) if stored.is_locked(now) => return Err(fail(StoreErrorKind::Locked)),
-            Some(_) => {}
-        }
-        if let Some(versions) = state.keys.get_mut(&object.key) {
-            versions.retain(|stored| stored.version != object.version);
-            if versions.is_empty() {
-                state.keys.remove(&object.key);
-            }
-        }
-        Ok(())
+        self.delete_now(object)
+            .map_err(|refusal| refusal.at(Operation::DeleteVersion, object.key.as_str()))
     }
 
-    /// Reads the clock to the second, as a `Date` header states it.
+    /// Reads the clock to the second, as a `Date` header states it: every answer has one, so no right is needed.
     async fn now(&self) -> Result<StoreTime, StoreError> {
-        Ok(StoreTime::within_second(self.state().now.seconds))
+        Ok(self.state().time())
     }
 
+    /// Says what the store claims, which is more than it does where it lies.
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            versions: self.options.versions,
-            locks: if self.options.locks {
+            versions: self.model.options.versions,
+            locks: if self.model.options.locks {
                 LockSupport::ObjectLock
             } else {
                 LockSupport::None
             },
-            listed_locks: true,
-            conditional_put: true,
+            listed_locks: self.states_locks(),
+            conditional_put: self.model.conditional_put,
             clock: StoreClock::Server,
         }
     }
@@ -283,131 +354,6 @@ impl Store for MemoryStore {
     fn identity(&self) -> &StoreIdentity {
         &self.identity
     }
-}
-
-impl State {
-    fn current(&self, key: &StoreKey) -> Option<&Stored> {
-        self.keys.get(key)?.last()
-    }
-
-    fn find(&self, key: &StoreKey, version: &Version) -> Option<&Stored> {
-        self.keys
-            .get(key)?
-            .iter()
-            .find(|stored| stored.version == *version)
-    }
-
-    fn find_mut(&mut self, object: &ObjectRef) -> Option<&mut Content> {
-        let versions = self.keys.get_mut(&object.key)?;
-        let stored = versions
-            .iter_mut()
-            .find(|stored| stored.version == object.version)?;
-        Some(&mut stored.content)
-    }
-
-    fn add(&mut self, key: &StoreKey, content: Content) -> (ObjectRef, StoreTime) {
-        self.made_versions += 1;
-        let version = Version::new(self.made_versions.to_string());
-        let stored_at = StoreTime::within_second(self.now.seconds);
-        let stored = Stored {
-            version: version.clone(),
-            received_at: stored_at,
-            content,
-        };
-        self.keys.entry(key.clone()).or_default().push(stored);
-        (
-            ObjectRef {
-                key: key.clone(),
-                version,
-            },
-            stored_at,
-        )
-    }
-}
-
-impl Stored {
-    const fn is_data(&self) -> bool {
-        matches!(self.content, Content::Data { .. })
-    }
-
-    const fn lock(&self) -> LockStatus {
-        match self.content {
-            Content::Data {
-                retention,
-                hold: Hold::On,
-                ..
-            } => LockStatus::Held { retention },
-            Content::Data {
-                retention: Some(lock),
-                ..
-            } => LockStatus::Until(lock),
-            Content::Data {
-                retention: None, ..
-            }
-            | Content::Marker => LockStatus::None,
-        }
-    }
-
-    fn is_locked(&self, now: Timestamp) -> bool {
-        match self.lock() {
-            LockStatus::Held { .. } => true,
-            LockStatus::Until(lock) => now < lock.until,
-            LockStatus::None | LockStatus::Unknown => false,
-        }
-    }
-
-    fn line(&self, key: &StoreKey, is_current: bool) -> VersionInfo {
-        let (kind, size_bytes) = match &self.content {
-            Content::Data { body, .. } => (VersionKind::Data, size_of(body)),
-            Content::Marker => (VersionKind::Marker, 0),
-        };
-        VersionInfo {
-            name: key.to_string(),
-            version: self.version.clone(),
-            size_bytes,
-            stored_at: self.received_at,
-            kind,
-            is_current,
-            lock: self.lock(),
-            checksum: None,
-        }
-    }
-}
-
-fn error(kind: StoreErrorKind, operation: Operation, key: &StoreKey) -> StoreError {
-    StoreError {
-        kind,
-        operation,
-        key: Some(key.as_str().into()),
-        source: None,
-    }
-}
-
-fn require(supported: bool, operation: Operation, key: &StoreKey) -> Result<(), StoreError> {
-    if supported {
-        Ok(())
-    } else {
-        Err(error(StoreErrorKind::Unsupported, operation, key))
-    }
-}
-
-fn past(operation: Operation, key: &StoreKey) -> StoreError {
-    let source = Some("the lock would end in the past".into());
-    StoreError {
-        source,
-        ..error(StoreErrorKind::Other, operation, key)
-    }
-}
-
-const fn in_whole_seconds(lock: Lock) -> Lock {
-    Lock {
-        until: Timestamp::from_seconds(lock.until.ceil_seconds()),
-        ..lock
-    }
-}
-
-fn size_of(body: &Bytes) -> u64 {
-    u64::try_from(body.len()).unwrap_or(u64::MAX)
 }
 
 fn cut(body: &Bytes, range: ByteRange) -> Option<Bytes> {
@@ -418,4 +364,4 @@ fn cut(body: &Bytes, range: ByteRange) -> Option<Bytes> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
 //! The promises of a store.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,6 +11,9 @@ use crate::error::StoreError;
 use crate::key::StoreKey;
 use crate::lock::{Hold, Lock, LockStatus};
 use crate::object::{ByteRange, ObjectRef, PutReceipt, StoreTime, Version, VersionInfo};
+
+/// Versions on one page of a listing, each page being a request.
+pub const LISTING_PAGE_VERSIONS: NonZeroU64 = NonZeroU64::MIN.saturating_add(999);
 
 /// A place for objects that are written once.
 ///
@@ -49,7 +53,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// Names come in byte order, the versions of one name newest first. What is put or deleted meanwhile may or may
     /// not show. After an `Err` the listing is incomplete, whatever follows. Memory stays bounded.
-    /// Cost: one request for each 1000 versions; [`VersionInfo::lock`] costs nothing more or is `Unknown`.
+    /// Cost: one request for each [`LISTING_PAGE_VERSIONS`], at least one; [`VersionInfo::lock`] costs nothing more or is `Unknown`.
     fn list_versions(&self, prefix: &str) -> BoxStream<'_, Result<VersionInfo, StoreError>>;
 
     /// Reads the lock of one version; never [`LockStatus::Unknown`]. Cost: one request, on some stores two.
