@@ -49,7 +49,11 @@ fn candidate(entry: &SnapshotEntry) -> Candidate {
         time: entry.received,
         host: body.hostname.clone().into_bytes(),
         paths: body.paths.iter().map(|path| path.to_vec()).collect(),
-        tags: body.tags.iter().map(|tag| tag.clone().into_bytes()).collect(),
+        tags: body
+            .tags
+            .iter()
+            .map(|tag| tag.clone().into_bytes())
+            .collect(),
         slot: true,
     }
 }
@@ -117,7 +121,9 @@ pub fn undo(
     let retired = list.facts.retired.values();
     for retired in retired.filter(|retired| wanted.contains(&retired.snapshot.digest)) {
         for by in &retired.by {
-            let (_, named) = records.entry(by.digest).or_insert_with(|| (*by, Vec::new()));
+            let (_, named) = records
+                .entry(by.digest)
+                .or_insert_with(|| (*by, Vec::new()));
             named.push(retired.snapshot);
         }
     }
@@ -157,7 +163,10 @@ fn missing(
         let id = needed?.pack;
         let pack = index.blobs.find_pack(&id);
         let at = pack.and_then(|pack| usize::try_from(pack.number()).ok());
-        if !at.and_then(|at| present.get(at)).is_some_and(|there| *there) {
+        if !at
+            .and_then(|at| present.get(at))
+            .is_some_and(|there| *there)
+        {
             let info = pack.and_then(|pack| index.blobs.pack(pack));
             let writer = info.map_or(repository.writer(), |info| info.writer);
             let key = ObjectKey::Pack(writer, id);

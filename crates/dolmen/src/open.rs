@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dolmen_core::index::Index;
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{Environment, Error, Objects, Repository, repository};
-use dolmen_format::{InstanceId, ObjectKey, RepositoryId};
+use dolmen_format::{InstanceId, ObjectKey, RepositoryId, Timestamp};
 use dolmen_state::{Instance, StateFolder};
 use dolmen_store::{LocalStore, StoreErrorKind};
 
@@ -224,6 +224,23 @@ impl Opened {
     /// Where the index's tables are kept.
     pub(crate) fn index_cache(&self) -> Option<PathBuf> {
         self.cache.as_ref().map(|cache| cache.join("index"))
+    }
+
+    /// Loads the snapshots as they were at a time; what is wrong with them is only warned of.
+    pub(crate) fn load_snapshots_at(
+        &self,
+        app: &App,
+        at: Option<Timestamp>,
+    ) -> Outcome<SnapshotList> {
+        if at.is_none() {
+            return self.load_snapshots(app);
+        }
+        let snapshots = SnapshotList::load(&self.repository, at)
+            .during(&format!("cannot list the snapshots of {}", self.address))?;
+        for finding in &snapshots.findings {
+            app.output.warn(finding.to_string());
+        }
+        Ok(snapshots)
     }
 
     /// Loads the snapshots; what is wrong with them is only warned of.

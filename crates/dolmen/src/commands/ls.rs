@@ -47,7 +47,7 @@ pub(crate) struct LsArgs {
 /// Lists files.
 pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
     let (wanted, below) = select::split_path(args.snapshot.as_bytes())?;
-    let filter = args.filter.filter()?;
+    let (filter, at) = (args.filter.filter()?, args.filter.at(app)?);
     let mut listing = Listing {
         app,
         args,
@@ -67,7 +67,7 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
             .push(key(&paths::absolute(dir.as_bytes(), b"/"))?);
     }
     let opened = open(app)?;
-    let snapshots = opened.load_snapshots(app)?;
+    let snapshots = opened.load_snapshots_at(app, at)?;
     let entry = select::find(app, &snapshots, &wanted, &filter)?;
     let index = opened.load_index_for(app, &[entry])?;
     listing.head(entry);

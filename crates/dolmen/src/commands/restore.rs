@@ -73,13 +73,13 @@ enum OverwriteName {
 pub(super) fn run(app: &App, args: &RestoreArgs) -> Outcome {
     dolmen_fs::raise_open_files_limit();
     let (wanted, below) = select::split_path(args.snapshot.as_bytes())?;
-    let filter = args.filter.filter()?;
+    let (filter, at) = (args.filter.filter()?, args.filter.at(app)?);
     let mut options = make_options(args, below)?;
     let opened = open(app)?;
     // Written to is the very path that was looked at.
     options.target = resolve(&options.target)?;
     options.protected = protected(app, &opened, &options.target)?;
-    let snapshots = opened.load_snapshots(app)?;
+    let snapshots = opened.load_snapshots_at(app, at)?;
     let entry = select::find(app, &snapshots, &wanted, &filter)?;
     let index = opened.load_index_for(app, &[entry])?;
     if !app.output.is_json() && !app.output.is_quiet() {

@@ -2,10 +2,13 @@
 
 use clap::Args;
 use dolmen_core::snapshots::{Filter, SnapshotEntry, SnapshotList};
+use dolmen_format::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::App;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::paths;
+use crate::units::parse_time;
 
 /// Which snapshots count.
 #[derive(Debug, Clone, Default, Args)]
@@ -15,6 +18,8 @@ pub(crate) struct FilterArgs {
     host: Vec<String>,
     #[command(flatten)]
     rest: RestArgs,
+    #[command(flatten)]
+    at: AtArgs,
 }
 
 /// Which snapshots count, where `-H` is another flag.
@@ -38,6 +43,11 @@ struct RestArgs {
 }
 
 impl FilterArgs {
+    /// As of when the repository is looked at.
+    pub(crate) fn at(&self, app: &App) -> Outcome<Option<Timestamp>> {
+        self.at.time(app)
+    }
+
     /// The filter that they make.
     pub(crate) fn filter(&self) -> Outcome<Filter> {
         self.rest.filter(&self.host)
@@ -68,6 +78,25 @@ impl RestArgs {
                 .collect();
         }
         Ok(filter)
+    }
+}
+
+/// As of when.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct AtArgs {
+    /// See the repository as it was then, by the times at which the store received what is in it
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+}
+
+impl AtArgs {
+    /// The time.
+    pub(crate) fn time(&self, app: &App) -> Outcome<Option<Timestamp>> {
+        let now = app.environment.clock.now();
+        let at = self.at.as_deref();
+        at.map(|text| parse_time(text, now, &TimeZone::system()))
+            .transpose()
+            .map_err(Failure::usage)
     }
 }
 

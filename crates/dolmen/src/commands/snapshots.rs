@@ -22,7 +22,7 @@ pub(crate) struct SnapshotsArgs {
     /// Only the newest N of each host and set of paths
     #[arg(long, value_name = "N")]
     latest: Option<usize>,
-    /// Retired snapshots only; this version retires none
+    /// Retired snapshots only
     #[arg(long, conflicts_with = "all")]
     retired: bool,
     /// Retired snapshots too
@@ -35,12 +35,17 @@ pub(crate) struct SnapshotsArgs {
 
 /// Lists them.
 pub(super) fn run(app: &App, args: &SnapshotsArgs) -> Outcome {
-    let filter = args.filter.filter()?;
+    let (filter, at) = (args.filter.filter()?, args.filter.at(app)?);
     let opened = open(app)?;
-    let list = opened.load_snapshots(app)?;
+    let list = opened.load_snapshots_at(app, at)?;
     let mut found = select::find_all(app, &list, &args.snapshots, &filter)?;
+    let is_retired = |entry: &SnapshotEntry| list.facts.retired.contains_key(&entry.id);
+    if args.snapshots.is_empty() && (args.retired || args.all) {
+        found.extend(list.retired.iter().filter(|entry| filter.matches(entry)));
+        found.sort_by_key(|entry| (entry.received, entry.snapshot.time, entry.id));
+    }
     if args.retired {
-        found.clear();
+        found.retain(|entry| is_retired(entry));
     }
     if let Some(count) = args.latest {
         found = newest_of_each(found, count);
@@ -49,11 +54,17 @@ pub(super) fn run(app: &App, args: &SnapshotsArgs) -> Outcome {
         app.output.json(
             &found
                 .iter()
-                .map(|entry| render::snapshot_json(entry))
+                .map(|entry| {
+                    let mut shown = render::snapshot_json(entry);
+                    if let Some(fields) = shown.as_object_mut() {
+                        fields.insert("retired".to_owned(), is_retired(entry).into());
+                    }
+                    shown
+                })
                 .collect::<Vec<_>>(),
         );
     } else {
-        print_table(app, &found);
+        print_table(app, &found, &is_retired);
     }
     Ok(Exit::Done)
 }
@@ -75,7 +86,7 @@ fn newest_of_each(found: Vec<&SnapshotEntry>, count: usize) -> Vec<&SnapshotEntr
     kept
 }
 
-fn print_table(app: &App, found: &[&SnapshotEntry]) {
+fn print_table(app: &App, found: &[&SnapshotEntry], is_retired: &dyn Fn(&SnapshotEntry) -> bool) {
     let heads = [
         "ID",
         "Time",
@@ -95,7 +106,12 @@ fn print_table(app: &App, found: &[&SnapshotEntry]) {
             paths::display(body.hostname.as_bytes()),
             paths::display(body.tags.join(",").as_bytes()),
             render::bytes(entry.snapshot.counts.bytes),
-            "not protected".to_owned(),
+            if is_retired(entry) {
+                "retired"
+            } else {
+                "not protected"
+            }
+            .to_owned(),
             paths.join(", "),
         ]);
     }

@@ -36,9 +36,9 @@ enum ModeName {
 
 /// Counts.
 pub(super) fn run(app: &App, args: &StatsArgs) -> Outcome {
-    let filter = args.filter.filter()?;
+    let (filter, at) = (args.filter.filter()?, args.filter.at(app)?);
     let opened = open(app)?;
-    let list = opened.load_snapshots(app)?;
+    let list = opened.load_snapshots_at(app, at)?;
     let found = select::find_all(app, &list, &args.snapshots, &filter)?;
     let index = opened.load_index_for(app, &found)?;
     let mode = match args.mode {
