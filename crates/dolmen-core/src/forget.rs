@@ -19,7 +19,7 @@ use crate::index::Index;
 use crate::keep::{Candidate, Group, GroupBy, KeepError, Rules, select};
 use crate::lease::{Terms, deletable, lapse};
 use crate::ledger;
-use crate::live::{LiveWalk, StoredNodes};
+use crate::live::{LiveWalk, LostNode, StoredNodes};
 use crate::pack::BlobReader;
 use crate::repository::Repository;
 use crate::snapshots::{Filter, SnapshotEntry, SnapshotList};
@@ -157,7 +157,7 @@ fn missing(
         walk.add(repository, entry.id, &entry.snapshot, 0)?;
     }
     let live = walk.finish(&mut StoredNodes::new(&blobs, options.cancel))?;
-    let mut missing: Findings = live.lost().iter().map(|lost| lost.finding()).collect();
+    let mut missing: Findings = live.lost().iter().map(LostNode::finding).collect();
     let present = present_packs(repository, &index)?;
     for needed in live.known_packs() {
         let id = needed?.pack;

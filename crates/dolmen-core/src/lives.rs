@@ -60,11 +60,10 @@ pub fn lives<'l>(
         .collect();
     let standings = lease::standings(&checkpoints, terms, now);
     for (entry, standing) in list.checkpoints.iter().zip(standings) {
-        let life = match standing {
-            Standing::Live => Life::Live,
-            Standing::Ended { at, .. } => Life::Ended(at),
-        };
-        lives.push((entry, life));
+        lives.push(match standing {
+            Standing::Live => (entry, Life::Live),
+            Standing::Ended { at, .. } => (entry, Life::Ended(at)),
+        });
     }
     lives
 }

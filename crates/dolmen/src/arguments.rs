@@ -78,6 +78,10 @@ pub(crate) enum Command {
 /// Flags that stand before or after the command.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Options of all commands")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(crate) struct Global {
     /// Where the repository is: a folder, `local:/path` [env: DOLMEN_REPOSITORY]
     #[arg(short, long, global = true, value_name = "ADDRESS")]

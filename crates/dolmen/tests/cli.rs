@@ -7,6 +7,9 @@ mod backup;
 #[path = "cli/damage.rs"]
 mod damage;
 #[cfg(test)]
+#[path = "cli/forget.rs"]
+mod forget;
+#[cfg(test)]
 #[path = "cli/repository.rs"]
 mod repository;
 #[cfg(test)]

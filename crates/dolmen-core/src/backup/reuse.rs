@@ -107,8 +107,8 @@ impl Reuse {
         let fresh = Self::learn(repository, index, &list, scratch, cancel)?;
         for (pack, frames) in needed {
             let is_own = !self.numbers.knows(*pack);
-            let lost = frames.iter().find(|ordinal| !fresh.covers(*pack, *ordinal));
-            if let (false, Some(ordinal)) = (is_own, lost) {
+            let ended = frames.iter().find(|ordinal| !fresh.covers(*pack, *ordinal));
+            if let (false, Some(ordinal)) = (is_own, ended) {
                 let pack = index
                     .pack(*pack)
                     .map_or(PackId::from_bytes([0; 32]), |info| info.pack);

@@ -83,8 +83,9 @@ fn a_checkpoint_makes_an_interrupted_backup_resume_without_its_journal() {
     assert!(!list.checkpoints.is_empty());
     std::fs::remove_dir_all(world.folder.path().join("state")).unwrap();
     world.backup().unwrap();
+    // What was stored after the checkpoint is stored again: without the journal nothing live names it.
     let total = world.put_bytes() - before;
-    assert!(total < 116 << 20, "{total} bytes in all");
+    assert!(total < 150 << 20, "{total} bytes in all");
     assert_eq!(world.files("latest").len(), 2);
 }
 

@@ -1,7 +1,5 @@
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
 
 use dolmen_format::signed::Reference;
 use dolmen_format::{ObjectId, PackId, SegmentId, Timestamp, WriterId};
@@ -94,43 +92,6 @@ fn claims_at_once_get_instances_of_their_own_and_later_ones_get_them_back() {
         other.unwrap().id(),
         InstanceId([5; 16]),
         "each repository has its own"
-    );
-}
-
-/// The other process is this test again: it claims, says its id and waits until its input ends.
-#[test]
-fn two_processes_get_two_instances() {
-    const FOLDER: &str = "DOLMEN_STATE_TEST_FOLDER";
-    if let Some(folder) = std::env::var_os(FOLDER) {
-        let instance = claim(&StateFolder::open(PathBuf::from(folder)).unwrap(), 1);
-        println!("id {}", instance.id());
-        std::io::stdin().lines().for_each(drop);
-        return;
-    }
-    let (_folder, state) = state();
-    let mut other = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "state::tests::two_processes_get_two_instances",
-            "--nocapture",
-        ])
-        .env(FOLDER, state.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = BufReader::new(other.stdout.take().unwrap());
-    let mut lines = output.lines().map(Result::unwrap);
-    let line = lines.find(|line| line.contains("id ")).unwrap();
-    assert!(line.contains(&InstanceId([1; 16]).to_string()), "{line}");
-    assert_eq!(claim(&state, 2).id(), InstanceId([2; 16]));
-    drop(other.stdin.take());
-    lines.for_each(drop);
-    assert!(other.wait().unwrap().success());
-    assert_eq!(
-        claim(&state, 3).id(),
-        InstanceId([1; 16]),
-        "its end frees its instance"
     );
 }
 

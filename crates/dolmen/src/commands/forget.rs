@@ -26,6 +26,10 @@ use rules::RuleArgs;
 
 /// What to retire.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(crate) struct ForgetArgs {
     /// Retire these snapshots: full ids, unique prefixes, `latest`, `latest~N`
     #[arg(value_name = "SNAP")]

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 /// What to keep.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What to keep")]
+#[expect(clippy::struct_field_names, reason = "restic's own names")]
 pub(crate) struct RuleArgs {
     /// Keep the last N snapshots (`unlimited` keeps all)
     #[arg(short = 'l', long, value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]

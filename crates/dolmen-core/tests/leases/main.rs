@@ -1,0 +1,11 @@
+//! Lives and leases on a store that keeps no locks: what is retired can be brought back until its lease lapses, and goes
+//! after that; what lives, or is built upon, never does.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod reuse;
+mod space;
+mod world;

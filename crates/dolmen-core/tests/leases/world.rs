@@ -1,0 +1,280 @@
+//! A repository in memory whose time only the test moves.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use dolmen_core::backup::{self, Change, Context, Options, SourceError};
+use dolmen_core::check::{self, ReadData};
+use dolmen_core::forget::{self, UndoOptions};
+use dolmen_core::index::Index;
+use dolmen_core::pack::Effort;
+use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
+use dolmen_core::{
+    Clock, Environment, Error, Finding, Findings, Objects, Random, Repository, ledger, own, prune,
+};
+use dolmen_format::ledger::{Fact, Keep, LockStrategy, Policy};
+use dolmen_format::{InstanceId, Timestamp};
+use dolmen_state::{Instance, StateFolder};
+use dolmen_store::{MemoryOptions, MemoryStore, Store};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// L, M and δ of the worlds' policy.
+pub(crate) const DAY: i64 = 86_400;
+pub(crate) const LEASE_DAYS: i64 = 30 + 3;
+/// A quarter of 30 days, in whole seconds.
+pub(crate) const DELAY_SECONDS: i64 = 30 * DAY / 4;
+
+pub(crate) struct World {
+    folder: TempDir,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) repository: Repository,
+    clock: Arc<TestClock>,
+    _runtime: Runtime,
+}
+
+/// A clock that stands still.
+#[derive(Debug)]
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_seconds(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[derive(Debug)]
+struct Seeded(AtomicU64);
+
+impl Random for Seeded {
+    fn fill(&self, out: &mut [u8]) {
+        let draw = self.0.fetch_add(1, Ordering::SeqCst);
+        blake3::Hasher::new()
+            .update(&draw.to_le_bytes())
+            .finalize_xof()
+            .fill(out);
+    }
+}
+
+pub(crate) struct Deaf;
+
+impl check::Observer for Deaf {
+    fn finding(&self, _: &Finding) {}
+    fn notice(&self, _: &str) {}
+}
+
+impl backup::Observer for Deaf {
+    fn failed(&self, path: &[u8], error: &SourceError) {
+        panic!("{}: {error}", String::from_utf8_lossy(path));
+    }
+    fn skipped(&self, _: &[u8], _: &str) {}
+    fn saved(&self, _: &[u8], _: Change, _: u64) {}
+    fn notice(&self, _: &str) {}
+}
+
+/// A client: its state folder and its host's name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client(pub(crate) &'static str);
+
+pub(crate) fn policy() -> Policy {
+    Policy {
+        protect_seconds: 30 * 86_400,
+        generation_seconds: 7 * 86_400,
+        interval_seconds: 86_400,
+        lock: LockStrategy::None,
+        keep: Keep::default(),
+        classes: Vec::new(),
+        previous: None,
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let store = Arc::new(MemoryStore::new(MemoryOptions::PLAIN));
+        let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+        let objects = Objects::new(shared, runtime.handle().clone(), "memory");
+        let clock = Arc::new(TestClock(AtomicI64::new(store.clock().seconds)));
+        let environment = Environment {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            random: Arc::new(Seeded(AtomicU64::new(1))),
+        };
+        let repository = Repository::create(objects, environment, b"secret", &policy()).unwrap();
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            store,
+            repository,
+            clock,
+            _runtime: runtime,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Moves both clocks on.
+    pub(crate) fn wait(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds, Ordering::SeqCst);
+        self.store.advance_clock(seconds);
+    }
+
+    /// Moves the local clock alone.
+    pub(crate) fn shift_local_clock(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// Writes a file of noise into a client's source.
+    pub(crate) fn write(&self, client: Client, name: &str, seed: u64, bytes: usize) {
+        let folder = self.path(client.0);
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut content = vec![0; bytes];
+        blake3::Hasher::new()
+            .update(&seed.to_le_bytes())
+            .finalize_xof()
+            .fill(&mut content);
+        std::fs::write(folder.join(name), content).unwrap();
+    }
+
+    pub(crate) fn remove(&self, client: Client, name: &str) {
+        std::fs::remove_file(self.path(client.0).join(name)).unwrap();
+    }
+
+    pub(crate) fn instance(&self, client: Client) -> Instance {
+        let state = StateFolder::open(self.path("state").join(client.0)).unwrap();
+        let fresh = InstanceId(self.repository.environment.bytes());
+        let mut instance = state.claim_instance(&self.repository.id(), fresh).unwrap();
+        own::settle(&self.repository, &mut instance, &self.list(), &|_| {}).unwrap();
+        instance
+    }
+
+    pub(crate) fn list(&self) -> SnapshotList {
+        SnapshotList::load(&self.repository, None).unwrap()
+    }
+
+    pub(crate) fn backup(&self, client: Client) -> SnapshotEntry {
+        self.backup_after(client, || {}).unwrap()
+    }
+
+    /// A backup during which something happens: after the repository was looked at, before anything is put.
+    pub(crate) fn backup_after(
+        &self,
+        client: Client,
+        meanwhile: impl FnOnce(),
+    ) -> Result<SnapshotEntry, Error> {
+        let instance = Mutex::new(self.instance(client));
+        let snapshots = self.list();
+        let index = Index::load(&self.repository, None)?;
+        meanwhile();
+        let context = Context {
+            repository: &self.repository,
+            index: &index,
+            snapshots: &snapshots,
+            instance: &instance,
+        };
+        let report = backup::paths(
+            &context,
+            &self.options(client),
+            &Deaf,
+            &backup::Progress::default(),
+        )?;
+        let id = report.snapshot.unwrap();
+        let list = self.list();
+        let entry = list.snapshots.iter().find(|entry| entry.id == id);
+        Ok(entry.unwrap().clone())
+    }
+
+    fn options(&self, client: Client) -> Options {
+        let source = self.path(client.0);
+        Options {
+            paths: vec![source.into_os_string().into_encoded_bytes()],
+            selector: backup::select_everything(),
+            one_file_system: false,
+            hostname: client.0.to_owned(),
+            username: "user".to_owned(),
+            uid: 0,
+            gid: 0,
+            tags: Vec::new(),
+            excludes: Vec::new(),
+            time: None,
+            program_version: "test".to_owned(),
+            effort: Effort::Auto,
+            threads: 1,
+            force: true,
+            skip_if_unchanged: false,
+            dry_run: false,
+            cache: None,
+            scratch: self.folder.path().to_path_buf(),
+            checkpoint_bytes: backup::CHECKPOINT_BYTES,
+            checkpoint_seconds: backup::CHECKPOINT_SECONDS,
+        }
+    }
+
+    pub(crate) fn retire(&self, client: Client, snapshots: &[&SnapshotEntry]) {
+        let mut instance = self.instance(client);
+        forget::retire(&self.repository, &mut instance, snapshots).unwrap();
+    }
+
+    pub(crate) fn undo(&self, client: Client, snapshot: &SnapshotEntry) -> Findings {
+        let mut instance = self.instance(client);
+        let cancel = AtomicBool::new(false);
+        let options = UndoOptions {
+            index_cache: None,
+            scratch: self.folder.path(),
+            cancel: &cancel,
+        };
+        let (list, repository) = (self.list(), &self.repository);
+        forget::undo(
+            repository,
+            &mut instance,
+            &list,
+            &[snapshot],
+            &options,
+            &Deaf,
+        )
+        .unwrap()
+    }
+
+    pub(crate) fn sign(&self, client: Client, fact: Fact) {
+        let mut instance = self.instance(client);
+        ledger::write(&self.repository, &mut instance, fact).unwrap();
+    }
+
+    pub(crate) fn prune(&self) -> prune::Report {
+        self.prune_with(|_| {})
+    }
+
+    pub(crate) fn prune_with(&self, change: impl FnOnce(&mut prune::Options<'_>)) -> prune::Report {
+        let cancel = AtomicBool::new(false);
+        let mut options = prune::Options {
+            dry_run: false,
+            confirm_clock: false,
+            confirm_missing: false,
+            remembered_store: None,
+            index_cache: None,
+            scratch: self.folder.path(),
+            cancel: &cancel,
+        };
+        change(&mut options);
+        prune::run(&self.repository, &options, &Deaf).unwrap()
+    }
+
+    /// Everything that lives is whole, each byte of it.
+    pub(crate) fn assert_whole(&self) {
+        let options = check::Options {
+            read_data: ReadData::All,
+            threads: 1,
+            cache: None,
+            head: None,
+        };
+        let progress = check::Progress::default();
+        let report = check::run(&self.repository, &options, &Deaf, &progress).unwrap();
+        assert_eq!(report.findings, []);
+        assert_eq!(report.snapshots_damaged, 0);
+    }
+}

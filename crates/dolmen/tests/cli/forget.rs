@@ -1,0 +1,143 @@
+//! Retiring snapshots, bringing them back, giving space back, changing the policy.
+
+use serde_json::Value;
+
+use crate::world::{World, messages};
+
+/// One with three snapshots of a host on three days, and one of another host.
+fn with_snapshots() -> World {
+    let world = World::with_files();
+    for (day, host) in [(1, "a"), (2, "a"), (3, "a"), (3, "b")] {
+        let time = format!("2026-11-0{day} 12:00:00");
+        world.write("files/day", format!("{day}{host}").as_bytes());
+        world.backup(&["--time", &time, "--host", host, "--tag", "daily", "."]);
+    }
+    world
+}
+
+fn ids(list: &Value) -> Vec<String> {
+    let list = list.as_array().unwrap();
+    list.iter()
+        .map(|snapshot| snapshot["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn document(stdout: &str) -> Value {
+    messages(stdout).pop().unwrap()
+}
+
+#[test]
+fn forget_retires_by_restics_rules_and_tells_in_restics_json() {
+    let world = with_snapshots();
+    let all = world.snapshots();
+    let told = document(&world.done(&["forget", "--keep-last", "1", "--json"]));
+    let groups = told.as_array().unwrap();
+    assert_eq!(groups.len(), 2);
+    assert_eq!(groups[0]["host"], "a");
+    assert_eq!(groups[0]["tags"], Value::Null);
+    assert_eq!(groups[0]["paths"][0], world.text("files"));
+    assert_eq!(ids(&groups[0]["keep"]), [all[2]["id"].as_str().unwrap()]);
+    assert_eq!(ids(&groups[0]["remove"]).len(), 2);
+    assert_eq!(groups[0]["reasons"][0]["matches"][0], "last snapshot");
+    assert!(
+        groups[0]["undo_until"].as_str().unwrap() < groups[0]["space_returns"].as_str().unwrap()
+    );
+    assert_eq!(ids(&groups[1]["remove"]).len(), 0);
+    assert_eq!(world.snapshots().len(), 2);
+}
+
+#[test]
+fn retired_snapshots_are_listed_apart_and_restore_by_id() {
+    let world = with_snapshots();
+    let first = world.snapshots()[0]["id"].as_str().unwrap().to_owned();
+    world.done(&["forget", &first]);
+    let retired = document(&world.done(&["snapshots", "--retired", "--json"]));
+    assert_eq!(ids(&retired), [first.as_str()]);
+    assert_eq!(retired[0]["retired"], true);
+    let all = document(&world.done(&["snapshots", "--all", "--json"]));
+    assert_eq!(ids(&all).len(), 4);
+    assert_eq!(world.snapshots().len(), 3);
+    world.done(&["restore", &first, "--target", &world.text("back")]);
+    // Before anything was received nothing was there.
+    let early = world.done(&["snapshots", "--at", "2020-01-01", "--json"]);
+    assert_eq!(ids(&document(&early)).len(), 0);
+}
+
+#[test]
+fn a_retired_snapshot_comes_back() {
+    let world = with_snapshots();
+    let first = world.snapshots()[0]["id"].as_str().unwrap().to_owned();
+    world.done(&["forget", &first, "--prune"]);
+    let undone = document(&world.done(&["forget", "--undo", &first, "--json"]));
+    assert_eq!(undone["message_type"], "undone");
+    assert_eq!(world.snapshots().len(), 4);
+    world.done(&["check", "--read-data"]);
+    world.run(&["forget", "--undo", &first]).fails(
+        1,
+        "dolmen: none of these snapshots is retired: there is nothing to bring back\n\
+         hint: list the retired ones with: dolmen snapshots --retired\n",
+    );
+}
+
+#[test]
+fn prune_tells_what_is_still_leased() {
+    let world = with_snapshots();
+    world.done(&["forget", "--keep-last", "1", "--host", "a"]);
+    let told = document(&world.done(&["prune", "--json"]));
+    assert_eq!(told["deleted"]["objects"], 0);
+    assert!(told["locked"]["objects"].as_u64().unwrap() >= 2);
+    assert!(told["locked"]["next_unlock"].is_string());
+    assert!(told["live"]["bytes"].as_u64().unwrap() > 0);
+    assert_eq!(told["held"], Value::Null);
+}
+
+#[test]
+fn a_dry_run_retires_nothing() {
+    let world = with_snapshots();
+    let told = world.done(&["forget", "--keep-last", "1", "--dry-run", "--group-by", ""]);
+    assert!(told.contains("would retire 3 snapshots"), "{told}");
+    assert_eq!(world.snapshots().len(), 4);
+}
+
+#[test]
+fn what_forget_cannot_mean_is_refused() {
+    let world = with_snapshots();
+    for (arguments, text) in [
+        (&["forget"][..], "say what to keep"),
+        (&["forget", "--keep-last", "0"], "say what to keep"),
+        (&["forget", "latest", "--keep-last", "1"], "not both"),
+        (&["forget", "--undo"], "name the snapshots"),
+        (&["forget", "--keep-last", "x"], "is no number of snapshots"),
+        (&["forget", "--keep-within", "x"], "is no duration"),
+        (
+            &["forget", "--keep-last", "1", "--group-by", "moon"],
+            "nothing to group by",
+        ),
+    ] {
+        let ran = world.run(arguments);
+        assert_eq!(ran.code, 2, "{arguments:?} {}", ran.stderr);
+        assert!(ran.stderr.contains(text), "{arguments:?} {}", ran.stderr);
+    }
+    assert_eq!(world.snapshots().len(), 4);
+}
+
+#[test]
+fn a_policy_is_shown_and_changed() {
+    let world = World::with_repository();
+    let shown = document(&world.done(&["policy", "show", "--json"]));
+    assert_eq!(shown["protect_seconds"], 30 * 86400);
+    let arguments = ["policy", "set", "--protect", "40d", "--keep-daily", "7"];
+    world.done(&arguments);
+    let ran = world.run(&["policy", "set", "--protect-class", "monthly=180d", "--json"]);
+    let set = document(&ran.stdout);
+    assert_eq!(set["protect_seconds"], 40 * 86400);
+    assert_eq!(set["keep"]["daily"], 7);
+    assert_eq!(set["classes"][0]["rule"], "monthly");
+    let shown = document(&world.done(&["policy", "show", "--json"]));
+    assert_eq!(shown, set);
+    let too_long = world.run(&["policy", "set", "--protect", "200d"]);
+    assert_eq!(too_long.code, 2);
+    assert!(too_long.stderr.contains("--confirm-policy"));
+    assert_eq!(world.run(&["policy", "set"]).code, 2);
+    world.done(&["check"]);
+}
