@@ -30,10 +30,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use dolmen_format::snapshot::Summary;
 use dolmen_format::{FormatError, SnapshotId, Timestamp};
 use dolmen_fs::pattern::PatternList;
-use dolmen_fs::{FsError, PathKey};
+use dolmen_fs::{FsError, Root};
 use dolmen_state::state::Instance;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::index::Index;
 use crate::pack::Effort;
 use crate::repository::Repository;
@@ -48,8 +48,10 @@ pub use select::{IfPresent, Selector};
     reason = "each is a flag of the command line"
 )]
 pub struct Options {
-    /// Absolute paths, cleaned, not UTF-8.
+    /// Absolute paths, cleaned, not UTF-8: the snapshot records them, and is told by them from others.
     pub paths: Vec<Vec<u8>>,
+    /// Where these paths are found and what they are called in the tree, in the order given; none for a stream.
+    pub roots: Vec<Root>,
     /// What to leave out.
     pub selector: Selector,
     /// Whether to stay in the file systems of the paths.
@@ -111,7 +113,7 @@ impl std::fmt::Debug for Stdin<'_> {
     }
 }
 
-/// What the caller sees while a backup runs.
+/// What the caller sees while a backup runs. Paths are those of the machine, not of the tree.
 pub trait Observer: Sync {
     /// A file or directory could not be saved; the backup goes on.
     fn failed(&self, path: &[u8], error: &SourceError);
@@ -222,23 +224,7 @@ pub fn paths(
     observer: &dyn Observer,
     progress: &Progress,
 ) -> Result<Report> {
-    let mut roots = Vec::new();
-    for path in &options.paths {
-        let usage = |_error| Error::Usage {
-            reason: format!(
-                "cannot back up {}: the path is too long or not absolute",
-                lossy(path)
-            ),
-        };
-        roots.push(PathKey::from_path(path).map_err(usage)?);
-    }
-    session::run(
-        context,
-        options,
-        observer,
-        progress,
-        session::Source::Paths(roots),
-    )
+    session::run(context, options, observer, progress, session::Source::Paths)
 }
 
 /// Backs up a stream as one file.
@@ -261,10 +247,6 @@ pub fn stdin(
 /// The selector of a backup without any exclusion.
 pub fn select_everything() -> Selector {
     Selector::new(PatternList::default())
-}
-
-fn lossy(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).into_owned()
 }
 
 /// The file of the files cache for these paths.

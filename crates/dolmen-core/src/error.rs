@@ -91,6 +91,11 @@ pub enum Error {
         /// The snapshot's short id.
         snapshot: String,
     },
+    /// A backup that would hold nothing.
+    #[error(
+        "the snapshot would be empty: nothing is there, or all of it is left out or cannot be read"
+    )]
+    EmptySnapshot,
     /// A command whose output was to be backed up failed.
     #[error("the command failed: {reason}")]
     Command {

@@ -36,6 +36,7 @@ pub fn raise_open_files_limit() -> Option<u64> {
 /// again through the parents, and checked to be the same directory. Paths of any length work that way.
 pub(crate) struct Directory {
     parent: Option<Arc<Self>>,
+    /// The name in the parent; without one the absolute path, empty for `/` and where nobody asks for it.
     name: CString,
     identity: Identity,
     how: OFlags,
@@ -53,18 +54,22 @@ pub(crate) const PASS: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW);
 pub(crate) const PASS_FOLLOWING: OFlags = OFlags::PATH;
 
 impl Directory {
-    /// Opens `/`.
-    pub(crate) fn open_root(how: OFlags) -> Result<Arc<Self>, FsError> {
-        let fd = open(CWD, c"/", how)?;
-        Self::from_open(fd, how)
+    /// Opens a directory that the process itself can name. `path` is the absolute path it is to be known by, empty for `/`.
+    pub(crate) fn open_named(name: &CStr, path: &CStr, how: OFlags) -> Result<Arc<Self>, FsError> {
+        let fd = open(CWD, name, how)?;
+        Self::known_as(path.to_owned(), fd, how)
     }
 
     /// Takes an open directory, which stays open as long as anything below it is known.
     pub(crate) fn from_open(fd: OwnedFd, how: OFlags) -> Result<Arc<Self>, FsError> {
+        Self::known_as(CString::default(), fd, how)
+    }
+
+    fn known_as(path: CString, fd: OwnedFd, how: OFlags) -> Result<Arc<Self>, FsError> {
         let identity = Metadata::of_open(&fd)?.identity();
         Ok(Arc::new(Self {
             parent: None,
-            name: CString::default(),
+            name: path,
             identity,
             how,
             open: Mutex::new(Some(Arc::new(fd))),
@@ -123,7 +128,7 @@ impl Directory {
         &self.name
     }
 
-    /// The absolute path: the names of the parents and its own.
+    /// The absolute path, empty for `/`: the names of the parents and its own.
     pub(crate) fn path(&self) -> Vec<u8> {
         let mut names = Vec::new();
         let mut at = self;
@@ -131,8 +136,10 @@ impl Directory {
             names.push(at.name.as_bytes());
             at = parent;
         }
-        let mut path =
-            Vec::with_capacity(names.iter().map(|name| name.len().saturating_add(1)).sum());
+        let names_bytes: usize = names.iter().map(|name| name.len().saturating_add(1)).sum();
+        let top = at.name.as_bytes();
+        let mut path = Vec::with_capacity(top.len().saturating_add(names_bytes));
+        path.extend_from_slice(top);
         for name in names.iter().rev() {
             path.push(b'/');
             path.extend_from_slice(name);

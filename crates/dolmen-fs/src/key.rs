@@ -3,7 +3,8 @@
 use std::borrow::Borrow;
 use std::fmt;
 
-/// An absolute path: its components joined by NUL, which no file name can hold.
+/// An absolute path, in a file system or in the tree of a snapshot: its components joined by NUL, which no file name
+/// can hold.
 ///
 /// `/usr/lib` is `usr\0lib` and `/` is empty. NUL sorts before every other byte, so the bytewise order is the
 /// order of a depth-first walk that sorts each directory's names bytewise.
@@ -174,6 +175,14 @@ impl fmt::Debug for PathKey {
 /// Whether a directory can hold `name`: not empty, not `.` or `..`, without slash and NUL.
 pub(crate) fn is_file_name(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.contains(&0) && !name.contains(&b'/')
+}
+
+/// A path with key bytes behind it, which begin with the NUL that a slash stands for.
+pub(crate) fn appended(path: &[u8], below: &[u8]) -> Vec<u8> {
+    let below = below
+        .iter()
+        .map(|&byte| if byte == 0 { b'/' } else { byte });
+    path.iter().copied().chain(below).collect()
 }
 
 /// Appends a component to key bytes.

@@ -24,5 +24,5 @@ pub use names::Names;
 pub use owners::OwnerNames;
 pub use read::{DataExtents, Extent, FileHandle, ReadFile};
 pub use target::{AttributeError, Attributes, Made, Node, OutFile, Replace, Target};
-pub use walk::{DirectoryView, Select, Selection, WalkItem, WalkOptions, walk};
+pub use walk::{DirectoryView, Place, Root, Select, Selection, WalkItem, WalkOptions, walk};
 pub use xattr::Xattr;

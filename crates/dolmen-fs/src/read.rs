@@ -7,7 +7,7 @@ use crate::metadata::{Kind, Metadata};
 use crate::xattr::{self, Xattr};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{Advice, OFlags, SeekFrom};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 /// A file that a walk found. Holds no descriptor; works for paths of any length.
@@ -26,6 +26,11 @@ impl FileHandle {
             directory: Arc::clone(directory),
             name,
         }
+    }
+
+    /// Returns the absolute path by which the walk found it.
+    pub fn path(&self) -> Vec<u8> {
+        path_in(&self.directory, &self.name)
     }
 
     /// Opens a regular file. Fails with [`FsError::NotRegular`] if something else stands there by now.
@@ -80,6 +85,18 @@ impl FileHandle {
     pub fn metadata(&self) -> Result<Metadata, FsError> {
         Metadata::of_name(&*self.directory.fd()?, &self.name)
     }
+}
+
+/// The absolute path of a name in a directory; `.` is the directory itself.
+pub(crate) fn path_in(directory: &Directory, name: &CStr) -> Vec<u8> {
+    let mut path = directory.path();
+    if name != c"." {
+        path.push(b'/');
+        path.extend_from_slice(name.to_bytes());
+    } else if path.is_empty() {
+        path.push(b'/');
+    }
+    path
 }
 
 /// An open regular file of the user.

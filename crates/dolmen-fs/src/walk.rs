@@ -1,6 +1,8 @@
 //! Finding the files below some roots, in the order of their keys.
 
 mod look;
+mod place;
+mod plan;
 mod queue;
 mod roots;
 mod scan;
@@ -10,14 +12,15 @@ use crate::directory::Directory;
 use crate::error::FsError;
 use crate::key::{self, PathKey};
 use crate::metadata::Metadata;
-use crate::read::FileHandle;
+use crate::read::{FileHandle, path_in};
+use plan::{Plan, Top};
 use queue::{Queue, Slot, dismantle};
-use roots::RootNode;
-use scan::{Batch, Below, Entry, Finding, Listing, Scanner, Source, Task};
+use scan::{Batch, Below, Entry, Finding, Listing, Scanner, Task};
 use std::ffi::CStr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+pub use place::{Place, Root};
 pub use view::DirectoryView;
 
 /// How to walk.
@@ -30,7 +33,7 @@ pub struct WalkOptions {
     pub threads: usize,
 }
 
-/// What a walk hands out. Keys ascend; a directory that cannot be listed comes twice, first found, then failed.
+/// What a walk hands out. Keys are paths in the tree and ascend; a directory that cannot be listed comes twice, first found, then failed.
 #[derive(Debug)]
 pub enum WalkItem {
     /// A file at or below a root.
@@ -42,7 +45,7 @@ pub enum WalkItem {
         /// The way to its bytes.
         handle: FileHandle,
     },
-    /// A directory above a root, `/` first. Of its contents only what leads to roots follows.
+    /// A directory between a place and a root. Of its contents only what leads to roots follows.
     ///
     /// Symbolic links on the way to a root are followed, so this is always a directory.
     Ancestor {
@@ -56,8 +59,10 @@ pub enum WalkItem {
     /// Something could not be looked at: a root that is not there, a file that vanished, a directory that cannot be
     /// listed, in which case some of its contents may follow nevertheless.
     Failed {
-        /// Its path.
+        /// Its path in the tree, empty for a place itself.
         key: PathKey,
+        /// Its absolute path.
+        path: Vec<u8>,
         /// Why.
         error: FsError,
     },
@@ -84,33 +89,30 @@ pub enum Selection {
 ///
 /// Roots may overlap; nothing is found twice. A root that is a symbolic link is found as a link. The walk ends early
 /// when `sink` breaks. Memory is bounded: the names of the directories on the path to the current one, and a few MiB
-/// ahead of it. Fails only when `/` cannot be opened.
+/// ahead of it. Nothing is found twice in one place; the same file can be found from two, each time with its own key.
 pub fn walk(
-    roots: &[PathKey],
+    roots: &[Root],
     options: &WalkOptions,
     select: &dyn Select,
     sink: &mut dyn FnMut(WalkItem) -> ControlFlow<()>,
-) -> Result<(), FsError> {
-    let roots = RootNode::new(roots);
-    let source = Source::top(&roots)?;
-    let metadata = source.metadata()?;
-    let handle = FileHandle::new(&source.directory, c".".to_owned());
-    let first = if roots.is_root {
-        WalkItem::Found {
-            key: PathKey::root(),
-            metadata,
-            handle,
+) {
+    let all = Top::all(roots);
+    let mut tops = Vec::with_capacity(all.len());
+    let mut failed = Vec::new();
+    for top in &all {
+        match top.open() {
+            Ok(open) => tops.push(open),
+            Err(error) => failed.push((top.path(), error)),
         }
-    } else {
-        WalkItem::Ancestor {
-            key: PathKey::root(),
-            metadata,
-            handle,
-        }
-    };
-    if sink(first).is_break() {
-        return Ok(());
     }
+    let plan = Plan::new(&tops, roots);
+    for (path, error) in failed.into_iter().chain(plan.failed) {
+        let key = PathKey::root();
+        if sink(WalkItem::Failed { key, path, error }).is_break() {
+            return;
+        }
+    }
+    let tasks = plan.runs.iter().zip(plan.names);
     let queue = Queue::new(options.threads);
     std::thread::scope(|scope| {
         for _ in 0..options.threads {
@@ -124,7 +126,9 @@ pub fn walk(
             sink,
         };
         // Breaking is the caller's wish, and all that is left to do is the same either way.
-        let (ControlFlow::Break(()) | ControlFlow::Continue(())) = consumer.run(Task::Open(source));
+        let (ControlFlow::Break(()) | ControlFlow::Continue(())) = tasks
+            .map(|(run, names)| run.task(names))
+            .try_for_each(|task| consumer.run(task));
         queue.stop();
         dismantle(
             consumer
@@ -134,7 +138,6 @@ pub fn walk(
                 .collect(),
         );
     });
-    Ok(())
 }
 
 /// Takes what the scanners found, in order, and hands it out.
@@ -159,6 +162,7 @@ struct Frame<'w> {
 impl<'w> Consumer<'w, '_> {
     /// Hands out what the task finds and everything below.
     fn run(&mut self, task: Task<'w>) -> ControlFlow<()> {
+        self.key.clear();
         self.enter(&Slot::new(PathKey::root(), task))?;
         while let Some(frame) = self.frames.last_mut() {
             self.key.truncate(frame.key_bytes);
@@ -170,24 +174,27 @@ impl<'w> Consumer<'w, '_> {
                 }
                 continue;
             };
-            let name = frame.listing.names.get(entry.name).unwrap_or_default();
-            let key = PathKey::joined(&self.key, name.to_bytes());
-            if let Some(item) = entry
-                .finding
-                .into_item(key, &frame.listing.source.directory, name)
-            {
+            let listing = &frame.listing;
+            let directory = &listing.source.directory;
+            let name = listing.names.get(entry.name).unwrap_or_default();
+            let tree_name = listing.tree_name(name);
+            let key = PathKey::joined(&self.key, tree_name);
+            if let Some(item) = entry.finding.into_item(key, directory, name) {
                 (self.sink)(item)?;
             }
             match entry.below {
                 Below::Nothing => {}
                 Below::Contents(slot) => {
-                    key::push(&mut self.key, name.to_bytes());
+                    key::push(&mut self.key, tree_name);
                     self.enter(&slot)?;
                 }
                 Below::Lost(roots, error) => {
-                    let parent = PathKey::joined(&self.key, name.to_bytes());
+                    let parent = PathKey::joined(&self.key, tree_name);
+                    let top = path_in(directory, name);
                     for key in roots.named_below(&parent) {
-                        (self.sink)(WalkItem::Failed { key, error })?;
+                        let below = key.as_bytes().strip_prefix(parent.as_bytes());
+                        let path = key::appended(&top, below.unwrap_or_default());
+                        (self.sink)(WalkItem::Failed { key, path, error })?;
                     }
                 }
             }
@@ -206,6 +213,7 @@ impl<'w> Consumer<'w, '_> {
             failure,
             ..
         } = batch;
+        let source = Arc::clone(&listing);
         self.frames.push(Frame {
             listing,
             entries: entries.into_iter(),
@@ -215,7 +223,8 @@ impl<'w> Consumer<'w, '_> {
         match failure {
             Some(error) => {
                 let key = PathKey::joined(&[], &self.key);
-                (self.sink)(WalkItem::Failed { key, error })
+                let path = path_in(&source.source.directory, c".");
+                (self.sink)(WalkItem::Failed { key, path, error })
             }
             None => ControlFlow::Continue(()),
         }
@@ -252,7 +261,11 @@ impl Finding {
                     handle,
                 }
             }
-            Self::Failed(error) => WalkItem::Failed { key, error },
+            Self::Failed(error) => WalkItem::Failed {
+                key,
+                path: path_in(directory, name),
+                error,
+            },
             Self::Nothing => return None,
         })
     }

@@ -156,6 +156,7 @@ impl From<Error> for Failure {
             | Error::Fs(_)
             | Error::Encode { .. }
             | Error::Command { .. }
+            | Error::EmptySnapshot
             | Error::Interrupted
             | Error::Usage { .. } => failure,
         }
@@ -224,6 +225,7 @@ const fn exit_of(error: &Error) -> Exit {
         | Error::NoPath { .. }
         | Error::Command { .. }
         | Error::ReuseEnded { .. }
+        | Error::EmptySnapshot
         | Error::Internal { .. } => Exit::Failed,
     }
 }

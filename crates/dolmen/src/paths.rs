@@ -13,17 +13,28 @@ pub(crate) fn absolute(path: &[u8], current: &[u8]) -> Vec<u8> {
     } else {
         [current, b"/", path].concat()
     };
+    // Above `/` there is nothing.
+    let (_up, below) = clean(&whole);
+    below
+}
+
+/// Cleans a path in the same way, and tells how many folders up a relative one begins; the rest is told as if it began
+/// at `/`.
+pub(crate) fn clean(path: &[u8]) -> (usize, Vec<u8>) {
     let mut names: Vec<&[u8]> = Vec::new();
-    for name in whole.split(|byte| *byte == b'/') {
+    let mut up = 0_usize;
+    for name in path.split(|byte| *byte == b'/') {
         match name {
             b"" | b"." => {}
             b".." => {
-                names.pop();
+                if names.pop().is_none() {
+                    up = up.saturating_add(1);
+                }
             }
             _ => names.push(name),
         }
     }
-    [b"/".as_slice(), &names.join(&b'/')].concat()
+    (up, [b"/".as_slice(), &names.join(&b'/')].concat())
 }
 
 /// The current folder, spelled as in `PWD` where that is true: a shell shows the user that one.
@@ -93,6 +104,21 @@ mod tests {
         ] {
             let absolute = absolute(path.as_bytes(), b"/home/u");
             assert_eq!(String::from_utf8(absolute).unwrap(), clean, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_relative_path_may_begin_further_up() {
+        for (path, up, below) in [
+            (".", 0, "/"),
+            ("./a//b/", 0, "/a/b"),
+            ("..", 1, "/"),
+            ("a/../../y/z/..", 1, "/y"),
+            ("../../", 2, "/"),
+        ] {
+            let (found_up, found) = clean(path.as_bytes());
+            let found = String::from_utf8(found).unwrap();
+            assert_eq!((found_up, found.as_str()), (up, below), "{path}");
         }
     }
 

@@ -42,11 +42,7 @@ pub(super) struct Finished {
 }
 
 /// Walks, reads and assembles.
-pub(super) fn run(
-    session: &Session<'_>,
-    packs: &PackWriter<'_>,
-    roots: &[PathKey],
-) -> Result<Finished> {
+pub(super) fn run(session: &Session<'_>, packs: &PackWriter<'_>) -> Result<Finished> {
     let options = session.options;
     let cache_file = options
         .cache
@@ -67,14 +63,14 @@ pub(super) fn run(
         let (tokens_in, tokens) = bounded(WINDOW_BATCHES);
         start_workers(scope, &shared, &batches, &done_in);
         drop((batches, done_in));
-        let walker = scope.spawn(move || walk_all(session, roots, batches_in, &tokens_in));
+        let walker = scope.spawn(move || walk_all(session, batches_in, &tokens_in));
         assembler.take_all(&done, &tokens);
         // Without the tokens' end, a walk that is still waiting for one ends.
         drop(tokens);
         let joined = walker.join();
         joined.map_err(|_panic| Error::Internal {
             what: "the walking thread died",
-        })?
+        })
     })?;
     assembler.finish()
 }
@@ -104,12 +100,7 @@ pub(super) fn start_workers<'scope, 'env: 'scope>(
 }
 
 /// Walks the roots and hands batches out, no further ahead than the window.
-fn walk_all(
-    session: &Session<'_>,
-    roots: &[PathKey],
-    batches: Sender<Batch<Found>>,
-    tokens: &Sender<()>,
-) -> Result<()> {
+fn walk_all(session: &Session<'_>, batches: Sender<Batch<Found>>, tokens: &Sender<()>) {
     let options = WalkOptions {
         one_file_system: session.options.one_file_system,
         threads: 1,
@@ -123,7 +114,8 @@ fn walk_all(
         key_bytes: 0,
     };
     let progress = session.progress;
-    walk(roots, &options, &session.options.selector, &mut |item| {
+    let (roots, selector) = (&session.options.roots, &session.options.selector);
+    walk(roots, &options, selector, &mut |item| {
         if session.is_over() {
             return ControlFlow::Break(());
         }
@@ -141,15 +133,11 @@ fn walk_all(
                 key,
                 item: Ok((metadata, handle)),
             },
-            WalkItem::Failed { key, error } => Found {
+            WalkItem::Failed { key, path, error } => Found {
                 key,
-                item: Err(error),
+                item: Err((path, error)),
             },
         };
-        // The file system's own root has no entry: a restored tree lies in the target.
-        if found.key.as_bytes().is_empty() && found.item.is_ok() {
-            return ControlFlow::Continue(());
-        }
         let bytes = match &found.item {
             Ok((metadata, _)) if metadata.kind == Kind::File => {
                 Progress::add(&progress.files_found, 1);
@@ -159,11 +147,10 @@ fn walk_all(
             Ok(_) | Err(_) => 0,
         };
         out.push(found, bytes)
-    })?;
+    });
     // When the workers are gone, the run has failed and says so elsewhere.
     let (ControlFlow::Continue(()) | ControlFlow::Break(())) = out.send();
     progress.walk_done.store(true, Ordering::Relaxed);
-    Ok(())
 }
 
 struct Batcher<'t> {
@@ -257,27 +244,27 @@ impl<'s> Assembler<'s> {
     }
 
     pub(super) fn take(&mut self, outcome: Outcome) -> Result<()> {
-        let Outcome { key, result } = outcome;
+        let Outcome { key, path, result } = outcome;
         match result {
-            Saved::Entry(entry) => self.push(&key, *entry),
+            Saved::Entry(entry) => self.push(&key, &path, *entry),
             Saved::Failed(error) => {
-                self.note_failure(&key, &error);
+                self.note_failure(&path, &error);
                 Ok(())
             }
             Saved::Skipped(reason) => {
-                self.session.observer.skipped(&key.to_path(), reason);
+                self.session.observer.skipped(&path, reason);
                 Ok(())
             }
         }
     }
 
-    fn note_failure(&mut self, key: &PathKey, error: &SourceError) {
+    fn note_failure(&mut self, path: &[u8], error: &SourceError) {
         self.finished.errors += 1;
         Progress::add(&self.session.progress.errors, 1);
-        self.session.observer.failed(&key.to_path(), error);
+        self.session.observer.failed(path, error);
     }
 
-    fn push(&mut self, key: &PathKey, entry: SavedEntry) -> Result<()> {
+    fn push(&mut self, key: &PathKey, path: &[u8], entry: SavedEntry) -> Result<()> {
         let SavedEntry {
             node,
             change,
@@ -285,7 +272,7 @@ impl<'s> Assembler<'s> {
             flaw,
         } = entry;
         if let Some(flaw) = flaw {
-            self.note_failure(key, &flaw);
+            self.note_failure(path, &flaw);
         }
         let (counts, summary) = (&mut self.finished.counts, &mut self.finished.summary);
         let mut bytes = 0;
@@ -314,7 +301,7 @@ impl<'s> Assembler<'s> {
             | NodeKind::CharDevice(_)
             | NodeKind::BlockDevice(_) => counts.others += 1,
         }
-        self.session.observer.saved(&key.to_path(), change, bytes);
+        self.session.observer.saved(path, change, bytes);
         if let (Some(writer), Some((file, known))) = (&mut self.remember, &cache)
             && let Err(error) = writer.insert(file, known)
             && !matches!(error, StateError::TooLarge { .. })

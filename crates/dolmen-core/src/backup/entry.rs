@@ -22,7 +22,10 @@ const SET_AHEAD_SECONDS: i64 = 2 * 24 * 3600;
 /// What became of one found file.
 #[derive(Debug)]
 pub(super) struct Outcome {
+    /// Its path in the tree.
     pub(super) key: PathKey,
+    /// Its absolute path, for messages.
+    pub(super) path: Vec<u8>,
     pub(super) result: Saved,
 }
 

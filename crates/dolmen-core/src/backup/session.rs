@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use dolmen_format::index::PackEntry;
 use dolmen_format::manifest::FrameSet;
 use dolmen_format::pack::Recipient;
+use dolmen_format::snapshot::Counts;
 use dolmen_format::{BlobId, BlobKind, ObjectKey, Timestamp};
-use dolmen_fs::PathKey;
 use dolmen_state::index::{BlobIndex, Location, PackInfo, PackRef};
 use dolmen_state::state::{Instance, JournalEntry};
 
@@ -28,7 +28,7 @@ const PACK_BUFFERS: usize = 2;
 
 /// Where the data comes from.
 pub(super) enum Source<'a> {
-    Paths(Vec<PathKey>),
+    Paths,
     Stdin(Stdin<'a>),
 }
 
@@ -132,6 +132,10 @@ pub(super) fn run(
     if session.progress.is_cancelled() {
         return Err(Error::Interrupted);
     }
+    // Whoever keeps only the newest snapshots would lose data to empty ones.
+    if finished.counts == Counts::default() {
+        return Err(Error::EmptySnapshot);
+    }
     commit::commit(&session, &finished)
 }
 
@@ -148,7 +152,7 @@ impl Session<'_> {
                 }
             });
             let finished = match source {
-                Source::Paths(roots) => assemble::run(self, &packs, &roots),
+                Source::Paths => assemble::run(self, &packs),
                 Source::Stdin(stdin) => stdin::run(self, &packs, stdin),
             };
             let flushed = packs.flush();

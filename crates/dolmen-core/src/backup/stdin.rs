@@ -87,6 +87,7 @@ fn outcome(session: &Session<'_>, key: PathKey, kind: NodeKind, mode: u16) -> Ou
         flaw: None,
     };
     Outcome {
+        path: key.to_path(),
         key,
         result: Saved::Entry(Box::new(entry)),
     }

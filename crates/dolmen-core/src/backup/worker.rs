@@ -29,7 +29,8 @@ const LINKED_MAX: usize = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) key: PathKey,
-    pub(super) item: std::result::Result<(Metadata, FileHandle), FsError>,
+    /// What can be saved, or the absolute path of what cannot.
+    pub(super) item: std::result::Result<(Metadata, FileHandle), (Vec<u8>, FsError)>,
 }
 
 /// Neighbours in the walk, numbered in its order.
@@ -149,18 +150,21 @@ impl Worker<'_> {
                 break;
             }
             let Found { key, item } = found;
-            let result = match item {
-                Err(error) => Saved::Failed(error.into()),
-                Ok((metadata, handle)) => match self.save(&metadata, &handle) {
-                    // One entry that readers refuse would cost them its whole leaf.
-                    Saved::Entry(entry) => match entry.node.validate(key.as_bytes()) {
-                        Ok(()) => Saved::Entry(entry),
-                        Err(error) => Saved::Failed(error.into()),
-                    },
-                    other => other,
-                },
+            let (path, result) = match item {
+                Err((path, error)) => (path, Saved::Failed(error.into())),
+                Ok((metadata, handle)) => {
+                    let result = match self.save(&metadata, &handle) {
+                        // One entry that readers refuse would cost them its whole leaf.
+                        Saved::Entry(entry) => match entry.node.validate(key.as_bytes()) {
+                            Ok(()) => Saved::Entry(entry),
+                            Err(error) => Saved::Failed(error.into()),
+                        },
+                        other => other,
+                    };
+                    (handle.path(), result)
+                }
             };
-            items.push(Outcome { key, result });
+            items.push(Outcome { key, path, result });
         }
         Batch {
             number: batch.number,

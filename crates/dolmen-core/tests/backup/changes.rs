@@ -119,7 +119,8 @@ fn hard_links_and_holes_are_stored_once() {
 fn a_missing_root_is_a_failure_and_the_rest_is_saved() {
     let mut world = World::new();
     world.write("a", b"x");
-    world.options.paths.push(b"/nonexistent/path".to_vec());
+    let missing = dolmen_fs::Root::absolute(b"/nonexistent/path").unwrap();
+    world.options.roots.push(missing);
     let (report, notes) = world.backup().unwrap();
     assert_eq!(report.errors, 1);
     assert_eq!(notes.failed.lock().unwrap().len(), 1);

@@ -352,6 +352,10 @@ pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
 fn options(folder: &Path) -> Options {
     Options {
         paths: vec![folder.join("source").into_os_string().into_encoded_bytes()],
+        roots: vec![
+            dolmen_fs::Root::absolute(folder.join("source").as_os_str().as_encoded_bytes())
+                .unwrap(),
+        ],
         selector: backup::select_everything(),
         one_file_system: false,
         hostname: "host".to_owned(),

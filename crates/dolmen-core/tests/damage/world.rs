@@ -272,6 +272,10 @@ impl World {
     fn options(&self) -> backup::Options {
         backup::Options {
             paths: vec![self.path("source").into_os_string().into_encoded_bytes()],
+            roots: vec![
+                dolmen_fs::Root::absolute(self.path("source").as_os_str().as_encoded_bytes())
+                    .unwrap(),
+            ],
             selector: backup::select_everything(),
             one_file_system: false,
             hostname: "host".to_owned(),

@@ -18,8 +18,8 @@ use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_format::{InstanceId, Timestamp};
 use dolmen_fs::pattern::{Case, Pattern, PatternList};
 use dolmen_fs::{
-    Attributes, Kind, Metadata, PathKey, Replace, Select, Selection, Target, WalkItem, WalkOptions,
-    Xattr, walk,
+    Attributes, Kind, Metadata, PathKey, Replace, Root, Select, Selection, Target, WalkItem,
+    WalkOptions, Xattr, walk,
 };
 use dolmen_state::state::StateFolder;
 use dolmen_store::{LocalStore, Store};
@@ -237,6 +237,9 @@ impl World {
         };
         let options = backup::Options {
             paths: vec![self.path("source").into_os_string().into_encoded_bytes()],
+            roots: vec![
+                Root::absolute(self.path("source").as_os_str().as_encoded_bytes()).unwrap(),
+            ],
             selector: backup::select_everything(),
             one_file_system: false,
             hostname: "host".to_owned(),
@@ -354,7 +357,7 @@ pub(crate) fn picture(root: &Path) -> BTreeMap<Vec<u8>, Seen> {
                 picture.insert(path.clone(), see(&metadata, &handle, path, &mut firsts));
             }
             WalkItem::Found { .. } | WalkItem::Ancestor { .. } => {}
-            WalkItem::Failed { key, error } => panic!("{key:?}: {error}"),
+            WalkItem::Failed { key, error, .. } => panic!("{key:?}: {error}"),
         }
         ControlFlow::Continue(())
     };
@@ -363,12 +366,11 @@ pub(crate) fn picture(root: &Path) -> BTreeMap<Vec<u8>, Seen> {
         threads: 0,
     };
     walk(
-        std::slice::from_ref(&root),
+        &[Root::from(root.clone())],
         &options,
         &Everything,
         &mut sink,
-    )
-    .unwrap();
+    );
     picture
 }
 

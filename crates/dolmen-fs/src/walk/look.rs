@@ -91,6 +91,7 @@ impl<'w> Look<'_, 'w> {
                     roots: Some(root),
                     device: metadata.device,
                     mount: statx.stx_mnt_id,
+                    run: self.listing.source.run,
                 };
                 (
                     Finding::Ancestor(metadata, directory),
@@ -139,11 +140,13 @@ impl<'w> Look<'_, 'w> {
                 source.device
             },
             mount: statx.stx_mnt_id,
+            run: source.run,
         })
     }
 
     fn open_later(&self, source: Source<'w>) -> Below<'w> {
-        Below::Contents(Slot::new(slot_key(self.key, self.name), Task::Open(source)))
+        let key = slot_key(self.key, self.listing.tree_name(self.name));
+        Below::Contents(Slot::new(key, Task::Open(source)))
     }
 
     /// Whether the directory is above all roots that are in it.

@@ -12,8 +12,8 @@ pub(super) struct RootNode {
 }
 
 impl RootNode {
-    /// Joins the roots to a tree that starts at `/`.
-    pub(super) fn new(roots: &[PathKey]) -> Self {
+    /// Joins the roots of one place to a tree that starts there.
+    pub(super) fn new<'k>(roots: impl IntoIterator<Item = &'k PathKey>) -> Self {
         let mut top = Self::default();
         for root in roots {
             let mut node = &mut top;

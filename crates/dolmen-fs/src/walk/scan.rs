@@ -1,14 +1,15 @@
 //! Listing directories and asking for the metadata of what they hold.
 
 use super::look::Look;
+use super::plan::Run;
 use super::queue::{Queue, Slot, Taken};
 use super::roots::RootNode;
 use super::view::Answers;
 use super::{Select, WalkOptions};
-use crate::directory::{Directory, LIST, PASS};
+use crate::directory::Directory;
 use crate::error::FsError;
 use crate::key::PathKey;
-use crate::metadata::{Links, Metadata, stat};
+use crate::metadata::Metadata;
 use crate::names::{Names, NamesBuilder};
 use rustix::fd::{AsFd as _, BorrowedFd};
 use std::ffi::CStr;
@@ -38,6 +39,8 @@ pub(super) struct Source<'w> {
     pub(super) device: u64,
     /// The mount that the directory is in.
     pub(super) mount: u64,
+    /// The part of the walk that it belongs to.
+    pub(super) run: &'w Run<'w>,
 }
 
 /// Which of a directory's files belong to the walk.
@@ -52,6 +55,8 @@ pub(super) enum Contents {
 pub(super) struct Listing<'w> {
     pub(super) source: Source<'w>,
     pub(super) names: Names,
+    /// Whether the names are all that the directory has.
+    pub(super) is_complete: bool,
     pub(super) answers: Answers,
 }
 
@@ -137,15 +142,7 @@ impl<'w> Scanner<'w> {
         let (listing, start, failure) = match task {
             Task::Open(source) => {
                 let (names, failure) = self.list(&source);
-                (
-                    Arc::new(Listing {
-                        source,
-                        names,
-                        answers: Answers::default(),
-                    }),
-                    0,
-                    failure,
-                )
+                (Arc::new(Listing::whole(source, names)), 0, failure)
             }
             Task::Continue { listing, start } => (listing, start, None),
         };
@@ -209,7 +206,8 @@ impl<'w> Scanner<'w> {
     ) {
         let end = listing.names.len().min(start.saturating_add(BATCH_FILES));
         let mut path = listing.source.directory.path();
-        let key = self.queue.has_workers().then(|| key_bytes(&path));
+        let keys_matter = self.queue.has_workers();
+        let key = keys_matter.then(|| listing.source.run.key_bytes(&path));
         let key = key.as_deref();
         path.push(b'/');
         let directory_bytes = path.len();
@@ -237,7 +235,7 @@ impl<'w> Scanner<'w> {
             }
         }
         if let Some(name) = listing.names.get(end) {
-            let key = slot_key(key, name);
+            let key = slot_key(key, listing.tree_name(name));
             batch.rest = Some(Slot::new(
                 key,
                 Task::Continue {
@@ -249,36 +247,30 @@ impl<'w> Scanner<'w> {
     }
 }
 
-impl<'w> Source<'w> {
-    /// The directory `/`.
-    pub(super) fn top(roots: &'w RootNode) -> Result<Self, FsError> {
-        let (contents, how) = if roots.is_root {
-            (Contents::All, LIST)
-        } else {
-            (Contents::Roots, PASS)
-        };
-        let directory = Directory::open_root(how)?;
-        let statx = stat(&*directory.fd()?, c".", Links::Keep)?;
-        let device = Metadata::from_statx(&statx)?.device;
-        Ok(Self {
-            directory,
-            contents,
-            roots: Some(roots),
-            device,
-            mount: statx.stx_mnt_id,
-        })
+impl<'w> Listing<'w> {
+    /// Takes all names of a directory that belong to the walk.
+    fn whole(source: Source<'w>, names: Names) -> Self {
+        Self {
+            is_complete: source.contents == Contents::All,
+            source,
+            names,
+            answers: Answers::default(),
+        }
     }
 
-    /// The directory's metadata.
-    pub(super) fn metadata(&self) -> Result<Metadata, FsError> {
-        Metadata::of_name(&*self.directory.fd()?, c".")
+    /// Takes some of them.
+    pub(super) fn partial(source: Source<'w>, names: Names) -> Self {
+        Self {
+            is_complete: false,
+            ..Self::whole(source, names)
+        }
     }
-}
 
-impl Listing<'_> {
-    /// Whether the names are all that the directory has.
-    pub(super) fn is_complete(&self) -> bool {
-        self.source.contents == Contents::All
+    /// What a file is called in the tree.
+    pub(super) fn tree_name<'a>(&'a self, name: &'a CStr) -> &'a [u8] {
+        let is_top = self.source.directory.parent().is_none();
+        let renamed = is_top.then(|| self.source.run.tree_name()).flatten();
+        renamed.unwrap_or_else(|| name.to_bytes())
     }
 }
 
@@ -314,17 +306,7 @@ impl<'w> Below<'w> {
 /// Bytes that a batch, its directory and their bookkeeping take beside entries and names; an estimate.
 const BATCH_BYTES: usize = 768;
 
-/// The key bytes of an absolute path without trailing slash.
-fn key_bytes(path: &[u8]) -> Vec<u8> {
-    path.iter()
-        .skip(1)
-        .map(|&byte| if byte == b'/' { 0 } else { byte })
-        .collect()
-}
-
 /// The key of the slot for a name in a directory, when somebody needs keys.
-pub(super) fn slot_key(directory: Option<&[u8]>, name: &CStr) -> PathKey {
-    directory.map_or_else(PathKey::root, |directory| {
-        PathKey::joined(directory, name.to_bytes())
-    })
+pub(super) fn slot_key(directory: Option<&[u8]>, name: &[u8]) -> PathKey {
+    directory.map_or_else(PathKey::root, |directory| PathKey::joined(directory, name))
 }

@@ -27,13 +27,16 @@ fn key_of(path: &Path) -> PathKey {
 }
 
 fn items_with(roots: &[&Path], options: &WalkOptions) -> Vec<WalkItem> {
-    let roots: Vec<_> = roots.iter().map(|root| key_of(root)).collect();
+    let roots: Vec<_> = roots.iter().map(|root| Root::from(key_of(root))).collect();
+    items_of(&roots, options)
+}
+
+fn items_of(roots: &[Root], options: &WalkOptions) -> Vec<WalkItem> {
     let mut items = Vec::new();
-    walk(&roots, options, &Rules, &mut |item| {
+    walk(roots, options, &Rules, &mut |item| {
         items.push(item);
         ControlFlow::Continue(())
-    })
-    .unwrap();
+    });
     items
 }
 
@@ -102,12 +105,74 @@ fn ancestors_come_before_roots_and_overlapping_roots_come_once() {
             "failed /gone/x"
         ]
     );
-    assert!(matches!(&found[0], WalkItem::Ancestor { key, metadata, .. }
-        if *key == PathKey::root() && metadata.kind == Kind::Directory));
+    assert!(
+        matches!(&found[0], WalkItem::Ancestor { metadata, .. } if metadata.kind == Kind::Directory)
+    );
     let Some(WalkItem::Failed { error, .. }) = found.last() else {
         panic!("the last root is missing")
     };
     assert!(error.is_not_found());
+}
+
+#[test]
+fn files_of_several_places_come_in_the_order_of_their_names_in_the_tree() {
+    let temp = tempfile::tempdir().unwrap();
+    let base = temp.path().canonicalize().unwrap();
+    for name in [
+        "here/a/x",
+        "here/a-1",
+        "here/c",
+        "there/a/y",
+        "there/b/z",
+        "there/skip",
+    ] {
+        write(base.join(name));
+    }
+    let root = |place: &str, key: &str| {
+        let path = base.join(place).into_os_string().into_encoded_bytes();
+        Root {
+            place: Arc::new(Place::new(&path, &path).unwrap()),
+            key: PathKey::from_path(key.as_bytes()).unwrap(),
+        }
+    };
+    let roots = [
+        root("there", "/a"),
+        root("here", "/"),
+        root("there", "/b/z"),
+        root("gone", "/q"),
+    ];
+    for threads in [0, 2] {
+        let options = WalkOptions {
+            one_file_system: false,
+            threads,
+        };
+        let seen: Vec<_> = items_of(&roots, &options)
+            .iter()
+            .map(|item| {
+                let (key, path) = match item {
+                    WalkItem::Found { key, handle, .. }
+                    | WalkItem::Ancestor { key, handle, .. } => (key, handle.path()),
+                    WalkItem::Failed { key, path, .. } => (key, path.clone()),
+                };
+                let path = path.strip_prefix(base.as_os_str().as_bytes()).unwrap();
+                format!("{} {}", key.to_path().escape_ascii(), path.escape_ascii())
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                "/ /gone",
+                "/a /there/a",
+                "/a/y /there/a/y",
+                "/a-1 /here/a",
+                "/a-1/x /here/a/x",
+                "/a-1-1 /here/a-1",
+                "/b /there/b",
+                "/b/z /there/b/z",
+                "/c /here/c",
+            ]
+        );
+    }
 }
 
 #[test]
@@ -294,7 +359,7 @@ fn a_walk_can_be_ended_at_any_item() {
         for end in 1..60 {
             let mut seen = 0;
             walk(
-                &[key_of(temp.path())],
+                &[key_of(temp.path()).into()],
                 &WalkOptions {
                     one_file_system: false,
                     threads,
@@ -308,8 +373,7 @@ fn a_walk_can_be_ended_at_any_item() {
                         ControlFlow::Continue(())
                     }
                 },
-            )
-            .unwrap();
+            );
             assert_eq!(seen, end);
         }
     }
@@ -325,7 +389,7 @@ fn what_vanishes_or_changes_during_a_walk_fails_alone() {
     let mut seen = Vec::new();
     let mut replaced = None;
     walk(
-        &[key_of(base)],
+        &[key_of(base).into()],
         &WalkOptions {
             one_file_system: false,
             threads: 0,
@@ -344,8 +408,7 @@ fn what_vanishes_or_changes_during_a_walk_fails_alone() {
             seen.push(item);
             ControlFlow::Continue(())
         },
-    )
-    .unwrap();
+    );
     assert_eq!(
         lines(base, &seen),
         ["found ", "found /a", "found /b", "failed /b", "found /c"]

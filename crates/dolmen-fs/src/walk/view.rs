@@ -18,7 +18,7 @@ pub struct DirectoryView<'a> {
 impl DirectoryView<'_> {
     /// Whether the directory has a file of this name. Costs no call, except in a directory above the roots.
     pub fn contains(&self, name: &[u8]) -> bool {
-        if self.listing.is_complete() {
+        if self.listing.is_complete {
             return self.listing.names.contains(name);
         }
         CString::new(name).is_ok_and(|name| stat(self.fd, &name, Links::Keep).is_ok())

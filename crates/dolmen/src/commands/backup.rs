@@ -33,6 +33,10 @@ use sources::Sources;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct BackupArgs {
     /// Files and folders; with --stdin-from-command, the command and its arguments
+    ///
+    /// A relative path is kept relative: `backup src` makes `/src` in the snapshot, `backup .` puts what the current
+    /// folder holds at the top, `backup ../y` makes `/y`. An absolute path is kept whole. Where two paths of different
+    /// folders begin with the same name, the later one is numbered: `src-1`.
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
     #[command(flatten)]
@@ -101,6 +105,8 @@ pub(super) fn run(app: &App, args: &BackupArgs) -> Outcome {
         sources::gather(app, args)?
     };
     options.paths.clone_from(&sources.paths);
+    let roots = sources.found.iter().map(|found| found.root.clone());
+    options.roots = roots.collect();
     let opened = open(app)?;
     if !is_stream {
         options.selector.own_folders = own_folders(app, &opened, &sources)?;
@@ -171,6 +177,7 @@ fn make_options(app: &App, args: &BackupArgs) -> Outcome<Options> {
     let tags = tags.map(str::trim).filter(|tag| !tag.is_empty());
     Ok(Options {
         paths: Vec::new(),
+        roots: Vec::new(),
         selector,
         one_file_system: args.one_file_system,
         hostname: hostname(args),
@@ -254,7 +261,7 @@ fn own_folders(app: &App, opened: &Opened, sources: &Sources) -> Outcome<Vec<Vec
     let current = current_folder()?;
     let mut met = Vec::new();
     for (what, folder) in opened.own_folders(app) {
-        for path in sources::as_met(&folder, &sources.paths, &current) {
+        for path in sources::as_met(&folder, &sources.found, &current) {
             if sources.paths.contains(&path) {
                 if what == "repository" {
                     return Err(Failure::usage("cannot back up a repository into itself"));

@@ -13,6 +13,7 @@ use dolmen_core::snapshots::{Filter, SnapshotList};
 use dolmen_core::{Environment, Finding, Objects, Repository, check, repair, repository};
 use dolmen_format::InstanceId;
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
+use dolmen_fs::Root;
 use dolmen_fs::pattern::PatternList;
 use dolmen_state::{Instance, StateFolder};
 use dolmen_store::LocalStore;
@@ -153,8 +154,12 @@ impl Site {
         let tried = "cannot back up";
         let snapshots = SnapshotList::load(&self.repository, None).during(tried)?;
         let index = Index::load(&self.repository, None).during(tried)?;
+        let root = Root::absolute(paths::bytes_of(files)).map_err(|error| {
+            Failure::usage(format!("cannot back up {}: {error}", files.display()))
+        })?;
         let options = backup::Options {
             paths: vec![paths::bytes_of(files).to_vec()],
+            roots: vec![root],
             selector: backup::select_everything(),
             one_file_system: false,
             hostname: host.to_owned(),

@@ -169,9 +169,9 @@ fn excludes_leave_out_what_they_fit() {
     ]);
     let ran = Ran::of(command.env("WHAT", "b.txt").output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let below = format!("latest:{}", world.text("files"));
+    let below = "latest:/";
     assert_eq!(
-        world.ls(&[&below]),
+        world.ls(&[below]),
         [
             "/a.txt",
             "/cache",
@@ -199,8 +199,140 @@ fn paths_come_from_lists_too() {
         (ran.code, ran.stderr.as_str()),
         (0, "warning: pattern none* fits no file\n")
     );
-    let below = format!("latest:{}", world.text("files"));
-    assert_eq!(world.ls(&[&below]), ["/a.txt", "/sub", "/sub/c.log"]);
+    let below = "latest:/";
+    assert_eq!(world.ls(&[below]), ["/a.txt", "/sub", "/sub/c.log"]);
+}
+
+/// What is in the snapshot that a backup of these arguments makes.
+fn saved(world: &World, arguments: &[&str]) -> Vec<String> {
+    world.backup(arguments);
+    world.ls(&["latest"])
+}
+
+#[test]
+fn relative_paths_stay_relative() {
+    let world = World::with_files();
+    world.write("other/deep/x", b"x");
+    let whole = ["/sub", "/sub/b.txt", "/sub/c.log"];
+    assert_eq!(saved(&world, &["sub"]), whole);
+    assert_eq!(
+        saved(&world, &["../files/./sub/../sub/b.txt"]),
+        ["/files", "/files/sub", "/files/sub/b.txt"]
+    );
+    assert_eq!(
+        saved(&world, &["../other"]),
+        ["/other", "/other/deep", "/other/deep/x"]
+    );
+    assert_eq!(
+        saved(&world, &["sub/b.txt", "./a.txt"]),
+        ["/a.txt", "/sub", "/sub/b.txt"]
+    );
+    assert_eq!(
+        saved(&world, &[".", "sub/b.txt"]),
+        ["/a.txt", "/link", "/sub", "/sub/b.txt", "/sub/c.log"]
+    );
+    // The snapshot is still told by absolute paths.
+    let paths = world.snapshots().pop().unwrap()["paths"].clone();
+    assert_eq!(
+        paths,
+        serde_json::json!([world.text("files"), world.text("files/sub/b.txt")])
+    );
+    let mixed = saved(&world, &[&world.text("files/a.txt"), "a.txt"]);
+    assert!(mixed.contains(&world.text("files/a.txt")) && mixed.contains(&"/a.txt".to_owned()));
+}
+
+#[test]
+fn equal_names_of_different_folders_are_numbered_and_none_is_lost() {
+    let world = World::with_repository();
+    for name in ["files/s/here", "files/s-1/own", "s/there"] {
+        world.write(name, b"x");
+    }
+    assert_eq!(
+        saved(&world, &["s", "../s"]),
+        ["/s", "/s/here", "/s-1", "/s-1/there"]
+    );
+    assert_eq!(
+        saved(&world, &["../s", "s/here"]),
+        ["/s", "/s/there", "/s-1", "/s-1/here"]
+    );
+    assert_eq!(
+        saved(&world, &[".", "../s"]),
+        ["/s", "/s/here", "/s-1", "/s-1/own", "/s-2", "/s-2/there"]
+    );
+    // restic loses one of them here.
+    assert_eq!(
+        saved(&world, &["../s", "."]),
+        [
+            "/s",
+            "/s/there",
+            "/s-1",
+            "/s-1/here",
+            "/s-1-1",
+            "/s-1-1/own"
+        ]
+    );
+    world.write("list", b"../s\n");
+    assert_eq!(
+        saved(&world, &["s", "--files-from-verbatim", &world.text("list")]),
+        ["/s", "/s/there", "/s-1", "/s-1/here"],
+        "lists come first"
+    );
+    let summary = world.backup(&["s", "../s"]);
+    assert_eq!(
+        (&summary["files_new"], &summary["files_unmodified"]),
+        (&0.into(), &2.into())
+    );
+}
+
+#[test]
+fn patterns_fit_the_absolute_paths_of_relative_ones() {
+    let world = World::with_files();
+    let file = world.text("files/sub/b.txt");
+    for pattern in [file.as_str(), "files/sub/b.txt", "b.*"] {
+        assert_eq!(
+            saved(&world, &["sub", "-e", pattern]),
+            ["/sub", "/sub/c.log"],
+            "{pattern}"
+        );
+    }
+    assert_eq!(saved(&world, &["sub", "-e", "/sub/b.txt"]).len(), 3);
+    world.write("files/.nobackup", b"");
+    let marked = ["--exclude-if-present", ".nobackup"];
+    assert_eq!(saved(&world, &[".", marked[0], marked[1]]), ["/.nobackup"]);
+}
+
+#[test]
+fn a_backup_of_nothing_makes_no_snapshot() {
+    let world = World::with_repository();
+    world
+        .run(&["backup", "."])
+        .says(1, "the snapshot would be empty");
+    assert!(world.snapshots().is_empty());
+}
+
+#[test]
+fn above_a_linked_current_folder_lies_what_the_system_finds_there() {
+    let world = World::with_repository();
+    world.write("far/real/in", b"x");
+    world.write("far/y/real", b"x");
+    world.write("near/y/lexical", b"x");
+    let link = world.path("near/link");
+    std::os::unix::fs::symlink(world.path("far/real"), &link).unwrap();
+    let mut command = world.command(&["backup", "../y", "in"]);
+    let ran = Ran::of(
+        command
+            .current_dir(&link)
+            .env("PWD", &link)
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(world.ls(&["latest"]), ["/in", "/y", "/y/real"]);
+    let paths = world.snapshots().pop().unwrap()["paths"].clone();
+    assert_eq!(
+        paths,
+        serde_json::json!([world.text("near/link/in"), world.text("near/y")])
+    );
 }
 
 #[test]
@@ -310,12 +442,12 @@ fn own_folders_are_left_out() {
         "leaving out {repo}: it is this backup's own repository"
     )));
     let listed = world.ls(&["latest"]);
-    assert!(listed.contains(&world.text("files/a.txt")));
-    assert!(!listed.iter().any(|path| path.starts_with(&repo)));
+    assert!(listed.contains(&"/files/a.txt".to_owned()));
+    let own = ["/repo", "/state/dolmen"];
     assert!(
         !listed
             .iter()
-            .any(|path| path.starts_with(&world.text("state/dolmen")))
+            .any(|path| own.iter().any(|own| path.starts_with(own)))
     );
     world
         .run(&["backup", &repo])
@@ -342,18 +474,12 @@ fn files_are_named_with_v() {
 fn listings_follow_restic() {
     let world = World::with_files();
     world.backup(&["."]);
-    let files = world.text("files");
     assert_eq!(
-        world.ls(&["latest", &files]),
-        ["", "/a.txt", "/link", "/sub"].map(|name| format!("{files}{name}"))
+        world.ls(&["latest", "/sub"]),
+        ["/sub", "/sub/b.txt", "/sub/c.log"]
     );
-    assert_eq!(
-        world
-            .ls(&["latest", "--recursive", &format!("{files}/sub")])
-            .len(),
-        3
-    );
-    let lines = messages(&world.done(&["ls", "--json", &format!("latest:{files}")]));
+    assert_eq!(world.ls(&["latest", "--recursive", "/sub"]).len(), 3);
+    let lines = messages(&world.done(&["ls", "--json", "latest:/"]));
     assert_eq!(lines[0]["message_type"], "snapshot");
     let file = lines
         .iter()

@@ -273,11 +273,11 @@ fn the_root_the_policy_and_objects_can_be_printed() {
     let segment = json(&["cat", "index", ""]);
     let pack = segment["packs"][0]["id"].as_str().unwrap();
     assert_eq!(json(&["cat", "pack", pack])["id"], pack);
-    let tree = json(&["cat", "tree", &format!("latest:{}", world.text("files"))]);
+    let tree = json(&["cat", "tree", "latest:/"]);
     let entry = tree["entries"].as_array().unwrap();
     let entry = entry
         .iter()
-        .find(|entry| entry["path"] == world.text("files/a.txt"))
+        .find(|entry| entry["path"] == "/a.txt")
         .unwrap();
     let blob = entry["content"][0].as_str().unwrap();
     assert_eq!(world.done(&["cat", "blob", blob]), "first");

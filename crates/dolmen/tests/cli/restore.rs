@@ -5,7 +5,7 @@ use crate::world::{World, messages};
 #[test]
 fn paths_are_recreated_whole_below_the_target() {
     let world = World::with_files();
-    world.backup(&["."]);
+    world.backup(&[&world.text("files")]);
     let text = world.done(&[
         "restore",
         "latest",
@@ -25,6 +25,23 @@ fn paths_are_recreated_whole_below_the_target() {
 }
 
 #[test]
+fn a_backup_of_the_current_folder_comes_back_as_the_target() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    world.done(&["restore", "latest", "--target", &world.text("back")]);
+    assert_eq!(
+        world.tree("back"),
+        [
+            "back/a.txt",
+            "back/link",
+            "back/sub/b.txt",
+            "back/sub/c.log"
+        ]
+    );
+    assert_eq!(world.read("back/a.txt"), world.read("files/a.txt"));
+}
+
+#[test]
 fn a_restore_never_removes_what_it_reads_from() {
     let world = World::with_files();
     world.backup(&["."]);
@@ -32,7 +49,7 @@ fn a_restore_never_removes_what_it_reads_from() {
     world.write("stranger", b"x");
     let text = world.done(&[
         "restore",
-        &format!("latest:{}", world.text("files")),
+        "latest:/",
         "--target",
         everything.to_str().unwrap(),
         "--delete",
@@ -76,11 +93,11 @@ fn nothing_in_a_snapshot_takes_the_place_of_its_repository() {
         // The sources have, at the repository's place below the target, a file or a folder.
         world.write(&format!("files/place/{name}"), b"other");
         world.backup(&["."]);
-        let part = format!("latest:{}", world.text("files/place"));
+        let part = "latest:/place";
         let before = world.objects("");
         let target = world.text("");
         for options in [&["--dry-run"] as &[&str], &[], &["--delete"]] {
-            let arguments = [&["restore", &part, "--target", &target], options].concat();
+            let arguments = [&["restore", part, "--target", &target], options].concat();
             world.run(&arguments).says(0, "/repo stays as it is");
             assert_eq!(world.objects(""), before, "{name} {options:?}");
         }
@@ -97,10 +114,10 @@ fn a_file_never_takes_the_place_of_a_folder_that_holds_the_repository() {
     std::fs::create_dir_all(world.path("target/disk")).unwrap();
     std::fs::rename(world.path("repo"), world.path("target/disk/repo")).unwrap();
     let repo = world.text("target/disk/repo");
-    let part = format!("latest:{}", world.text("files/place"));
+    let part = "latest:/place";
     let target = world.text("target");
     world
-        .run(&["restore", "-r", &repo, &part, "-t", &target, "--delete"])
+        .run(&["restore", "-r", &repo, part, "-t", &target, "--delete"])
         .says(1, "/disk");
     world.done(&["check", "-r", &repo, "--read-data"]);
 }
@@ -124,8 +141,8 @@ fn a_latest_snapshot_that_is_gone_is_missed() {
 fn a_part_is_restored_without_what_is_above_it() {
     let world = World::with_files();
     world.backup(&["."]);
-    let part = format!("latest:{}", world.text("files/sub"));
-    let summary = messages(&world.done(&["restore", "--json", &part, "-t", &world.text("back")]));
+    let part = "latest:/sub";
+    let summary = messages(&world.done(&["restore", "--json", part, "-t", &world.text("back")]));
     let summary = summary.last().unwrap();
     assert_eq!(summary["message_type"], "summary");
     assert_eq!(
@@ -144,10 +161,10 @@ fn a_part_is_restored_without_what_is_above_it() {
 fn patterns_choose_what_is_restored() {
     let world = World::with_files();
     world.backup(&["."]);
-    let part = format!("latest:{}", world.text("files"));
+    let part = "latest:/";
     world.done(&[
         "restore",
-        &part,
+        part,
         "-t",
         &world.text("in"),
         "--include",
@@ -158,7 +175,7 @@ fn patterns_choose_what_is_restored() {
     let patterns = world.text("patterns");
     world.done(&[
         "restore",
-        &part,
+        part,
         "-t",
         &world.text("out"),
         "--iexclude-file",
@@ -171,20 +188,20 @@ fn patterns_choose_what_is_restored() {
 fn what_is_there_is_treated_as_asked() {
     let world = World::with_files();
     world.backup(&["."]);
-    let part = format!("latest:{}", world.text("files"));
+    let part = "latest:/";
     let target = world.text("back");
     world.write("back/a.txt", b"mine");
     world.write("back/foreign", b"mine");
-    world.done(&["restore", &part, "-t", &target, "--overwrite", "never"]);
+    world.done(&["restore", part, "-t", &target, "--overwrite", "never"]);
     assert_eq!(world.read("back/a.txt"), b"mine");
-    world.done(&["restore", &part, "-t", &target, "--dry-run", "--delete"]);
+    world.done(&["restore", part, "-t", &target, "--dry-run", "--delete"]);
     assert_eq!(world.read("back/a.txt"), b"mine");
-    world.done(&["restore", &part, "-t", &target]);
+    world.done(&["restore", part, "-t", &target]);
     assert_eq!(world.read("back/a.txt"), b"first");
     assert_eq!(world.read("back/foreign"), b"mine");
-    world.done(&["restore", &part, "-t", &target, "--delete", "--sparse"]);
+    world.done(&["restore", part, "-t", &target, "--delete", "--sparse"]);
     assert!(!world.path("back/foreign").exists());
-    let text = world.done(&["restore", &part, "-t", &target, "-vv"]);
+    let text = world.done(&["restore", part, "-t", &target, "-vv"]);
     assert!(text.contains("unchanged /a.txt\n"), "{text}");
 }
 
@@ -194,11 +211,11 @@ fn a_snapshot_is_chosen_by_filters() {
     world.backup(&["--host", "one", "."]);
     world.write("files/a.txt", b"changed");
     world.backup(&["--host", "two", "."]);
-    let part = format!("latest:{}", world.text("files"));
-    world.done(&["restore", &part, "-t", &world.text("one"), "--host", "one"]);
+    let part = "latest:/";
+    world.done(&["restore", part, "-t", &world.text("one"), "--host", "one"]);
     assert_eq!(world.read("one/a.txt"), b"first");
-    let part = format!("latest~1:{}", world.text("files"));
-    world.done(&["restore", &part, "-t", &world.text("before")]);
+    let part = "latest~1:/";
+    world.done(&["restore", part, "-t", &world.text("before")]);
     assert_eq!(world.read("before/a.txt"), b"first");
     world
         .run(&["restore", "latest", "-t", "x", "--host", "three"])

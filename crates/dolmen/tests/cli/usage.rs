@@ -141,7 +141,7 @@ fn errors_are_json_when_that_is_asked_for() {
 
 #[test]
 fn an_empty_variable_counts_as_unset() {
-    let world = World::with_repository();
+    let world = World::with_files();
     world
         .run_with(("DOLMEN_REPOSITORY", ""), &["snapshots"])
         .fails(

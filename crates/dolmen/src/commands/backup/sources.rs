@@ -4,10 +4,12 @@ use std::fs::ReadDir;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use dolmen_format::limits::SNAPSHOT_ITEMS_MAX;
 use dolmen_fs::pattern::{Case, Pattern, PatternList};
+use dolmen_fs::{PathKey, Place, Root};
 
 use super::BackupArgs;
 use crate::commands::App;
@@ -38,17 +40,92 @@ pub(super) struct ListArgs {
 pub(super) struct Sources {
     /// Absolute, clean, sorted, each once.
     pub(super) paths: Vec<Vec<u8>>,
+    /// Where they are, in the order given.
+    pub(super) found: Vec<Found>,
     /// How many were named but are not there.
     pub(super) missing: usize,
 }
 
+/// A path that is backed up.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Absolute and clean, by the text alone.
+    path: Vec<u8>,
+    /// As the system is asked for it: where the current folder was reached through a link, `..` is another folder to
+    /// the system than by the text.
+    opened: Vec<u8>,
+    /// Where it lies, and what it is called in the tree.
+    pub(super) root: Root,
+}
+
 /// Gathers the paths; those that are not there are warned of.
 pub(super) fn gather(app: &App, args: &BackupArgs) -> Outcome<Sources> {
-    let mut named: Vec<Vec<u8>> = args
-        .paths
-        .iter()
-        .map(|path| path.as_bytes().to_vec())
-        .collect();
+    let named = named(app, args)?;
+    let current = current_folder()?;
+    let mut sources = Sources {
+        paths: Vec::new(),
+        found: Vec::new(),
+        missing: 0,
+    };
+    for path in &named {
+        match Found::locate(path, &current) {
+            Ok(found) => {
+                sources.paths.push(found.path.clone());
+                sources.found.push(found);
+            }
+            Err(reason) => {
+                sources.missing = sources.missing.saturating_add(1);
+                let path = paths::absolute(path, &current);
+                app.output
+                    .item_error(&paths::display(&path), "scan", &reason);
+            }
+        }
+    }
+    if sources.paths.is_empty() {
+        return Err(Failure::new(
+            Exit::Failed,
+            "cannot back up: all source paths are missing",
+        ));
+    }
+    sources.paths.sort();
+    sources.paths.dedup();
+    check_record(&sources.paths)?;
+    Ok(sources)
+}
+
+impl Found {
+    /// Finds a path; tells why it cannot be backed up.
+    fn locate(path: &[u8], current: &[u8]) -> Result<Self, String> {
+        let absolute = paths::absolute(path, current);
+        let (place, opened, key) = if path.starts_with(b"/") {
+            (Place::top(), absolute.clone(), absolute.clone())
+        } else {
+            let (up, below) = paths::clean(path);
+            let folder = match up {
+                0 => b".".to_vec(),
+                up => vec![b"..".as_slice(); up].join(&b'/'),
+            };
+            let known_as = paths::absolute(&folder, current);
+            let place = Place::new(&folder, &known_as).map_err(|error| error.to_string())?;
+            (place, [&folder, below.as_slice()].concat(), below)
+        };
+        std::fs::symlink_metadata(paths::as_path(&opened)).map_err(|error| error.to_string())?;
+        let key = PathKey::from_path(&key).map_err(|error| error.to_string())?;
+        Ok(Self {
+            path: absolute,
+            opened,
+            root: Root {
+                place: Arc::new(place),
+                key,
+            },
+        })
+    }
+}
+
+/// The paths as they are named. Those in lists come first, as restic has it: of two that would have the same name in the
+/// tree the first one keeps it.
+fn named(app: &App, args: &BackupArgs) -> Outcome<Vec<Vec<u8>>> {
+    let mut named: Vec<Vec<u8>> = Vec::new();
     for file in &args.lists.files_from {
         for line in pattern_lines(&read_list(file)?) {
             let found = expand(line)?;
@@ -69,6 +146,7 @@ pub(super) fn gather(app: &App, args: &BackupArgs) -> Outcome<Sources> {
     for file in &args.lists.files_from_raw {
         named.extend(raw_names(file, &read_list(file)?)?);
     }
+    named.extend(args.paths.iter().map(|path| path.as_bytes().to_vec()));
     if named.is_empty() {
         return Err(Failure::usage("nothing to back up: no path is given")
             .hint("name files or folders: dolmen backup PATH…"));
@@ -76,31 +154,7 @@ pub(super) fn gather(app: &App, args: &BackupArgs) -> Outcome<Sources> {
     if named.iter().any(Vec::is_empty) {
         return Err(Failure::usage("one of the given paths is empty"));
     }
-    let current = current_folder()?;
-    let mut sources = Sources {
-        paths: Vec::new(),
-        missing: 0,
-    };
-    for path in &named {
-        let path = paths::absolute(path, &current);
-        if let Err(error) = std::fs::symlink_metadata(paths::as_path(&path)) {
-            sources.missing = sources.missing.saturating_add(1);
-            app.output
-                .item_error(&paths::display(&path), "scan", &error.to_string());
-        } else {
-            sources.paths.push(path);
-        }
-    }
-    if sources.paths.is_empty() {
-        return Err(Failure::new(
-            Exit::Failed,
-            "cannot back up: all source paths are missing",
-        ));
-    }
-    sources.paths.sort();
-    sources.paths.dedup();
-    check_record(&sources.paths)?;
-    Ok(sources)
+    Ok(named)
 }
 
 /// Bytes of all paths together: a snapshot records them, and has 1 MiB for everything, half of which may be
@@ -229,27 +283,27 @@ fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// How a walk of `sources` meets a folder: by its own name, and by each source that leads to it another way.
-pub(super) fn as_met(folder: &Path, sources: &[Vec<u8>], current: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn as_met(folder: &Path, sources: &[Found], current: &[u8]) -> Vec<Vec<u8>> {
     let Ok(real) = folder.canonicalize() else {
         return Vec::new();
     };
     let real = paths::bytes_of(&real);
     let named = paths::absolute(paths::bytes_of(folder), current);
     let mut met = Vec::new();
-    for source in sources {
+    for Found { path, opened, .. } in sources {
         for own in [real, named.as_slice()] {
-            if paths::strip(own, source).is_some() {
+            if paths::strip(own, path).is_some() {
                 met.push(own.to_vec());
             }
         }
-        let led = paths::as_path(source).canonicalize();
+        let led = paths::as_path(opened).canonicalize();
         if let Ok(led) = led
             && let Some(rest) = paths::strip(real, paths::bytes_of(&led))
         {
             met.push(if rest.is_empty() {
-                source.clone()
+                path.clone()
             } else {
-                join(source, rest)
+                join(path, rest)
             });
         }
     }
@@ -312,10 +366,12 @@ mod tests {
         std::fs::create_dir_all(root.join("data/sub/repo")).unwrap();
         std::os::unix::fs::symlink(root.join("data"), root.join("link")).unwrap();
         let at = |name: &str| root.join(name).into_os_string().as_bytes().to_vec();
-        let met = as_met(&root.join("data/sub/repo"), &[at("link/sub")], b"/");
+        let found = |name: &str| [Found::locate(&at(name), b"/").unwrap()];
+        let met = as_met(&root.join("data/sub/repo"), &found("link/sub"), b"/");
         assert_eq!(met, [at("link/sub/repo")]);
-        let met = as_met(&root.join("data/sub/repo"), &[at("data")], b"/");
+        let met = as_met(&root.join("data/sub/repo"), &found("data"), b"/");
         assert_eq!(met, [at("data/sub/repo")]);
-        assert!(as_met(&root.join("data/sub/repo"), &[at("other")], b"/").is_empty());
+        std::fs::create_dir(root.join("other")).unwrap();
+        assert!(as_met(&root.join("data/sub/repo"), &found("other"), b"/").is_empty());
     }
 }

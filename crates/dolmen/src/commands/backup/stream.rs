@@ -26,6 +26,7 @@ pub(super) fn source(args: &BackupArgs) -> Outcome<Sources> {
     }
     Ok(Sources {
         paths: vec![path],
+        found: Vec::new(),
         missing: 0,
     })
 }
