@@ -13,6 +13,7 @@ use dolmen_state::state::JournalEntry;
 
 use super::Report;
 use super::assemble::Finished;
+use super::reuse::Age;
 use super::session::{Session, lock};
 use crate::error::{Error, Result};
 use crate::manifest::write_manifest;
@@ -76,13 +77,7 @@ fn write_snapshot(
     end: Timestamp,
 ) -> Result<SnapshotId> {
     let repository = session.repository;
-    session.reuse.assure(
-        repository,
-        session.index,
-        &*session.needed(),
-        &session.options.scratch,
-        &session.progress.cancel,
-    )?;
+    assure(session, Age::BeforePut)?;
     let manifest = write_manifest(repository, session.index, &needed_packs(session), session)?;
     let segments = {
         let mut builder = lock(&session.segment);
@@ -126,6 +121,7 @@ fn write_snapshot(
         key: key.to_string(),
     })?;
     repository.objects.put(&key, Bytes::from(stored))?;
+    assure(session, Age::AfterPut)?;
     // On the way, packs join the index that no segment names yet: only the end may be remembered.
     if checkpoint == 0 {
         session.index.persist(&segments)?;
@@ -137,6 +133,17 @@ fn write_snapshot(
         instance.journal_clear()?;
     }
     Ok(id)
+}
+
+fn assure(session: &Session<'_>, age: Age) -> Result<()> {
+    session.reuse.assure(
+        session.repository,
+        session.index,
+        &*session.needed(),
+        age,
+        &session.options.scratch,
+        &session.progress.cancel,
+    )
 }
 
 /// The frames needed, by pack ids instead of this run's numbers.

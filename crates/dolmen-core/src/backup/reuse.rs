@@ -22,6 +22,15 @@ use crate::pack::BlobReader;
 use crate::repository::Repository;
 use crate::snapshots::SnapshotList;
 
+/// When a listing is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Age {
+    /// The snapshot's own put may take some time.
+    BeforePut,
+    /// It has its receipt.
+    AfterPut,
+}
+
 /// The frames that may be built upon.
 pub(super) struct Reuse {
     numbers: FrameNumbers,
@@ -86,21 +95,28 @@ impl Reuse {
             .map_or(u64::MAX, |terms| (terms.margin_seconds() / 2).max(1))
     }
 
-    /// Makes sure, before a snapshot is put, that what it builds upon is still needed by something live.
+    /// Makes sure that what a snapshot builds upon is still needed by something live, where the listing that showed it
+    /// is older than a part of the margin: half of it before the snapshot is put, all of it after.
     ///
-    /// Cost: nothing while the listing is younger than the margin; else two listings, and one request for each object.
+    /// Cost: nothing while the listing is younger; else two listings, and one request for each object.
     pub(super) fn assure<'n>(
         &self,
         repository: &Repository,
         index: &BlobIndex,
         needed: impl IntoIterator<Item = (&'n PackRef, &'n FrameSet)>,
+        age: Age,
         scratch: &Path,
         cancel: &AtomicBool,
     ) -> Result<()> {
         let now = repository.environment.clock.now();
         let margin = self.terms.map_or(u64::MAX, |terms| terms.margin_seconds());
-        let age = now.seconds.saturating_sub(lock(&self.listed_at).seconds);
-        if u64::try_from(age).is_ok_and(|age| age <= margin / 2) {
+        let allowed = match age {
+            Age::BeforePut => margin / 2,
+            Age::AfterPut => margin,
+        };
+        let found = now.seconds.saturating_sub(lock(&self.listed_at).seconds);
+        // A clock that was set back says nothing.
+        if u64::try_from(found).is_ok_and(|found| found <= allowed) {
             return Ok(());
         }
         let list = SnapshotList::load(repository, None)?;
