@@ -113,7 +113,8 @@ impl Objects {
         })
     }
 
-    /// Fetches several listed objects at once; `each` sees them in no order.
+    /// Fetches several listed objects at once; `each` sees them in no order, and not those that were deleted since they
+    /// were listed: prune may run beside every reader.
     ///
     /// Cost: one request each; for a key that is hidden or has several versions one for each until the authentic one.
     pub fn fetch_all(
@@ -127,9 +128,25 @@ impl Objects {
                 .map(|object| async move { (object, self.fetch_listed(object, kind).await) })
                 .buffer_unordered(FETCHES_MAX);
             while let Some((object, result)) = fetched.next().await {
-                each(object, result);
+                if !self.was_deleted(&object.key, &result).await {
+                    each(object, result);
+                }
             }
         });
+    }
+
+    /// Whether an object that could not be fetched is no longer listed.
+    async fn was_deleted<T>(
+        &self,
+        key: &ObjectKey,
+        result: &std::result::Result<T, FetchError>,
+    ) -> bool {
+        match result {
+            Err(error) if error.is_missing() => {
+                matches!(self.search(key, ObjectKind::Pack).await, Ok(None))
+            }
+            Ok(_) | Err(_) => false,
+        }
     }
 
     async fn fetch_plain(

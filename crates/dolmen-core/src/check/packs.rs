@@ -192,7 +192,7 @@ pub(super) fn read(
             if !damage.problems.is_empty() {
                 sink.finding(key, damage.problems.join("; "));
             }
-            if damage.index_is_wrong || !damage.problems.is_empty() {
+            if damage.is_missing || damage.index_is_wrong || !damage.problems.is_empty() {
                 lock(&broken).push((*pack, damage));
             }
         }
@@ -220,11 +220,15 @@ impl Health {
         for (pack, damage) in broken {
             self.index_is_wrong |= damage.index_is_wrong;
             let at = usize::try_from(pack.number()).unwrap_or(usize::MAX);
-            if damage.problems.is_empty() {
+            let state = if damage.is_missing {
+                State::Missing
+            } else if damage.problems.is_empty() {
                 continue;
-            }
+            } else {
+                State::Broken(damage.frames)
+            };
             if let Some(known) = self.packs.get_mut(at) {
-                known.state = State::Broken(damage.frames);
+                known.state = state;
             }
         }
     }

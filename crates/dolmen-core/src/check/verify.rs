@@ -36,6 +36,8 @@ pub(super) struct Damage {
     pub(super) index_is_wrong: bool,
     /// Bytes read.
     pub(super) bytes: u64,
+    /// Whether it is not there at all any more: deleted since it was listed.
+    pub(super) is_missing: bool,
 }
 
 /// Which frames cannot be read any more.
@@ -80,6 +82,12 @@ impl<'a> PackVerifier<'a> {
         let (stored, altered) = match objects.fetch(&key, ObjectKind::Pack) {
             Ok(stored) => (stored, None),
             Err(FetchError::Store(error)) if is_fatal(&error) => return Err(error.into()),
+            Err(error) if error.is_missing() => {
+                return Ok(Damage {
+                    is_missing: true,
+                    ..Damage::default()
+                });
+            }
             Err(error @ FetchError::Store(_)) => return Ok(Damage::total(chain(&error))),
             Err(error @ FetchError::Altered) => {
                 // What is left of it tells which files are hurt.
