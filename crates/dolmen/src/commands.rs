@@ -76,6 +76,8 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
         Command::Init(_)
             | Command::Backup(_)
             | Command::Restore(_)
+            | Command::Forget(_)
+            | Command::Prune(_)
             | Command::Key(_)
             | Command::Repair(_)
     );

@@ -101,13 +101,11 @@ pub(super) fn copy(from: &Path, to: &Path) -> Outcome<Copied> {
 
 fn copy_folder(from: &Path, to: &Path, copied: &mut Copied) -> Outcome<()> {
     std::fs::create_dir_all(to).map_err(|error| failed("make", to, &error))?;
-    let mut names: Vec<_> = match std::fs::read_dir(from) {
-        Ok(entries) => entries.flatten().map(|entry| entry.file_name()).collect(),
-        Err(_) => {
-            copied.leave_out(from);
-            return Ok(());
-        }
+    let Ok(entries) = std::fs::read_dir(from) else {
+        copied.leave_out(from);
+        return Ok(());
     };
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
     names.sort();
     for name in names {
         if LEFT_OUT.iter().any(|left_out| name == *left_out) {
