@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use dolmen_format::snapshot::Summary;
 use dolmen_format::{FormatError, SnapshotId, Timestamp};
 use dolmen_fs::pattern::PatternList;
-use dolmen_fs::{FsError, Root};
+use dolmen_fs::{FsError, PathKey, Root};
 use dolmen_state::state::Instance;
 
 use crate::error::Result;

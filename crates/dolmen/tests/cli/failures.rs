@@ -183,7 +183,7 @@ fn a_partial_restore_exits_with_20_and_names_the_place() {
     let world = World::with_files();
     world.write("files/dir", b"a file");
     world.backup(&["."]);
-    let part = format!("latest:{}", world.text("files"));
+    let part = "latest:/".to_owned();
     world.write("back/dir/inside", b"mine");
     let ran = world.run(&["restore", &part, "-t", &world.text("back")]);
     ran.fails(
@@ -196,7 +196,7 @@ fn a_partial_restore_exits_with_20_and_names_the_place() {
     assert!(ran.stdout.contains("\n1 error in all\n"), "{}", ran.stdout);
     assert_eq!(world.read("back/a.txt"), b"first");
     // Where nothing can be done at all, nothing was restored.
-    let one = format!("latest:{}", world.text("files/dir"));
+    let one = "latest:/dir".to_owned();
     world
         .run(&["restore", &one, "-t", &world.text("back")])
         .says(
@@ -224,7 +224,7 @@ fn a_target_that_may_not_be_written_is_named() {
     std::fs::create_dir(world.path("closed")).unwrap();
     let closed = std::fs::Permissions::from_mode(0o555);
     std::fs::set_permissions(world.path("closed"), closed).unwrap();
-    let part = format!("latest:{}", world.text("files"));
+    let part = "latest:/".to_owned();
     let mut command = world.command_as_nobody(&["restore", &part, "-t", &world.text("closed")]);
     let ran = Ran::of(command.output().unwrap());
     ran.says(
@@ -238,7 +238,7 @@ fn a_target_that_may_not_be_written_is_named() {
 fn verify_reads_what_was_left_as_it_was() {
     let world = World::with_files();
     world.backup(&["."]);
-    let part = format!("latest:{}", world.text("files"));
+    let part = "latest:/".to_owned();
     let target = world.text("back");
     world.done(&["restore", &part, "-t", &target]);
     let changed = world.path("back/a.txt");
@@ -272,7 +272,7 @@ fn verify_reads_what_was_left_as_it_was() {
         (&2.into(), &1.into(), &1.into())
     );
     // One file by itself is no less damage.
-    let one = format!("latest:{}", world.text("files/a.txt"));
+    let one = "latest:/a.txt".to_owned();
     let arguments = [
         "restore",
         &one,
@@ -293,7 +293,7 @@ fn verify_reads_what_was_left_as_it_was() {
 fn a_dry_run_says_what_would_be_deleted() {
     let world = World::with_files();
     world.backup(&["."]);
-    let part = format!("latest:{}", world.text("files"));
+    let part = "latest:/".to_owned();
     let target = world.text("back");
     world.write("back/foreign", b"mine");
     let text = world.done(&["restore", &part, "-t", &target, "--delete", "-n", "-v"]);
