@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use dolmen_format::snapshot::Summary;
 use dolmen_format::{FormatError, SnapshotId, Timestamp};
 use dolmen_fs::pattern::PatternList;
-use dolmen_fs::{FsError, Root};
+use dolmen_fs::{FsError, PathKey, Root};
 use dolmen_state::state::Instance;
 
 use crate::error::Result;
@@ -171,6 +171,8 @@ pub struct Progress {
     pub walk_done: AtomicBool,
     /// Things that could not be saved.
     pub errors: AtomicU64,
+    /// Large files, and streams, that are being read.
+    pub reading: Mutex<Vec<PathKey>>,
     /// Set by the caller to interrupt.
     pub cancel: AtomicBool,
 }
@@ -182,6 +184,17 @@ impl Progress {
 
     fn is_cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
+    }
+
+    /// Runs `read` while `key` is shown as being read.
+    fn while_reading<T>(&self, key: &PathKey, read: impl FnOnce() -> T) -> T {
+        session::lock(&self.reading).push(key.clone());
+        let outcome = read();
+        let mut reading = session::lock(&self.reading);
+        if let Some(at) = reading.iter().position(|shown| shown == key) {
+            reading.swap_remove(at);
+        }
+        outcome
     }
 }
 

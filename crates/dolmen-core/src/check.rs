@@ -27,7 +27,7 @@ use dolmen_state::index::BlobIndex;
 use dolmen_store::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings};
+use crate::finding::{Finding, Findings, counted};
 use crate::index::Index;
 use crate::repository::Repository;
 use crate::snapshots::SnapshotList;
@@ -193,9 +193,9 @@ fn compare_cache(options: &Options, index: &Index, sink: &Sink<'_>) -> Result<()
         wrong = wrong.saturating_add(u64::from(!place.is_some_and(agrees)));
     });
     if wrong > 0 {
-        let folder = cache.display();
+        let (folder, wrong) = (cache.display(), counted(wrong, "place"));
         sink.notice(&format!(
-            "the cached index in {folder} is wrong in {wrong} places: remove the folder, it is made anew"
+            "the cached index in {folder} is wrong in {wrong}: remove the folder, it is made anew"
         ));
     }
     Ok(())

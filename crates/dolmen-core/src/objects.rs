@@ -245,7 +245,7 @@ impl Objects {
     }
 }
 
-fn store_key(key: &ObjectKey) -> std::result::Result<StoreKey, StoreError> {
+pub(crate) fn store_key(key: &ObjectKey) -> std::result::Result<StoreKey, StoreError> {
     // Every object key is a valid store key; the store says so itself should that ever change.
     StoreKey::try_from(key.to_string()).map_err(|error| StoreError {
         kind: StoreErrorKind::Other,

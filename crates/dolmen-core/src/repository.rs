@@ -1,5 +1,7 @@
 //! Making and opening a repository.
 
+mod settle;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -122,9 +124,10 @@ impl Repository {
     }
 
     /// Makes a repository in an empty store: the bundle first, then the root, because a root that nobody can open
-    /// would block the address.
+    /// would block the address. What was put is taken back where that fails, or where another was made there at the
+    /// same time: of several roots the one that the store received first stays, the smaller id where that is the same.
     ///
-    /// Cost: two puts and two listings.
+    /// Cost: two puts and three listings; against another one a listing for each look until it is gone.
     pub fn create(
         objects: Objects,
         environment: Environment,
@@ -160,9 +163,7 @@ impl Repository {
             (ObjectKey::Key(bundle_id), Bytes::from(bundle_bytes)),
             (ObjectKey::Root(id), Bytes::from(stored)),
         ];
-        for (key, body) in &standing {
-            objects.put(key, body.clone())?;
-        }
+        settle::put(&objects, id, &standing)?;
         let candidate = Candidate {
             id,
             root,

@@ -63,7 +63,8 @@ pub struct Options {
     pub protected: Vec<PathKey>,
     /// Whether long runs of zeros become holes.
     pub sparse: bool,
-    /// Whether files are read back and compared after they are written.
+    /// Whether files are read back and compared: those that are written, and those that are taken to have the content
+    /// already. What is left alone because the caller wants it so is not the snapshot's, and is not compared.
     pub verify: bool,
     /// Change nothing, report the same.
     pub dry_run: bool,
@@ -107,6 +108,8 @@ pub enum FailureKind {
     Target,
     /// It is restored, but some of its metadata was refused.
     Attribute,
+    /// Read back, it is something else than the snapshot holds.
+    Differs,
 }
 
 /// What the caller sees while a restore runs. Paths are absolute, as they become below the target.
@@ -155,6 +158,8 @@ pub struct Report {
     pub verified_files: u64,
     /// Failures that are the repository's.
     pub damaged: u64,
+    /// Files that, read back, differ from the snapshot.
+    pub differing: u64,
     /// Failures of all kinds.
     pub errors: u64,
 }

@@ -6,6 +6,7 @@ use dolmen_format::list::ListNode;
 use dolmen_format::tree::{Content, Entry, File, HardLink, NodeKind, TreeNode};
 use dolmen_format::{BlobId, BlobKind};
 
+use crate::content::Chunks;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::pack::BlobReader;
@@ -20,6 +21,8 @@ pub enum Mode {
     RestoreSize,
     /// Files, each content once.
     FilesByContents,
+    /// Files of different content, and for each path the different blobs of its file.
+    BlobsPerFile,
     /// Blobs as they are stored, each once.
     RawData,
 }
@@ -31,7 +34,7 @@ pub struct Stats {
     pub total_size: u64,
     /// Entries of the trees, or files of different content.
     pub total_file_count: u64,
-    /// Different blobs; only with [`Mode::RawData`].
+    /// Different blobs, or with [`Mode::BlobsPerFile`] how often files refer to one; only with these two modes.
     pub total_blob_count: Option<u64>,
     /// Snapshots looked at.
     pub snapshots_count: u64,
@@ -57,6 +60,7 @@ pub fn run(
     let mut stats = match mode {
         Mode::RestoreSize => restore_size(&blobs, snapshots)?,
         Mode::FilesByContents => files_by_contents(&blobs, snapshots)?,
+        Mode::BlobsPerFile => blobs_per_file(&blobs, snapshots)?,
         Mode::RawData => raw_data(&blobs, snapshots)?,
     };
     stats.snapshots_count = u64::try_from(snapshots.len()).unwrap_or(u64::MAX);
@@ -103,6 +107,39 @@ fn files_by_contents(blobs: &BlobReader<'_>, snapshots: &[&SnapshotEntry]) -> Re
             },
         )?;
     }
+    Ok(stats)
+}
+
+/// As restic counts: a path counts once, and each blob once for each path.
+fn blobs_per_file(blobs: &BlobReader<'_>, snapshots: &[&SnapshotEntry]) -> Result<Stats> {
+    let (mut stats, mut references) = (Stats::default(), 0_u64);
+    let (mut seen, mut contents) = (HashSet::new(), HashSet::new());
+    let (mut paths, mut counted) = (HashSet::new(), HashSet::new());
+    for root in snapshots.iter().filter_map(|entry| entry.body.tree) {
+        let mut visit = |entry: &Entry| {
+            let NodeKind::File(file) = &entry.node.kind else {
+                return Ok(());
+            };
+            if !contents.insert(content_name(file)) {
+                return Ok(());
+            }
+            let path = prefix(blake3::hash(&entry.key).as_bytes());
+            for chunk in Chunks::new(blobs, &file.content) {
+                let chunk = chunk.map_err(|error| Error::damaged("a file's list", error))?;
+                stats.total_file_count += u64::from(paths.insert(path));
+                if counted.insert((path, prefix(chunk.id.as_bytes()))) {
+                    references += 1;
+                    stats.total_size = stats.total_size.saturating_add(chunk.length);
+                }
+            }
+            Ok(())
+        };
+        let mut node = |_: &BlobId| Ok(());
+        each_entry(
+            blobs, &mut seen, &root.id, root.level, &mut node, &mut visit,
+        )?;
+    }
+    stats.total_blob_count = Some(references);
     Ok(stats)
 }
 

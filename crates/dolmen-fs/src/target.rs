@@ -167,6 +167,21 @@ impl Target {
         }
     }
 
+    /// Opens a regular file to read it back, whatever its names; `None` when there is none.
+    pub fn open_existing_file(&self, key: &PathKey) -> Result<Option<OutFile>, FsError> {
+        let at = self.at(key)?;
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        match rustix::fs::openat(&at.directory, &at.name, flags, Mode::empty()) {
+            Ok(fd) if Metadata::of_open(&fd)?.kind == Kind::File => {
+                Ok(Some(OutFile::new(fd, self.privileged)))
+            }
+            // It was replaced since.
+            Ok(_) | Err(Errno::NOENT | Errno::ISDIR | Errno::LOOP | Errno::NXIO) => Ok(None),
+            Err(errno) => Err(FsError::system(Operation::Open)(errno)),
+        }
+    }
+
     /// Makes a symbolic link. One that points to the same already is left as it is.
     pub fn symlink(&self, key: &PathKey, target: &[u8], replace: Replace) -> Result<(), FsError> {
         self.make(key, replace, |at| {

@@ -59,7 +59,7 @@ pub(crate) fn temporary_in(folder: &Path) -> Result<NamedTempFile, StateError> {
         .suffix(TEMPORARY)
         .rand_bytes(12)
         .tempfile_in(folder)
-        .map_err(StateError::io(Operation::Create, folder))?;
+        .map_err(|error| StateError::io(Operation::Create, folder)(bare(error)))?;
     // Without locks on this file system nothing is ever taken for abandoned either.
     let _locked = try_lock(file.as_file());
     Ok(file)
@@ -75,6 +75,25 @@ pub(crate) fn nameless_in(folder: &Path) -> Result<File, StateError> {
     tempfile::tempfile_in(folder)
         .and_then(private)
         .map_err(StateError::io(Operation::Create, folder))
+}
+
+/// Writes a file into `folder` and removes it again.
+pub(crate) fn try_writing(folder: &Path) -> Result<(), StateError> {
+    // More than a file system puts into an inode.
+    let mut file = temporary_in(folder)?;
+    file.write_all(&[0; 8192])
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(|error| StateError::io(Operation::Write, folder)(bare(error)))
+}
+
+/// What the system said, without the path that `tempfile` adds: the error around it names the path too.
+fn bare(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|around| around.source());
+    let inner = inner.and_then(|inner| inner.downcast_ref::<io::Error>());
+    match inner.and_then(io::Error::raw_os_error) {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => error,
+    }
 }
 
 /// Begins the names of temporary files.

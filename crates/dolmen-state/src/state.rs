@@ -45,6 +45,11 @@ impl StateFolder {
         Ok(Self { path })
     }
 
+    /// Fails where the next record could not be written: for want of a permission, or of room.
+    pub fn check_writable(&self) -> Result<(), StateError> {
+        durable::try_writing(&self.path)
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path

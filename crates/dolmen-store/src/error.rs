@@ -113,8 +113,8 @@ struct Tried<'a> {
 impl fmt::Display for Tried<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.key {
-            Some(key) => write!(f, "{} of {key}", self.operation),
-            None => write!(f, "{}", self.operation),
+            Some(key) if !key.is_empty() => write!(f, "{} of {key}", self.operation),
+            Some(_) | None => write!(f, "{}", self.operation),
         }
     }
 }

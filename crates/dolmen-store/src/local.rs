@@ -132,21 +132,24 @@ impl Store for LocalStore {
     }
 
     fn list_versions(&self, prefix: &str) -> BoxStream<'_, Result<VersionInfo, StoreError>> {
-        let shown_prefix: Arc<str> = prefix.into();
+        let shown_prefix = prefix.to_owned();
         let walk = Walk::new(Arc::clone(&self.folder), prefix);
-        let batches = stream::unfold(Some(walk), |walk| async {
-            let mut walk = walk?;
-            let step = tokio::task::spawn_blocking(move || (walk.next_batch(), walk)).await;
-            match step {
-                Ok((batch, _)) if batch.is_empty() => None,
-                Ok((batch, walk)) => Some((batch, Some(walk))),
-                Err(error) => Some((vec![Err(Fault::lost(error))], None)),
+        let batches = stream::unfold(Some(walk), move |walk| {
+            let shown_prefix = shown_prefix.clone();
+            async move {
+                let mut walk = walk?;
+                let step = tokio::task::spawn_blocking(move || (walk.next_batch(), walk)).await;
+                match step {
+                    Ok((batch, _)) if batch.is_empty() => None,
+                    Ok((batch, walk)) => Some((batch, Some(walk))),
+                    Err(error) => Some((vec![Err((Fault::lost(error), shown_prefix))], None)),
+                }
             }
         });
         batches
             .flat_map(stream::iter)
-            .map(move |line| {
-                line.map_err(|fault| fault.at(Operation::ListVersions, Some(&shown_prefix)))
+            .map(|line| {
+                line.map_err(|(fault, path)| fault.at(Operation::ListVersions, Some(&path)))
             })
             .boxed()
     }

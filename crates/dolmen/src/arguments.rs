@@ -132,15 +132,28 @@ pub(crate) struct Global {
     /// Say more; twice: even more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Set an option of the store
+    /// Set an option of the store; a folder has none
     #[arg(short, long = "option", global = true, value_name = "KEY=VALUE", value_parser = parse_option)]
     pub(crate) option: Vec<String>,
 }
 
-/// Takes `key=value`; a folder has no options, other stores look for their own.
+/// Options of stores; each store looks for its own, and a folder has none.
+const OPTIONS: [&str; 4] = [
+    "s3.bucket-lookup",
+    "s3.connections",
+    "s3.storage-class",
+    "sftp.command",
+];
+
+/// Takes `key=value`.
 fn parse_option(text: &str) -> Result<String, String> {
     match text.split_once('=') {
-        Some((key, _)) if !key.trim().is_empty() => Ok(text.to_owned()),
+        Some((key, _)) if OPTIONS.contains(&key.trim()) => Ok(text.to_owned()),
+        Some((key, _)) if !key.trim().is_empty() => Err(format!(
+            "there is no option {}; a folder has none, other stores have {}",
+            key.trim(),
+            OPTIONS.join(", ")
+        )),
         _ => Err("write it as key=value".to_owned()),
     }
 }

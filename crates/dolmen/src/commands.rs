@@ -71,12 +71,53 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
         i8::try_from(global.verbose).unwrap_or(i8::MAX)
     };
     let output = Arc::new(Output::new(format, verbosity));
+    let reports = matches!(
+        arguments.command,
+        Command::Init(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
+            | Command::Forget(_)
+            | Command::Prune(_)
+            | Command::Key(_)
+            | Command::Repair(_)
+    );
+    let stdout = if reports && !global.json {
+        Stdout::Report
+    } else {
+        Stdout::Product
+    };
     let ended = start(&arguments, &output).and_then(|app| dispatch(&app, arguments.command));
     output.flush();
-    ended.unwrap_or_else(|failure| {
-        output.failure(&failure);
-        failure.exit
-    })
+    ended
+        .and_then(|exit| arrived(&output, stdout, exit))
+        .unwrap_or_else(|failure| {
+            output.failure(&failure);
+            failure.exit
+        })
+}
+
+/// What a command's stdout is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stdout {
+    /// What the command was run for.
+    Product,
+    /// It tells what was done elsewhere, and that stays done.
+    Report,
+}
+
+/// Fails a command whose output did not arrive.
+fn arrived(output: &Output, stdout: Stdout, exit: Exit) -> Outcome {
+    let Some(reason) = output.lost() else {
+        return Ok(exit);
+    };
+    let message = format!("cannot write to stdout, and what was to be printed is lost: {reason}");
+    if stdout == Stdout::Product && exit == Exit::Done {
+        return Err(Failure::new(Exit::Failed, message)
+            .hint("make room where the output goes, then run the same command again"));
+    }
+    // The exit code says more than that.
+    output.warn(message);
+    Ok(exit)
 }
 
 fn start(arguments: &Arguments, output: &Arc<Output>) -> Outcome<App> {
@@ -95,7 +136,7 @@ fn start(arguments: &Arguments, output: &Arc<Output>) -> Outcome<App> {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
         },
-        interrupt: Interrupt::watch(&handle),
+        interrupt: Interrupt::watch(&handle, output.format()),
         runtime: handle,
     })
 }
@@ -124,19 +165,65 @@ fn dispatch(app: &App, command: Command) -> Outcome {
 
 /// Explains a command line that cannot be read, or prints the help that was asked for.
 fn refuse(error: &clap::Error, wants_json: bool) -> Exit {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    ) {
-        Output::new(Format::Text, 0).raw(error.render().to_string().as_bytes());
-        return Exit::Done;
+    let format = if wants_json {
+        Format::Json
+    } else {
+        Format::Text
+    };
+    let output = Output::new(format, 0);
+    match error.kind() {
+        ErrorKind::DisplayVersion if wants_json => version::print(&output),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            output.raw(error.render().to_string().as_bytes());
+        }
+        _ if wants_json => {
+            let failure = usage_failure(&error.render().to_string());
+            output.failure(&failure);
+            return failure.exit;
+        }
+        _ => {
+            if error.print().is_err() {
+                write_stderr(&error.render().to_string());
+            }
+            return Exit::Usage;
+        }
     }
-    if wants_json {
-        let text = error.render().to_string();
-        let message = text.trim_start_matches("error: ").trim_end();
-        Output::new(Format::Json, 0).failure(&Failure::usage(message));
-    } else if error.print().is_err() {
-        write_stderr(&error.render().to_string());
+    output.flush();
+    arrived(&output, Stdout::Product, Exit::Done).unwrap_or_else(|failure| {
+        output.failure(&failure);
+        failure.exit
+    })
+}
+
+/// What clap says, without what is for a terminal only: its first paragraph is the error, a tip is a hint.
+fn usage_failure(text: &str) -> Failure {
+    let line = |paragraph: &str| {
+        let words: Vec<_> = paragraph.split_whitespace().collect();
+        words.join(" ")
+    };
+    let mut paragraphs = text.split("\n\n");
+    let first = line(paragraphs.next().unwrap_or_default());
+    let failure = Failure::usage(first.trim_start_matches("error: "));
+    paragraphs
+        .filter_map(|paragraph| paragraph.trim_start().strip_prefix("tip: "))
+        .fold(failure, |failure, tip| failure.hint(line(tip)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usage_error_is_one_line_with_hints() {
+        let text = "error: unexpected argument '--tags' found\n\n  tip: a similar argument exists: '--tag'\n\n\
+                    Usage: dolmen backup\n\nFor more information, try '--help'.\n";
+        let failure = usage_failure(text);
+        assert_eq!(failure.message, "unexpected argument '--tags' found");
+        assert_eq!(failure.hints, ["a similar argument exists: '--tag'"]);
+        let text = "error: the following required arguments were not provided:\n  --target <DIR>\n\nUsage: x\n";
+        assert_eq!(
+            usage_failure(text).message,
+            "the following required arguments were not provided: --target <DIR>"
+        );
     }
-    Exit::Usage
 }

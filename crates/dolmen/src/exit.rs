@@ -1,7 +1,10 @@
 //! How the program ends: exit codes, and failures in words.
 
+use std::io::ErrorKind;
+
 use dolmen_core::Error;
 use dolmen_core::finding::chain;
+use dolmen_fs::Errno;
 use dolmen_store::StoreErrorKind;
 
 use crate::output;
@@ -152,9 +155,9 @@ impl From<Error> for Failure {
             ),
             Error::Internal { .. } => failure.hint(BUG),
             Error::Store(error) => store_hint(failure, error.kind),
-            Error::State(_)
-            | Error::Fs(_)
-            | Error::Encode { .. }
+            Error::State(error) => state_hint(failure, error.io_kind()),
+            Error::Fs(error) => target_hint(failure, error.errno()),
+            Error::Encode { .. }
             | Error::Command { .. }
             | Error::EmptySnapshot
             | Error::Interrupted
@@ -191,6 +194,32 @@ fn store_hint(failure: Failure, kind: StoreErrorKind) -> Failure {
         | StoreErrorKind::ShortRead
         | StoreErrorKind::Unsupported
         | StoreErrorKind::Other => failure,
+    }
+}
+
+fn state_hint(failure: Failure, kind: Option<ErrorKind>) -> Failure {
+    const ELSEWHERE: &str = "or name other folders with --state-dir (DOLMEN_STATE_DIR) and --cache-dir (DOLMEN_CACHE_DIR)";
+    match kind {
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            failure.hint("make room there").hint(ELSEWHERE)
+        }
+        Some(_) => failure
+            .hint("see that this user may write there")
+            .hint(ELSEWHERE),
+        // The message says what to do.
+        None => failure,
+    }
+}
+
+fn target_hint(failure: Failure, errno: Option<Errno>) -> Failure {
+    match errno {
+        Some(Errno::NOSPC | Errno::DQUOT) => failure.hint(
+            "make room there, then run the same command again: it carries on where this one stopped",
+        ),
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+            failure.hint("name a folder in which this user may write")
+        }
+        _ => failure,
     }
 }
 

@@ -7,17 +7,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::exit::Exit;
-use crate::output::write_stderr;
+use crate::exit::{Exit, Failure};
+use crate::output::{Format, write_stderr};
 
 /// Whether the user wants the program to end, and whom to tell.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Interrupt(Arc<Shared>);
 
 type Listener = Box<dyn Fn() + Send>;
 
-#[derive(Default)]
 struct Shared {
+    /// How messages look.
+    format: Format,
     is_set: AtomicBool,
     /// Work that can end itself; without any, the program simply ends.
     listeners: Mutex<Vec<Listener>>,
@@ -31,8 +32,12 @@ impl fmt::Debug for Interrupt {
 
 impl Interrupt {
     /// Catches the signals from now on. Where they cannot be caught, they end the program as always.
-    pub(crate) fn watch(runtime: &Handle) -> Self {
-        let interrupt = Self::default();
+    pub(crate) fn watch(runtime: &Handle, format: Format) -> Self {
+        let interrupt = Self(Arc::new(Shared {
+            format,
+            is_set: AtomicBool::new(false),
+            listeners: Mutex::default(),
+        }));
         let shared = interrupt.clone();
         let _entered = runtime.enter();
         let signals = (
@@ -68,9 +73,10 @@ impl Interrupt {
     fn arrived(&self) {
         let listeners = self.listeners();
         if listeners.is_empty() || self.0.is_set.swap(true, Ordering::Relaxed) {
-            end_now();
+            end_now(self.0.format);
         }
-        write_stderr("interrupted: finishing what is under way; again to end at once\n");
+        let text = "interrupted: finishing what is under way; again to end at once";
+        write_stderr(&(self.0.format.notice(text) + "\n"));
         listeners.iter().for_each(|listener| listener());
     }
 
@@ -88,6 +94,9 @@ impl Interrupt {
     clippy::disallowed_methods,
     reason = "the user does not want to wait"
 )]
-fn end_now() -> ! {
+fn end_now(format: Format) -> ! {
+    // Not by way of the output: who holds its locks may be what the user does not want to wait for.
+    let interrupted = Failure::new(Exit::Interrupted, "interrupted");
+    write_stderr(&format!("{}\n", format.failure(&interrupted).join("\n")));
     std::process::exit(i32::from(Exit::Interrupted.code()))
 }

@@ -325,6 +325,13 @@ fn claim_instance(
         .during("cannot use the state folder")
 }
 
+/// Finds out whether this machine can remember a repository.
+pub(crate) fn try_state(app: &App) -> Outcome<()> {
+    StateFolder::open(app.config.state()?)
+        .and_then(|state| state.check_writable())
+        .during("cannot use the state folder")
+}
+
 /// Remembers a repository that was just made.
 pub(crate) fn remember(app: &App, address: &Address, repository: &Repository) -> Outcome<()> {
     let tried = "the repository is made, but cannot be remembered";

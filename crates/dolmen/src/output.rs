@@ -19,6 +19,8 @@ pub(crate) struct Output {
     /// -1 with `-q`, else the number of `-v`.
     verbosity: i8,
     closed: AtomicBool,
+    /// Why what was written to stdout did not arrive, other than that nobody reads it.
+    lost: Mutex<Option<String>>,
     /// What must make room while a line is written to a terminal.
     bar: Mutex<Option<ProgressBar>>,
     /// Lines that wait to be written together.
@@ -34,6 +36,37 @@ pub(crate) enum Format {
     Json,
 }
 
+impl Format {
+    /// Something that is worth a sentence, as a line.
+    pub(crate) fn notice(self, text: &str) -> String {
+        match self {
+            Self::Text => text.to_owned(),
+            Self::Json => json!({ "message_type": "notice", "message": text }).to_string(),
+        }
+    }
+
+    /// Why the program ends, as lines.
+    pub(crate) fn failure(self, failure: &Failure) -> Vec<String> {
+        match self {
+            Self::Text => {
+                let hints = failure.hints.iter().map(|hint| format!("hint: {hint}"));
+                std::iter::once(format!("dolmen: {}", failure.message))
+                    .chain(hints)
+                    .collect()
+            }
+            Self::Json => vec![
+                json!({
+                    "message_type": "exit_error",
+                    "code": failure.exit.code(),
+                    "message": failure.message,
+                    "hints": failure.hints,
+                })
+                .to_string(),
+            ],
+        }
+    }
+}
+
 /// Lines are gathered up to this size; long listings would otherwise cost a system call each line.
 const PENDING_BYTES_MAX: usize = 32 << 10;
 
@@ -44,9 +77,15 @@ impl Output {
             format,
             verbosity,
             closed: AtomicBool::new(false),
+            lost: Mutex::default(),
             bar: Mutex::default(),
             pending: Mutex::default(),
         }
+    }
+
+    /// How messages look.
+    pub(crate) const fn format(&self) -> Format {
+        self.format
     }
 
     /// Whether programs are reading.
@@ -122,12 +161,8 @@ impl Output {
 
     /// Tells something that is worth a sentence, on stderr.
     pub(crate) fn notice(&self, text: impl AsRef<str>) {
-        match self.format {
-            _ if self.is_quiet() => {}
-            Format::Text => self.err(text.as_ref()),
-            Format::Json => self.err_json(&json!({
-                "message_type": "notice", "message": text.as_ref(),
-            })),
+        if !self.is_quiet() {
+            self.err(&self.format.notice(text.as_ref()));
         }
     }
 
@@ -164,20 +199,14 @@ impl Output {
     /// Tells why the program ends, on stderr.
     pub(crate) fn failure(&self, failure: &Failure) {
         self.flush();
-        match self.format {
-            Format::Text => {
-                self.err(&format!("dolmen: {}", failure.message));
-                for hint in &failure.hints {
-                    self.err(&format!("hint: {hint}"));
-                }
-            }
-            Format::Json => self.err_json(&json!({
-                "message_type": "exit_error",
-                "code": failure.exit.code(),
-                "message": failure.message,
-                "hints": failure.hints,
-            })),
+        for line in self.format.failure(failure) {
+            self.err(&line);
         }
+    }
+
+    /// Why something that was written to stdout is lost; a reader that went away is no loss.
+    pub(crate) fn lost(&self) -> Option<String> {
+        lock(&self.lost).clone()
     }
 
     fn err(&self, line: &str) {
@@ -208,7 +237,7 @@ impl Output {
         if let Err(error) = written {
             self.closed.store(true, Ordering::Relaxed);
             if error.kind() != ErrorKind::BrokenPipe {
-                write_stderr(&format!("warning: cannot write to stdout: {error}\n"));
+                lock(&self.lost).get_or_insert_with(|| error.to_string());
             }
         }
     }

@@ -7,6 +7,12 @@ mod backup;
 #[path = "cli/damage.rs"]
 mod damage;
 #[cfg(test)]
+#[path = "cli/demo.rs"]
+mod demo;
+#[cfg(test)]
+#[path = "cli/failures.rs"]
+mod failures;
+#[cfg(test)]
 #[path = "cli/forget.rs"]
 mod forget;
 #[cfg(test)]

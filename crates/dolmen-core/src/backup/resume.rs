@@ -33,7 +33,11 @@ pub(super) fn adopt_journal(session: &Session<'_>) -> Result<()> {
     }
     if adopted > 0 {
         session.observer.notice(&format!(
-            "carrying on after an interrupted backup: {adopted} packs are already stored"
+            "carrying on where an earlier run stopped: {} of it already stored",
+            match adopted {
+                1 => "1 pack is".to_owned(),
+                packs => format!("{packs} packs are"),
+            }
         ));
     }
     Ok(())

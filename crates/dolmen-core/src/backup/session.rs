@@ -16,6 +16,7 @@ use super::commit::{self, Checkpoints};
 use super::reuse::Reuse;
 use super::{Context, Observer, Options, Progress, Report, Stdin, assemble, resume, stdin};
 use crate::error::{Error, Result};
+use crate::finding::counted;
 use crate::index::Index;
 use crate::index::segments::SegmentWriter;
 use crate::own;
@@ -298,9 +299,9 @@ fn absent_packs(
     });
     if !absent.is_empty() {
         observer.notice(&format!(
-            "{} packs are missing or cut short in the store; what they held is stored again where it \
-             is found, run check to see what is lost",
-            absent.len()
+            "missing or cut short in the store: {}; what was in there is stored again where it is found, run \
+             check to see what is lost",
+            counted(absent.len(), "pack")
         ));
     }
     Ok(absent)

@@ -44,7 +44,9 @@ pub(super) fn run(
         drop(batches_in);
         let mut blobs = BlobWriter::new(session, packs);
         let mut reader = ContentReader::new(session, &shared.chunker, queue);
-        let listed = reader.read(&mut stream, u64::MAX, &mut blobs);
+        let progress = session.progress;
+        let listed =
+            progress.while_reading(&key, || reader.read(&mut stream, u64::MAX, &mut blobs));
         drop(reader);
         blobs.flush()?;
         listed.map_err(|error| match error {

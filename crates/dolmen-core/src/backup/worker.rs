@@ -25,6 +25,9 @@ use crate::pack::PackWriter;
 /// Files with several names that are remembered within a run, so that each is read once.
 const LINKED_MAX: usize = 1 << 16;
 
+/// Files from this size on are shown while they are read; smaller ones are gone before anybody looks.
+const SHOWN_BYTES_MIN: u64 = 1 << 20;
+
 /// Something that the walk found.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -153,7 +156,7 @@ impl Worker<'_> {
             let (path, result) = match item {
                 Err((path, error)) => (path, Saved::Failed(error.into())),
                 Ok((metadata, handle)) => {
-                    let result = match self.save(&metadata, &handle) {
+                    let result = match self.save_shown(&key, &metadata, &handle) {
                         // One entry that readers refuse would cost them its whole leaf.
                         Saved::Entry(entry) => match entry.node.validate(key.as_bytes()) {
                             Ok(()) => Saved::Entry(entry),
@@ -170,6 +173,15 @@ impl Worker<'_> {
             number: batch.number,
             items,
         }
+    }
+
+    /// Saves an entry; what takes time is shown meanwhile.
+    fn save_shown(&mut self, key: &PathKey, metadata: &Metadata, handle: &FileHandle) -> Saved {
+        if metadata.kind != Kind::File || metadata.size_bytes < SHOWN_BYTES_MIN {
+            return self.save(metadata, handle);
+        }
+        let progress = self.shared.session.progress;
+        progress.while_reading(key, || self.save(metadata, handle))
     }
 
     fn save(&mut self, metadata: &Metadata, handle: &FileHandle) -> Saved {

@@ -10,6 +10,7 @@ use super::sink::Sink;
 use super::trees::Trees;
 use super::{Progress, Report};
 use crate::error::Result;
+use crate::finding::counted;
 use crate::frames::FrameNumbers;
 use crate::index::Index;
 use crate::pack::BlobReader;
@@ -100,10 +101,12 @@ fn check_cover(
         Some((info, ordinal)) => format!("frame {ordinal} of pack {}", info.pack),
         None => "a frame".to_owned(),
     };
-    let count = missing.len();
+    let count = counted(missing.len(), "frame");
     sink.finding(
         subject,
-        format!("its manifest lacks {count} frames that it needs, the first {place}: they would not be renewed"),
+        format!(
+            "its manifest lacks {count} that it needs, the first {place}: that would not be renewed"
+        ),
     );
     false
 }
@@ -111,14 +114,14 @@ fn check_cover(
 /// What a manifest names must be known and there, were it only for the sake of its renewal.
 fn check_named(subject: &ObjectKey, named: &Named, sink: &Sink<'_>) -> bool {
     for (packs, problem) in [
-        (&named.unknown, "that the index does not know"),
-        (&named.missing, "that are missing"),
+        (&named.unknown, "unknown to the index"),
+        (&named.missing, "missing from the store"),
     ] {
         if let Some(first) = packs.first() {
-            let count = packs.len();
+            let count = counted(packs.len(), "pack");
             sink.finding(
                 subject,
-                format!("its manifest names {count} packs {problem}, the first {first}"),
+                format!("its manifest names {count} {problem}, the first {first}"),
             );
         }
     }
@@ -187,7 +190,9 @@ impl Segments {
     /// A missing segment is damage only where something is missing with it: a rebuilt index has other ones.
     fn report(&self, sink: &Sink<'_>) {
         for (segment, (snapshots, hurts)) in &self.missing {
-            let text = format!("missing or damaged; {snapshots} snapshots list it");
+            let verb = if *snapshots == 1 { "lists" } else { "list" };
+            let snapshots = counted(*snapshots, "snapshot");
+            let text = format!("missing or damaged; {snapshots} {verb} it");
             if *hurts {
                 sink.finding(format!("index segment {segment}"), text);
             } else {

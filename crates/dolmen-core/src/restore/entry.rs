@@ -58,6 +58,8 @@ pub(super) enum Failure {
     Refused(FsError),
     /// Something else about this machine.
     Target(String),
+    /// Read back, the content is another.
+    Differs(String),
 }
 
 impl From<FsError> for Failure {
@@ -116,6 +118,7 @@ impl Failure {
         match self {
             Self::Lost(reason) => Self::Lost(format!("{reason}; {more}")),
             Self::Target(reason) => Self::Target(format!("{reason}; {more}")),
+            Self::Differs(reason) => Self::Differs(format!("{reason}; {more}")),
             // A full disk stops everything, and the error is told as it is.
             Self::Refused(error) if is_fatal(&error) => Self::Refused(error),
             Self::Refused(error) => Self::Target(format!("{}; {more}", chain(&error))),

@@ -1,12 +1,13 @@
 //! One file on its way: opened, written in parts by any worker, finished by whoever writes the last.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use dolmen_format::BlobKind;
 use dolmen_format::tree::Content;
-use dolmen_fs::{FsError, OutFile, PathKey, Replace};
+use dolmen_fs::{FsError, OutFile, PathKey, Replace, Target};
 
 use super::Action;
 use super::entry::{self, Failure, Linked, Meta, Prior};
@@ -304,6 +305,9 @@ impl FileJob {
             }
             file.apply(&attributes)?
         } else {
+            if session.options.verify {
+                self.verify_untouched(session, target, buffer)?;
+            }
             target.apply(&self.key, &attributes)?
         };
         session.attributes_failed(&self.key, &failed);
@@ -315,7 +319,10 @@ impl FileJob {
     fn clean_up(&self, session: &Session<'_>, failure: Failure, began: Began) -> Failure {
         match (session.place.writable(), began) {
             (None, _) | (Some(_), Began::Nothing) => {
-                if matches!(self.prior, Prior::Compared { .. } | Prior::OtherFile) {
+                if matches!(
+                    self.prior,
+                    Prior::Compared { .. } | Prior::OtherFile | Prior::Trusted
+                ) {
                     failure.and("the file that was there is left as it was")
                 } else {
                     failure
@@ -331,6 +338,31 @@ impl FileJob {
                 }
             },
         }
+    }
+
+    /// Reads back a file that was taken to have the content already, or was compared part by part before.
+    fn verify_untouched(
+        &self,
+        session: &Session<'_>,
+        target: &Target,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        if matches!(self.prior, Prior::Compared { .. }) {
+            session.verified();
+            return Ok(());
+        }
+        let file = target.open_existing_file(&self.key)?;
+        let file = file.ok_or_else(|| {
+            Failure::Target("verify: the file was replaced by another program".to_owned())
+        })?;
+        if file.metadata()?.size_bytes != self.layout.size {
+            let reason = "verify: read back, the size differs";
+            return Err(Failure::Differs(reason.to_owned()));
+        }
+        self.layout
+            .holes()
+            .try_for_each(|hole| verify_hole(session, &file, hole, buffer))?;
+        self.verify(session, &file, buffer)
     }
 
     /// Reads the file back and compares every chunk.
@@ -351,7 +383,7 @@ impl FileJob {
                     .blob_id(BlobKind::Data, buffer)
                     == chunk.id;
             if !is_same {
-                return Err(Failure::Target(format!(
+                return Err(Failure::Differs(format!(
                     "verify: read back, the content differs from byte {content_offset} on"
                 )));
             }
@@ -383,6 +415,31 @@ impl FileJob {
         }
         Ok(rest.is_empty())
     }
+}
+
+/// Bytes of a hole that are looked at together.
+const HOLE_BYTES: usize = 1 << 20;
+
+/// Reads a hole back: nothing but zeros.
+fn verify_hole(
+    session: &Session<'_>,
+    file: &OutFile,
+    hole: Range<u64>,
+    buffer: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    let mut at = hole.start;
+    while at < hole.end && !session.is_over() {
+        let bytes = usize::try_from(hole.end.saturating_sub(at)).unwrap_or(usize::MAX);
+        buffer.resize(bytes.min(HOLE_BYTES), 0);
+        let read = file.read_at(buffer, at)?;
+        if read != buffer.len() || buffer.iter().any(|byte| *byte != 0) {
+            return Err(Failure::Differs(format!(
+                "verify: read back, the content differs from byte {at} on"
+            )));
+        }
+        at = at.saturating_add(length(read));
+    }
+    Ok(())
 }
 
 /// The files that are kept open between their parts, the oldest first.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Sender, bounded};
 use dolmen_format::FormatError;
-use dolmen_fs::{AttributeError, Errno, FsError, OutFile, PathKey};
+use dolmen_fs::{AttributeError, Errno, FsError, Kind, OutFile, PathKey};
 use dolmen_store::{StoreError, StoreErrorKind};
 
 use super::dispatch::Lanes;
@@ -57,6 +57,7 @@ struct Counters {
     deleted: AtomicU64,
     verified: AtomicU64,
     damaged: AtomicU64,
+    differing: AtomicU64,
     errors: AtomicU64,
 }
 
@@ -144,6 +145,7 @@ impl<'a> Session<'a> {
             deleted,
             verified,
             damaged,
+            differing,
             errors,
             ..
         } = &self.counters;
@@ -160,6 +162,7 @@ impl<'a> Session<'a> {
             bytes_skipped: skipped_bytes,
             verified_files: of(verified),
             damaged: of(damaged),
+            differing: of(differing),
             errors: of(errors),
         }
     }
@@ -251,6 +254,7 @@ impl<'a> Session<'a> {
             Failure::Lost(reason) => self.tell(key, &reason, FailureKind::Damage),
             Failure::Refused(error) => self.refused(key, error),
             Failure::Target(reason) => self.tell(key, &reason, FailureKind::Target),
+            Failure::Differs(reason) => self.tell(key, &reason, FailureKind::Differs),
         }
     }
 
@@ -268,7 +272,17 @@ impl<'a> Session<'a> {
         if is_fatal(&error) {
             self.stop(Error::Fs(error));
         } else {
-            self.tell(key, &chain(&error), FailureKind::Target);
+            let mut reason = chain(&error);
+            let is_folder = matches!(
+                error,
+                FsError::InTheWay {
+                    found: Kind::Directory
+                }
+            );
+            if is_folder && !self.options.delete {
+                reason.push_str("; --delete removes it with all that is in it");
+            }
+            self.tell(key, &reason, FailureKind::Target);
         }
     }
 
@@ -311,8 +325,14 @@ impl<'a> Session<'a> {
             return;
         }
         add(&self.counters.errors, 1);
-        if kind == FailureKind::Damage {
-            add(&self.counters.damaged, 1);
+        match kind {
+            FailureKind::Damage => {
+                add(&self.counters.damaged, 1);
+            }
+            FailureKind::Differs => {
+                add(&self.counters.differing, 1);
+            }
+            FailureKind::Target | FailureKind::Attribute => {}
         }
         self.observer.failed(&key.to_path(), reason, kind);
     }

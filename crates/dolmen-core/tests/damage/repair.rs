@@ -214,7 +214,7 @@ fn a_wrong_cache_is_noticed_and_not_believed() {
     let (report, notes) = world.check(ReadData::None);
     assert_eq!(report.findings, []);
     let notices = notes.notices.into_inner().unwrap();
-    assert!(matches!(notices.as_slice(), [text] if text.contains("is wrong in 1 places")));
+    assert!(matches!(notices.as_slice(), [text] if text.contains("is wrong in 1 place:")));
 }
 
 #[test]

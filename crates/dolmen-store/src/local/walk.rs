@@ -44,8 +44,8 @@ impl Walk {
         }
     }
 
-    /// Returns the next lines; none at the end.
-    pub(super) fn next_batch(&mut self) -> Vec<Result<VersionInfo, Fault>> {
+    /// Returns the next lines; none at the end. A fault comes with the path that it is about.
+    pub(super) fn next_batch(&mut self) -> Vec<Result<VersionInfo, (Fault, String)>> {
         let mut lines = Vec::new();
         if !self.has_begun {
             self.has_begun = true;
@@ -55,7 +55,7 @@ impl Walk {
                 .and_then(|root| Level::read(root, Vec::new()))
             {
                 Ok(level) => self.levels.push(level),
-                Err(fault) => lines.push(Err(fault)),
+                Err(fault) => lines.push(Err((fault, String::new()))),
             }
         }
         while lines.len() < BATCH_LINES_MAX {
@@ -70,7 +70,10 @@ impl Walk {
                 Ok(Visit::Nothing) => {}
                 Ok(Visit::Line(line)) => lines.push(Ok(line)),
                 Ok(Visit::Level(below)) => self.levels.push(below),
-                Err(fault) => lines.push(Err(fault)),
+                Err(fault) => {
+                    let path = [level.path.as_slice(), &name].concat();
+                    lines.push(Err((fault, String::from_utf8_lossy(&path).into_owned())));
+                }
             }
         }
         lines

@@ -77,7 +77,7 @@ pub(crate) struct BackupArgs {
     #[arg(long, value_enum)]
     compression: Option<CompressionName>,
     /// How many files to read at the same time [env: DOLMEN_READ_CONCURRENCY] [default: twice the processors, 4 to 16]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_threads, allow_negative_numbers = true)]
     read_concurrency: Option<usize>,
 }
 
@@ -93,6 +93,13 @@ enum CompressionName {
 
 /// Files read at the same time, at most: each has buffers of its own.
 const THREADS_MAX: usize = 64;
+
+fn parse_threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("give a number of files, 1 or more".to_owned()),
+        Ok(wanted) => Ok(wanted),
+    }
+}
 
 /// Backs up.
 pub(super) fn run(app: &App, args: &BackupArgs) -> Outcome {
@@ -163,9 +170,15 @@ pub(super) fn run(app: &App, args: &BackupArgs) -> Outcome {
 
 /// All options but the paths.
 fn make_options(app: &App, args: &BackupArgs) -> Outcome<Options> {
-    let time = args.time.as_deref().map(|text| {
-        parse_time(text, app.environment.clock.now(), &TimeZone::system()).map_err(Failure::usage)
-    });
+    let now = app.environment.clock.now();
+    let time = args.time.as_deref();
+    let time = time.map(|text| parse_time(text, now, &TimeZone::system()).map_err(Failure::usage));
+    let time = time.transpose()?;
+    if time.is_some_and(|time| time > now) {
+        app.output.warn(
+            "--time lies in the future: until then `latest` passes over this snapshot, name it by its id",
+        );
+    }
     let (uid, gid) = (
         rustix::process::getuid().as_raw(),
         rustix::process::getgid().as_raw(),
@@ -180,13 +193,13 @@ fn make_options(app: &App, args: &BackupArgs) -> Outcome<Options> {
         roots: Vec::new(),
         selector,
         one_file_system: args.one_file_system,
-        hostname: hostname(args),
+        hostname: hostname(args)?,
         username: username.map_or_else(|| uid.to_string(), |name| name.to_string()),
         uid,
         gid,
         tags: tags.map(str::to_owned).collect(),
         excludes,
-        time: time.transpose()?,
+        time,
         program_version: PROGRAM_VERSION.to_owned(),
         effort: effort(args)?,
         threads: threads(args)?,
@@ -200,15 +213,21 @@ fn make_options(app: &App, args: &BackupArgs) -> Outcome<Options> {
     })
 }
 
-fn hostname(args: &BackupArgs) -> String {
-    let by_variable = || variable("DOLMEN_HOST").map(|host| host.to_string_lossy().into_owned());
-    let by_flag = args.host.clone().filter(|host| !host.is_empty());
-    by_flag.or_else(by_variable).unwrap_or_else(|| {
-        rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned()
-    })
+fn hostname(args: &BackupArgs) -> Outcome<String> {
+    if let Some(host) = args.host.clone().filter(|host| !host.is_empty()) {
+        return Ok(host);
+    }
+    if let Some(host) = variable("DOLMEN_HOST") {
+        return host.into_string().map_err(|host| {
+            Failure::usage(format!(
+                "DOLMEN_HOST is `{}`, which is not UTF-8",
+                host.display()
+            ))
+            .hint("give the host's name with --host, or unset the variable")
+        });
+    }
+    let name = rustix::system::uname();
+    Ok(name.nodename().to_string_lossy().into_owned())
 }
 
 fn effort(args: &BackupArgs) -> Outcome<Effort> {
@@ -238,17 +257,14 @@ fn threads(args: &BackupArgs) -> Outcome<usize> {
         (Some(wanted), _) => Some(wanted),
         (None, Some(text)) => {
             let text = text.to_string_lossy();
-            let number = text.parse().map_err(|_error| {
-                Failure::usage(format!(
-                    "DOLMEN_READ_CONCURRENCY is `{text}`, which is no number"
-                ))
+            let number = parse_threads(&text).map_err(|wanted| {
+                Failure::usage(format!("DOLMEN_READ_CONCURRENCY is `{text}`: {wanted}"))
             });
             Some(number?)
         }
         (None, None) => None,
     };
     match wanted {
-        Some(0) => Err(Failure::usage("--read-concurrency must be 1 at least")),
         Some(wanted) => Ok(wanted.min(THREADS_MAX)),
         // Twice the processors: a thread that waits for the disk leaves its processor to another.
         None => Ok(std::thread::available_parallelism()
@@ -256,16 +272,30 @@ fn threads(args: &BackupArgs) -> Outcome<usize> {
     }
 }
 
+/// Refuses a source that is the repository or lies in it: each backup would hold what the one before it wrote.
+fn refuse_repository(opened: &Opened, sources: &Sources) -> Outcome<()> {
+    for source in &sources.paths {
+        let real = crate::paths::as_path(source).canonicalize();
+        if real.is_ok_and(|real| real.starts_with(&opened.folder)) {
+            return Err(Failure::usage(format!(
+                "cannot back up {}: it lies in the repository {}",
+                crate::paths::display(source),
+                opened.address
+            ))
+            .hint("copy a repository with a tool that copies files, while no backup runs"));
+        }
+    }
+    Ok(())
+}
+
 /// The client's own folders as the walk will meet them; those that lie in a source are left out with a notice.
 fn own_folders(app: &App, opened: &Opened, sources: &Sources) -> Outcome<Vec<Vec<u8>>> {
     let current = current_folder()?;
+    refuse_repository(opened, sources)?;
     let mut met = Vec::new();
     for (what, folder) in opened.own_folders(app) {
         for path in sources::as_met(&folder, &sources.found, &current) {
             if sources.paths.contains(&path) {
-                if what == "repository" {
-                    return Err(Failure::usage("cannot back up a repository into itself"));
-                }
                 // Whoever names such a folder wants it.
                 continue;
             }

@@ -122,14 +122,16 @@ fn find_object(
         .during(&format!("cannot look for {what} {wanted}"))?;
     match found.as_slice() {
         [key] => Ok(*key),
-        [] => Err(Failure::new(
-            Exit::Failed,
-            format!("no {what} {wanted} is there"),
-        )),
+        [] => Err(
+            Failure::new(Exit::Failed, format!("no {what} {wanted} is there")).hint(format!(
+                "give a full id or the first digits of one: the names of the objects below {prefix}"
+            )),
+        ),
         many => Err(Failure::new(
             Exit::Failed,
-            format!("{} of {what} match the prefix {wanted}", many.len()),
-        )),
+            format!("{} objects match {what} {wanted}", many.len()),
+        )
+        .hint("give more digits of the id")),
     }
 }
 

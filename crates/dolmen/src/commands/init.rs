@@ -1,5 +1,6 @@
 //! `dolmen init`
 
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -86,6 +87,8 @@ pub(super) fn run(app: &App, args: &InitArgs) -> Outcome {
         ));
     }
     let passphrase = secret.read(&format!("new passphrase for {shown}"), Ask::Twice)?;
+    // What cannot be remembered is found out before anything is made.
+    open::try_state(app)?;
     let tried = format!("cannot make a repository at {shown}");
     let store = LocalStore::create(address.folder()).during(&tried)?;
     let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
@@ -103,10 +106,13 @@ fn refuse_taken(app: &App, address: &Address) -> Outcome<()> {
     let tried = format!("cannot make a repository at {shown}");
     let store = match LocalStore::open(address.folder()) {
         Ok(store) => store,
-        Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind == StoreErrorKind::NotFound => {
+            return refuse_file(address.folder(), &tried);
+        }
         Err(error) => return Err(Failure::from(error).during(tried)),
     };
-    if store.is_empty().during(&tried)? {
+    let is_empty = store.is_empty().during(&tried)?;
+    if is_empty {
         return Ok(());
     }
     let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
@@ -117,11 +123,47 @@ fn refuse_taken(app: &App, address: &Address) -> Outcome<()> {
     if roots > 0 {
         return Err(Error::RepositoryExists { address: shown }.into());
     }
+    if is_skeleton(&objects, address.folder()).during(&tried)? {
+        return Ok(());
+    }
     Err(
         Failure::new(Exit::Failed, format!("{tried}: the folder is not empty"))
             .hint("name an empty or a new folder: a repository's folder holds nothing else")
             .hint("what an interrupted init left there may be removed"),
     )
+}
+
+/// Whether nothing is there but the folders of an init that failed and took back what it had put.
+fn is_skeleton(objects: &Objects, folder: &Path) -> Result<bool, Error> {
+    const FOLDERS: [&str; 4] = [".tmp", "keys", "lost+found", "root"];
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names = names.map(|entry| entry.file_name());
+    if !names.all(|name| FOLDERS.iter().any(|known| name == *known)) {
+        return Ok(false);
+    }
+    let mut found = 0_u64;
+    for prefix in ["keys/", "root/"] {
+        let foreign = objects.list(prefix, |_| found = found.saturating_add(1))?;
+        if !foreign.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(found == 0)
+}
+
+/// Refuses a file where a folder is to be made, or above it.
+fn refuse_file(folder: &Path, tried: &str) -> Outcome<()> {
+    let there = folder
+        .ancestors()
+        .find(|path| path.symlink_metadata().is_ok());
+    match there {
+        Some(path) if !path.is_dir() => Err(Failure::new(
+            Exit::Failed,
+            format!("{tried}: {} is not a folder", path.display()),
+        )
+        .hint("name an empty or a new folder")),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn refuse_lock(lock: Option<LockName>, shown: &str) -> Outcome<()> {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::App;
 use crate::config::{Ask, Secret};
-use crate::exit::{During as _, Exit, Outcome};
+use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::open::open;
 
 /// What to do with keys.
@@ -19,7 +19,12 @@ pub(crate) struct KeyArgs {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Change the passphrase
+    /// Change the passphrase of this repository; what opened with the old one can still be opened with it
+    ///
+    /// Nothing in a repository is ever overwritten, so that the old key bundle stays in it beside the new one. Dolmen
+    /// no longer accepts the old passphrase where it sees the new bundle, but whoever can read the store and knows the
+    /// old passphrase can still open the old bundle, and with it everything, later backups too. If the old passphrase
+    /// leaked, make a new repository with another one and back up there.
     Passwd(PasswdArgs),
 }
 
@@ -38,6 +43,10 @@ pub(super) fn run(app: &App, args: &KeyArgs) -> Outcome {
     }
 }
 
+const NEW_PASSPHRASE: [&str; 1] = [
+    "give the new one with --new-password-file FILE, DOLMEN_NEW_PASSWORD_FILE or DOLMEN_NEW_PASSWORD",
+];
+
 fn passwd(app: &App, args: &PasswdArgs) -> Outcome {
     let mut opened = open(app)?;
     let new = Secret::find_new(args.new_password_file.as_ref());
@@ -46,8 +55,10 @@ fn passwd(app: &App, args: &PasswdArgs) -> Outcome {
             &format!("new passphrase for {}", opened.address),
             Ask::Twice,
         )
-        .map_err(|failure| {
-            failure.hint("the new one: --new-password-file FILE, DOLMEN_NEW_PASSWORD")
+        // The flags for the present passphrase would not help.
+        .map_err(|failure| Failure {
+            hints: Vec::from(NEW_PASSPHRASE.map(str::to_owned)),
+            ..failure
         })?;
     opened
         .repository
@@ -71,8 +82,9 @@ fn passwd(app: &App, args: &PasswdArgs) -> Outcome {
         output.line(format!("changed the passphrase of {}", opened.address));
     }
     output.notice(
-        "copies of the repository that were made before still open with the old passphrase, and whoever \
-         knows it and has such a copy can still read what is in both",
+        "the old key bundle stays in the repository, which never overwrites anything: whoever can read the store and \
+         knows the old passphrase can still open it and read every backup in it, later ones too. If the old \
+         passphrase leaked, make a new repository with another one and back up there",
     );
     Ok(Exit::Done)
 }

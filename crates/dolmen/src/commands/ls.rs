@@ -11,7 +11,7 @@ use dolmen_core::pack::BlobReader;
 use dolmen_core::snapshots::SnapshotEntry;
 use dolmen_core::tree::reader::TreeReader;
 use dolmen_core::{Error, Repository};
-use dolmen_format::tree::Entry;
+use dolmen_format::tree::{Entry, NodeKind};
 use dolmen_fs::PathKey;
 use dolmen_state::index::BlobIndex;
 use serde_json::Value;
@@ -166,9 +166,13 @@ impl Listing<'_> {
         let Ok(key) = PathKey::from_bytes(&entry.key) else {
             return Below::Show;
         };
-        let Some(relative) = key.below(&self.below) else {
+        let Some(mut relative) = key.below(&self.below) else {
             return Below::Show;
         };
+        if relative.as_bytes().is_empty() && !matches!(entry.node.kind, NodeKind::Directory) {
+            // A path that names no folder is what it names.
+            relative = PathKey::root().join(key.name());
+        }
         if relative.as_bytes().is_empty() {
             // The folder that stands for the root is there, even when nothing is in it.
             self.shown = self.shown.saturating_add(1);

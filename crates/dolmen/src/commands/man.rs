@@ -17,13 +17,15 @@ pub(crate) struct ManArgs {
 
 /// Prints the manual page.
 pub(super) fn run(app: &App, args: &ManArgs) -> Outcome {
-    let failed = |error: std::io::Error| {
-        Failure::new(
-            Exit::Failed,
-            format!("cannot write the manual pages: {error}"),
-        )
-    };
     if let Some(dir) = &args.dir {
+        let failed = |error: std::io::Error| {
+            let folder = dir.display();
+            Failure::new(
+                Exit::Failed,
+                format!("cannot write the manual pages into {folder}: {error}"),
+            )
+            .hint("name a folder, there or not, in which this user may write")
+        };
         std::fs::create_dir_all(dir).map_err(failed)?;
         clap_mangen::generate_to(Arguments::command(), dir).map_err(failed)?;
         app.output
@@ -32,7 +34,12 @@ pub(super) fn run(app: &App, args: &ManArgs) -> Outcome {
         let mut page = Vec::new();
         clap_mangen::Man::new(Arguments::command().disable_help_subcommand(true))
             .render(&mut page)
-            .map_err(failed)?;
+            .map_err(|error| {
+                Failure::new(
+                    Exit::Failed,
+                    format!("cannot make the manual page: {error}"),
+                )
+            })?;
         app.output.raw(&page);
     }
     Ok(Exit::Done)

@@ -46,7 +46,8 @@ pub(crate) struct RestoreArgs {
     /// Make long runs of zeros holes
     #[arg(long)]
     sparse: bool,
-    /// Read everything back and compare
+    /// Read everything back and compare, files that are left as they were too; not those that --overwrite never or
+    /// if-newer keeps
     #[arg(long)]
     verify: bool,
     /// Change nothing, only say what would be done
@@ -78,6 +79,7 @@ pub(super) fn run(app: &App, args: &RestoreArgs) -> Outcome {
     let opened = open(app)?;
     // Written to is the very path that was looked at.
     options.target = resolve(&options.target)?;
+    refuse_file(&options.target)?;
     options.protected = protected(app, &opened, &options.target)?;
     let snapshots = opened.load_snapshots_at(app, at)?;
     let entry = select::find(app, &snapshots, &wanted, &filter)?;
@@ -96,6 +98,8 @@ pub(super) fn run(app: &App, args: &RestoreArgs) -> Outcome {
         .tell(move || told.cancel.store(true, Ordering::Relaxed));
     let observed = Observed {
         output: Arc::clone(&app.output),
+        target: options.target.clone(),
+        is_dry: args.dry_run,
     };
     let start = Instant::now();
     let shown = Shown::new(&app.output, Arc::new(Watch(Arc::clone(&progress))));
@@ -117,11 +121,45 @@ pub(super) fn run(app: &App, args: &RestoreArgs) -> Outcome {
             _ => failure,
         })?;
     print(app, args, &report, start.elapsed());
-    Ok(match report {
-        Report { damaged: 1.., .. } => Exit::Damage,
-        Report { errors: 1.., .. } => Exit::Failed,
-        _ => Exit::Done,
-    })
+    ended(&report, &options.target)
+}
+
+/// Damage is damage however little of it there is; where this machine refused everything, nothing was done.
+fn ended(report: &Report, target: &Path) -> Outcome {
+    match report {
+        Report { errors: 0, .. } => Ok(Exit::Done),
+        Report {
+            damaged: 0,
+            differing: 0,
+            files_restored: 0,
+            files_skipped: 0,
+            ..
+        } => Err(Failure::new(
+            Exit::Failed,
+            format!("nothing could be restored to {}", target.display()),
+        )
+        .hint("the errors above say why, each for its item; see that this user may write there")),
+        _ => Ok(Exit::Damage),
+    }
+}
+
+/// Refuses a target that is a file, or lies below one.
+fn refuse_file(target: &Path) -> Outcome<()> {
+    let there = target
+        .ancestors()
+        .find(|path| path.symlink_metadata().is_ok());
+    match there {
+        Some(path) if !path.is_dir() => Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "cannot restore to {}: {} is not a directory",
+                target.display(),
+                path.display()
+            ),
+        )
+        .hint("name a directory, there or not, with --target")),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn make_options(args: &RestoreArgs, below: Vec<u8>) -> Outcome<Options> {
@@ -228,6 +266,7 @@ fn print(app: &App, args: &RestoreArgs, report: &Report, elapsed: Duration) {
             "bytes_skipped": report.bytes_skipped,
             "files_verified": report.verified_files,
             "damaged": report.damaged,
+            "files_differing": report.differing,
             "errors": report.errors,
         }));
         return;
@@ -248,20 +287,26 @@ fn print(app: &App, args: &RestoreArgs, report: &Report, elapsed: Duration) {
         "restored"
     };
     output.line(format!(
-        "{verb} {} of {} items, {} in {:.1} s",
+        "{verb} {} of {}, {} in {:.1} s",
         report.files_restored,
-        report.total_files,
+        render::count(report.total_files, "item"),
         render::bytes(report.bytes_restored),
         elapsed.as_secs_f64()
     ));
-    for (count, text) in [
-        (report.files_skipped, "left as they were"),
-        (report.files_deleted, "removed"),
-        (report.verified_files, "read back and found right"),
-        (report.errors, "with errors"),
+    let (left, deleted) = if args.dry_run {
+        ("would be left as it is", "would be deleted")
+    } else {
+        ("left as it was", "deleted")
+    };
+    for (count, noun, text) in [
+        (report.files_skipped, "item", left),
+        (report.files_deleted, "item", deleted),
+        (report.verified_files, "file", "read back and found right"),
+        (report.differing, "file", "read back and found different"),
+        (report.errors, "error", "in all"),
     ] {
         if count > 0 {
-            output.line(format!("{count} {text}"));
+            output.line(format!("{} {text}", render::count(count, noun)));
         }
     }
 }
@@ -269,29 +314,45 @@ fn print(app: &App, args: &RestoreArgs, report: &Report, elapsed: Duration) {
 /// Says what happens to each file.
 struct Observed {
     output: Arc<Output>,
+    target: PathBuf,
+    is_dry: bool,
 }
 
 impl Observer for Observed {
     fn failed(&self, path: &[u8], reason: &str, kind: FailureKind) {
-        let reason = match kind {
-            FailureKind::Damage => format!("damaged in the repository: {reason}"),
-            FailureKind::Target | FailureKind::Attribute => reason.to_owned(),
+        let (place, reason) = match kind {
+            FailureKind::Damage => (
+                path.to_vec(),
+                format!("damaged in the repository: {reason}"),
+            ),
+            // Where it was refused, not what it is in the snapshot.
+            FailureKind::Target | FailureKind::Attribute | FailureKind::Differs => {
+                let below = path.strip_prefix(b"/").unwrap_or(path);
+                let place = self.target.join(paths::as_path(below));
+                (paths::bytes_of(&place).to_vec(), reason.to_owned())
+            }
         };
+        // Programs know an item by its path in the snapshot.
+        let item = if self.output.is_json() { path } else { &place };
         self.output
-            .item_error(&paths::display(path), "restore", &reason);
+            .item_error(&paths::display(item), "restore", &reason);
     }
 
     fn done(&self, path: &[u8], action: Action, bytes: u64) {
         // What did not change is seldom of interest.
-        let level = if action == Action::Unchanged { 2 } else { 1 };
+        let level = if action == Action::Unchanged && !self.output.is_json() {
+            2
+        } else {
+            1
+        };
         if !self.output.is_verbose(level) {
             return;
         }
-        let action = match action {
-            Action::Restored => "restored",
-            Action::Updated => "updated",
-            Action::Unchanged => "unchanged",
-            Action::Deleted => "deleted",
+        let (action, would) = match action {
+            Action::Restored => ("restored", "would restore"),
+            Action::Updated => ("updated", "would update"),
+            Action::Unchanged => ("unchanged", "unchanged"),
+            Action::Deleted => ("deleted", "would delete"),
         };
         if self.output.is_json() {
             self.output.message(&json!({
@@ -301,8 +362,12 @@ impl Observer for Observed {
                 "size": bytes,
             }));
         } else {
-            self.output
-                .line(format!("{action:<9} {}", paths::display(path)));
+            let path = paths::display(path);
+            self.output.line(if self.is_dry {
+                format!("{would:<13} {path}")
+            } else {
+                format!("{action:<9} {path}")
+            });
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct SnapshotsArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// Only the newest N of each host and set of paths
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     latest: Option<usize>,
     /// Retired snapshots only
     #[arg(long, conflicts_with = "all")]
@@ -31,6 +31,13 @@ pub(crate) struct SnapshotsArgs {
     /// Snapshots of revoked keys too; this version revokes none
     #[arg(long)]
     include_revoked: bool,
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("give a number, 1 or more".to_owned()),
+        Ok(count) => Ok(count),
+    }
 }
 
 /// Lists them.

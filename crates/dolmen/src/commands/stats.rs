@@ -30,6 +30,8 @@ enum ModeName {
     RestoreSize,
     /// Files whose contents differ
     FilesByContents,
+    /// Files whose contents differ, and the blobs that they refer to
+    BlobsPerFile,
     /// What the store holds for them
     RawData,
 }
@@ -44,6 +46,7 @@ pub(super) fn run(app: &App, args: &StatsArgs) -> Outcome {
     let mode = match args.mode {
         ModeName::RestoreSize => Mode::RestoreSize,
         ModeName::FilesByContents => Mode::FilesByContents,
+        ModeName::BlobsPerFile => Mode::BlobsPerFile,
         ModeName::RawData => Mode::RawData,
     };
     let stats = stats::run(&opened.repository, &index, &found, mode)
@@ -83,9 +86,12 @@ fn to_json(stats: &Stats) -> Value {
 
 fn to_text(stats: &Stats) -> Vec<String> {
     let mut rows = vec![["Snapshots".to_owned(), stats.snapshots_count.to_string()]];
-    match stats.total_blob_count {
-        Some(blobs) => rows.push(["Blobs".to_owned(), blobs.to_string()]),
-        None => rows.push(["Files".to_owned(), stats.total_file_count.to_string()]),
+    if let Some(blobs) = stats.total_blob_count {
+        rows.push(["Blobs".to_owned(), blobs.to_string()]);
+    }
+    // What is stored has no files.
+    if stats.total_uncompressed_size.is_none() {
+        rows.push(["Files".to_owned(), stats.total_file_count.to_string()]);
     }
     if let Some(size) = stats.total_uncompressed_size {
         rows.push(["Before compression".to_owned(), render::bytes(size)]);
@@ -94,7 +100,11 @@ fn to_text(stats: &Stats) -> Vec<String> {
         rows.push(["Compression".to_owned(), format!("{ratio:.2}x")]);
     }
     if let Some(saving) = stats.compression_space_saving {
-        rows.push(["Space saved".to_owned(), format!("{saving:.1}%")]);
+        let text = match format!("{saving:.1}%") {
+            zero if zero == "-0.0%" => "0.0%".to_owned(),
+            text => text,
+        };
+        rows.push(["Space saved".to_owned(), text]);
     }
     rows.push(["Total size".to_owned(), render::bytes(stats.total_size)]);
     let rows: Vec<_> = rows.into_iter().map(Vec::from).collect();

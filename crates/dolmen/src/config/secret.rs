@@ -97,6 +97,17 @@ impl Secret {
         }
     }
 
+    /// Where to look when there is none.
+    const fn remedy(&self) -> &'static str {
+        match self {
+            Self::File(_) => "see that the file holds the passphrase",
+            Self::Command(_) => "see that the command prints the passphrase on its stdout",
+            Self::Variable(_) | Self::Prompt => {
+                "give one with --password-file FILE, --password-command COMMAND, or in DOLMEN_PASSWORD"
+            }
+        }
+    }
+
     /// Gets the passphrase; `what` names it at the prompt. An empty one is refused.
     pub(crate) fn read(&self, what: &str, ask: Ask) -> Outcome<Passphrase> {
         let passphrase = match self {
@@ -109,9 +120,10 @@ impl Secret {
             Self::Prompt => prompt::ask(what, ask)?,
         };
         if passphrase.is_empty() {
-            return Err(Failure::usage(
-                "an empty passphrase protects nothing and is refused",
-            ));
+            return Err(
+                Failure::usage("an empty passphrase protects nothing and is refused")
+                    .hint(self.remedy()),
+            );
         }
         Ok(passphrase)
     }
@@ -123,13 +135,20 @@ fn read_file(path: &Path) -> Outcome<Passphrase> {
             "cannot read the passphrase file {}: {error}",
             path.display()
         ))
+        .hint(
+            "see that --password-file or DOLMEN_PASSWORD_FILE names a file that this user can read",
+        )
     })?;
     let text = Zeroizing::new(text);
     Ok(Zeroizing::new(trim_text(&text).to_vec()))
 }
 
 fn run_command(command: &OsStr) -> Outcome<Passphrase> {
-    let wrong = |why: &str| Failure::usage(format!("cannot use the passphrase command: {why}"));
+    const REMEDY: &str = "try it by itself: --password-command and DOLMEN_PASSWORD_COMMAND take a program and its \
+                          arguments, and use no shell";
+    let wrong = |why: &str| {
+        Failure::usage(format!("cannot use the passphrase command: {why}")).hint(REMEDY)
+    };
     let words = split_words(command.as_bytes()).map_err(wrong)?;
     let mut words = words.iter().map(|word| OsStr::from_bytes(word));
     let program = words.next().ok_or_else(|| wrong("it is empty"))?;
@@ -145,6 +164,7 @@ fn run_command(command: &OsStr) -> Outcome<Passphrase> {
                 Exit::Failed,
                 format!("cannot run the passphrase command {program}: {error}"),
             )
+            .hint(REMEDY)
         })?;
     let text = Zeroizing::new(output.stdout);
     if !output.status.success() {
@@ -152,7 +172,8 @@ fn run_command(command: &OsStr) -> Outcome<Passphrase> {
         return Err(Failure::new(
             Exit::Failed,
             format!("the passphrase command {program} failed: {}", output.status),
-        ));
+        )
+        .hint(REMEDY));
     }
     Ok(Zeroizing::new(trim_text(&text).to_vec()))
 }

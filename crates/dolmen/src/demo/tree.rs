@@ -23,6 +23,22 @@ pub(super) struct Copied {
     pub(super) bytes: u64,
     /// Whether there was more.
     pub(super) is_cut: bool,
+    /// What could not be read, and how many of them there are.
+    pub(super) unreadable: u64,
+    /// The first of them.
+    pub(super) examples: Vec<PathBuf>,
+}
+
+/// How many of the unreadable are named.
+const EXAMPLES_MAX: usize = 3;
+
+impl Copied {
+    fn leave_out(&mut self, path: &Path) {
+        self.unreadable = self.unreadable.saturating_add(1);
+        if self.examples.len() < EXAMPLES_MAX {
+            self.examples.push(path.to_path_buf());
+        }
+    }
 }
 
 /// What a comparison found.
@@ -45,8 +61,19 @@ fn failed(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     )
 }
 
-/// The folder that was given, else the sources around the current folder, else that one.
+/// The folder that was given, else the sources around the current folder, else that one. It can be read.
 pub(super) fn choose(given: Option<&Path>) -> Outcome<PathBuf> {
+    let chosen = choose_folder(given)?;
+    match std::fs::read_dir(&chosen) {
+        Ok(_) => Ok(chosen),
+        Err(error) => Err(
+            Failure::usage(format!("cannot read {}: {error}", chosen.display()))
+                .hint("name a folder that this user can read: dolmen demo DIR"),
+        ),
+    }
+}
+
+fn choose_folder(given: Option<&Path>) -> Outcome<PathBuf> {
     let current =
         std::env::current_dir().map_err(|error| failed("tell", Path::new("."), &error))?;
     let Some(given) = given else {
@@ -58,14 +85,14 @@ pub(super) fn choose(given: Option<&Path>) -> Outcome<PathBuf> {
     if given.is_dir() {
         Ok(current.join(given))
     } else {
-        Err(Failure::usage(format!(
-            "{} is not a folder",
-            given.display()
-        )))
+        Err(
+            Failure::usage(format!("{} is not a folder", given.display()))
+                .hint("name a folder that this user can read: dolmen demo DIR"),
+        )
     }
 }
 
-/// Copies a folder: files, folders and links, with modes and times; what cannot be read is left out.
+/// Copies a folder: files, folders and links, with modes and times; what cannot be read is left out and counted.
 pub(super) fn copy(from: &Path, to: &Path) -> Outcome<Copied> {
     let mut copied = Copied::default();
     copy_folder(from, to, &mut copied)?;
@@ -74,10 +101,11 @@ pub(super) fn copy(from: &Path, to: &Path) -> Outcome<Copied> {
 
 fn copy_folder(from: &Path, to: &Path, copied: &mut Copied) -> Outcome<()> {
     std::fs::create_dir_all(to).map_err(|error| failed("make", to, &error))?;
-    let mut names: Vec<_> = match std::fs::read_dir(from) {
-        Ok(entries) => entries.flatten().map(|entry| entry.file_name()).collect(),
-        Err(_) => return Ok(()),
+    let Ok(entries) = std::fs::read_dir(from) else {
+        copied.leave_out(from);
+        return Ok(());
     };
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
     names.sort();
     for name in names {
         if LEFT_OUT.iter().any(|left_out| name == *left_out) {
@@ -85,6 +113,7 @@ fn copy_folder(from: &Path, to: &Path, copied: &mut Copied) -> Outcome<()> {
         }
         let (from, to) = (from.join(&name), to.join(&name));
         let Ok(metadata) = std::fs::symlink_metadata(&from) else {
+            copied.leave_out(&from);
             continue;
         };
         // The demo's own folder may lie below the one that is copied.
@@ -120,7 +149,11 @@ fn copy_file(from: &Path, to: &Path, metadata: &Metadata, copied: &mut Copied) -
         Err(error) if error.kind() == ErrorKind::StorageFull => {
             return Err(failed("copy to", to, &error));
         }
-        Err(_) => return Ok(()),
+        Err(_) => {
+            copied.leave_out(from);
+            let _removed = std::fs::remove_file(to);
+            return Ok(());
+        }
     }
     if let (Ok(modified), Ok(file)) = (metadata.modified(), std::fs::File::open(to)) {
         let _kept = file.set_times(FileTimes::new().set_modified(modified));

@@ -54,7 +54,15 @@ impl Home {
         &self.folder
     }
 
+    /// Removes it, what is in it at the same time: most of that is waiting for the disk.
     pub(super) fn remove(&self) -> Outcome<()> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
+        std::thread::scope(|scope| {
+            for entry in entries.flatten() {
+                // What fails here fails again below, and is told then.
+                scope.spawn(move || std::fs::remove_dir_all(entry.path()));
+            }
+        });
         std::fs::remove_dir_all(&self.folder).map_err(|error| {
             let folder = self.folder.display();
             Failure::new(

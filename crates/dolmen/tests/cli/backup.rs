@@ -449,9 +449,16 @@ fn own_folders_are_left_out() {
             .iter()
             .any(|path| own.iter().any(|own| path.starts_with(own)))
     );
-    world
-        .run(&["backup", &repo])
-        .fails(2, "dolmen: cannot back up a repository into itself\n");
+    let packs = world.text("repo/packs");
+    for inside in [&repo, &packs] {
+        world.run(&["backup", inside]).fails(
+            2,
+            &format!(
+                "dolmen: cannot back up {inside}: it lies in the repository {repo}\n\
+                 hint: copy a repository with a tool that copies files, while no backup runs\n"
+            ),
+        );
+    }
 }
 
 #[test]
@@ -466,6 +473,9 @@ fn files_are_named_with_v() {
     let unchanged = messages
         .iter()
         .find(|message| message["item"] == world.text("files/a.txt"));
+    // As in restic, programs are told of all with the first -v.
+    let once = world.done(&["backup", "--json", "-v", "."]);
+    assert!(once.contains("\"action\":\"unchanged\""), "{once}");
     assert_eq!(unchanged.unwrap()["action"], "unchanged");
     assert_eq!(unchanged.unwrap()["message_type"], "verbose_status");
 }
@@ -490,6 +500,8 @@ fn listings_follow_restic() {
         (&file["type"], &file["size"], &file["name"]),
         (&"file".into(), &300_000.into(), &"c.log".into())
     );
+    let file = "latest:/sub/c.log";
+    assert_eq!(world.ls(&[file]), ["/c.log"], "a file stands for itself");
     world
         .run(&["ls", "latest", "/none"])
         .says(1, "dolmen: path /none is not in snapshot ");

@@ -118,14 +118,25 @@ fn a_passphrase_comes_from_many_places() {
         .run(&["snapshots", "--password-command", "true"])
         .fails(
             2,
-            "dolmen: an empty passphrase protects nothing and is refused\n",
+            "dolmen: an empty passphrase protects nothing and is refused\n\
+             hint: see that the command prints the passphrase on its stdout\n",
         );
     world
         .run(&["snapshots", "--password-command", "false"])
         .fails(
             1,
-            "dolmen: the passphrase command false failed: exit status: 1\n",
+            "dolmen: the passphrase command false failed: exit status: 1\n\
+             hint: try it by itself: --password-command and DOLMEN_PASSWORD_COMMAND take a program and its \
+             arguments, and use no shell\n",
         );
+    let gone = world.text("gone");
+    world.run(&["snapshots", "-p", &gone]).fails(
+        2,
+        &format!(
+            "dolmen: cannot read the passphrase file {gone}: No such file or directory (os error 2)\n\
+             hint: see that --password-file or DOLMEN_PASSWORD_FILE names a file that this user can read\n"
+        ),
+    );
     std::fs::create_dir(world.path("credentials")).unwrap();
     std::fs::copy(
         world.path("right"),
@@ -143,11 +154,19 @@ fn a_passphrase_comes_from_many_places() {
 fn a_new_passphrase_replaces_the_old_one() {
     let world = World::with_files();
     world.backup(&["."]);
-    world
-        .run(&["key", "passwd"])
-        .says(2, "--new-password-file FILE, DOLMEN_NEW_PASSWORD");
+    let repo = world.text("repo");
+    world.run(&["key", "passwd"]).fails(
+        2,
+        &format!(
+            "dolmen: no new passphrase for {repo} given, and no terminal to ask for it at\n\
+             hint: give the new one with --new-password-file FILE, DOLMEN_NEW_PASSWORD_FILE or \
+             DOLMEN_NEW_PASSWORD\n"
+        ),
+    );
     let ran = world.run_with(("DOLMEN_NEW_PASSWORD", "changed"), &["key", "passwd"]);
-    ran.says(0, "still open with the old passphrase");
+    ran.says(0, "the old key bundle stays in the repository");
+    ran.says(0, "make a new repository with another one");
+    assert_eq!(world.objects("keys").len(), 2);
     assert_eq!(world.run(&["snapshots"]).code, 12);
     let ran = world.run_with(("DOLMEN_PASSWORD", "changed"), &["snapshots"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -283,5 +302,9 @@ fn the_root_the_policy_and_objects_can_be_printed() {
     assert_eq!(world.done(&["cat", "blob", blob]), "first");
     world
         .run(&["cat", "pack", "ffff"])
-        .fails(1, "dolmen: no pack ffff is there\n");
+        .fails(
+            1,
+            "dolmen: no pack ffff is there\n\
+             hint: give a full id or the first digits of one: the names of the objects below packs/\n",
+        );
 }

@@ -13,7 +13,10 @@ fn paths_are_recreated_whole_below_the_target() {
         &world.text("back"),
         "--verify",
     ]);
-    assert!(text.contains("3 read back and found right\n"), "{text}");
+    assert!(
+        text.contains("3 files read back and found right\n"),
+        "{text}"
+    );
     let inside = format!("back{}", world.text("files"));
     for name in ["a.txt", "sub/b.txt", "sub/c.log", "link"] {
         assert_eq!(
@@ -54,7 +57,7 @@ fn a_restore_never_removes_what_it_reads_from() {
         everything.to_str().unwrap(),
         "--delete",
     ]);
-    assert!(text.contains("removed"), "{text}");
+    assert!(text.contains(" deleted\n"), "{text}");
     assert!(!world.path("stranger").exists());
     assert!(!world.path("files").exists());
     std::fs::create_dir_all(world.path("files")).unwrap();
@@ -223,30 +226,4 @@ fn a_snapshot_is_chosen_by_filters() {
             1,
             "dolmen: no snapshot matches latest\nhint: list what there is with: dolmen snapshots\n",
         );
-}
-
-#[test]
-fn the_demo_shows_that_nothing_was_lost() {
-    let world = World::with_files();
-    let mut command = world.command(&["demo", "."]);
-    let output = command.env("TMPDIR", world.path("")).output().unwrap();
-    let stdout = String::from_utf8(output.stdout).unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(
-        (output.status.code(), stderr.as_str()),
-        (Some(0), ""),
-        "{stdout}"
-    );
-    assert!(
-        stdout.contains("Wrong bytes passed off as right: 0."),
-        "{stdout}"
-    );
-    assert!(stdout.contains("nothing was lost"), "{stdout}");
-    assert!(
-        !world
-            .tree("")
-            .iter()
-            .any(|name| name.contains("dolmen-demo"))
-    );
-    assert_eq!(world.read("files/a.txt"), b"first");
 }

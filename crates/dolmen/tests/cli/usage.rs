@@ -37,6 +37,8 @@ fn arguments_that_cannot_be_read_exit_with_2() {
         &["backup", "x", "--exclude-larger-than", "big"],
         &["backup", "x", "--time", "soon"],
         &["backup", "x", "--read-concurrency", "0"],
+        &["snapshots", "-o", "foo=bar"],
+        &["snapshots", "--latest", "0"],
         &["backup", "--stdin", "x"],
         &["backup", "--stdin-from-command"],
         &[
@@ -88,9 +90,13 @@ fn help_and_version_are_no_errors() {
         world.done(&["--version"]),
         concat!("dolmen ", env!("CARGO_PKG_VERSION"), "\n")
     );
-    let version = messages(&world.done(&["version", "--json"])).pop().unwrap();
-    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(version["os"], "linux");
+    for arguments in [["version", "--json"], ["--version", "--json"]] {
+        let version = messages(&world.done(&arguments)).pop().unwrap();
+        assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(version["os"], "linux");
+    }
+    let text = world.done(&["key", "passwd", "--help"]);
+    assert!(text.contains("the old key bundle stays in it"), "{text}");
 }
 
 #[test]
@@ -136,6 +142,17 @@ fn errors_are_json_when_that_is_asked_for() {
             .as_str()
             .unwrap()
             .starts_with("unrecognized subcommand")
+    );
+    let ran = world.run(&["--json", "restore", "latest"]);
+    let error = messages(&ran.stderr).pop().unwrap();
+    assert_eq!(
+        error["message"],
+        "the following required arguments were not provided: --target <DIR>"
+    );
+    let ran = world.run(&["backup", "x", "--read-concurrency", "-1"]);
+    ran.says(
+        2,
+        "error: invalid value '-1' for '--read-concurrency <N>': give a number of files, 1 or more\n",
     );
 }
 

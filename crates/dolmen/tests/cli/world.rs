@@ -86,6 +86,58 @@ impl World {
         command
     }
 
+    /// The same as a user who may not do everything, with a state and a cache of its own; it can read this machine.
+    pub(crate) fn command_as_nobody(&self, arguments: &[&str]) -> Command {
+        use std::os::unix::fs::PermissionsExt as _;
+        use std::os::unix::process::CommandExt as _;
+        const NOBODY: u32 = 65534;
+        let own = self.path("nobody");
+        let mut command = self.command(arguments);
+        if rustix::process::geteuid().is_root() {
+            // The program may lie where only root can go.
+            let program = self.path("nobody-dolmen");
+            if !program.exists() {
+                // By another process: a child that another test starts meanwhile would inherit the open file, and
+                // what is open for writing cannot be run.
+                let copied = Command::new("cp").arg(DOLMEN).arg(&program).status();
+                assert!(copied.unwrap().success());
+                std::fs::create_dir_all(&own).unwrap();
+                std::os::unix::fs::chown(&own, Some(NOBODY), Some(NOBODY)).unwrap();
+                let open = std::fs::Permissions::from_mode(0o755);
+                std::fs::set_permissions(self.folder.path(), open).unwrap();
+            }
+            command = Command::new(program);
+            command
+                .args(arguments)
+                .env_clear()
+                .env("TZ", "UTC")
+                .env("DOLMEN_PASSWORD", "secret")
+                .env("DOLMEN_REPOSITORY", self.path("repo"))
+                .current_dir(self.path("files"))
+                .stdin(Stdio::null())
+                .uid(NOBODY)
+                .gid(NOBODY);
+        }
+        command
+            .env("HOME", &own)
+            .env("XDG_CACHE_HOME", own.join("cache"))
+            .env("XDG_STATE_HOME", own.join("state"))
+            .env("TMPDIR", &own);
+        command
+    }
+
+    /// Gives a folder and all that is in it to whoever [`World::command_as_nobody`] runs as.
+    pub(crate) fn give_to_nobody(&self, name: &str) {
+        if rustix::process::geteuid().is_root() {
+            let path = self.path(name);
+            let status = Command::new("chown")
+                .args(["-R", "65534:65534"])
+                .arg(path)
+                .status();
+            assert!(status.unwrap().success());
+        }
+    }
+
     /// Runs the program.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         Ran::of(self.command(arguments).output().unwrap())

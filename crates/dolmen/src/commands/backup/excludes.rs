@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use dolmen_core::backup::{IfPresent, Selector};
 use dolmen_format::limits::SNAPSHOT_ITEMS_MAX;
-use dolmen_fs::pattern::{Case, Pattern, PatternList};
+use dolmen_fs::pattern::{Case, PatternList};
 
 use crate::commands::App;
 use crate::commands::restore::patterns::read_patterns;
@@ -43,19 +43,12 @@ pub(super) struct ExcludeArgs {
 impl ExcludeArgs {
     /// What decides, and the patterns for the record.
     pub(super) fn selector(&self) -> Outcome<(Selector, Vec<Vec<u8>>)> {
-        let sensitive = read_patterns(&self.exclude, &self.exclude_file)?;
-        let insensitive = read_patterns(&self.iexclude, &self.iexclude_file)?;
-        let mut patterns = Vec::new();
-        for (texts, case) in [
-            (&sensitive, Case::Sensitive),
-            (&insensitive, Case::Insensitive),
-        ] {
-            for text in texts {
-                let pattern = Pattern::parse(text, case);
-                patterns
-                    .push(pattern.map_err(|error| Failure::usage(format!("--exclude: {error}")))?);
-            }
-        }
+        let (flag, files) = (&self.exclude, &self.exclude_file);
+        let mut given = read_patterns("--exclude", flag, files, Case::Sensitive)?;
+        let (flag, files) = (&self.iexclude, &self.iexclude_file);
+        given.extend(read_patterns("--iexclude", flag, files, Case::Insensitive)?);
+        let given = given.into_iter().map(|given| (given.pattern, given.text));
+        let (patterns, texts): (Vec<_>, Vec<_>) = given.unzip();
         let mut selector = Selector::new(PatternList::new(patterns));
         selector.larger_than = self.exclude_larger_than;
         if self.exclude_caches {
@@ -64,7 +57,7 @@ impl ExcludeArgs {
         for mark in &self.exclude_if_present {
             selector.if_present.push(parse_mark(mark.as_bytes())?);
         }
-        Ok((selector, [sensitive, insensitive].concat()))
+        Ok((selector, texts))
     }
 }
 

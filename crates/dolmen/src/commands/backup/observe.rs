@@ -39,8 +39,9 @@ impl Observer for Observed {
     }
 
     fn saved(&self, path: &[u8], change: Change, bytes: u64) {
-        // What did not change is seldom of interest.
-        let level = if change == Change::Unmodified { 2 } else { 1 };
+        // What did not change is seldom of interest to people; restic's JSON names it with the first -v.
+        let is_quiet = change == Change::Unmodified && !self.output.is_json();
+        let level = if is_quiet { 2 } else { 1 };
         if !self.output.is_verbose(level) {
             return;
         }
@@ -89,7 +90,16 @@ impl Watched for Watch {
 
     fn message(&self, elapsed: Duration, status: Status) -> Value {
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        json!({
+        let reading: Vec<_> = self.0.reading.lock().map_or_else(
+            |_poisoned| Vec::new(),
+            |reading| {
+                reading
+                    .iter()
+                    .map(|key| render::lossy(&key.to_path()))
+                    .collect()
+            },
+        );
+        let mut value = json!({
             "message_type": "status",
             "seconds_elapsed": elapsed.as_secs(),
             "seconds_remaining": seconds_left(elapsed, status).unwrap_or(0),
@@ -99,6 +109,11 @@ impl Watched for Watch {
             "total_bytes": get(&self.0.bytes_found),
             "bytes_done": status.bytes,
             "error_count": get(&self.0.errors),
-        })
+        });
+        // As in restic, the field is there when a file is.
+        if let (false, Some(object)) = (reading.is_empty(), value.as_object_mut()) {
+            object.insert("current_files".to_owned(), reading.into());
+        }
+        value
     }
 }

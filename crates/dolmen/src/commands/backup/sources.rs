@@ -35,6 +35,19 @@ pub(super) struct ListArgs {
     files_from_raw: Vec<PathBuf>,
 }
 
+impl ListArgs {
+    /// The flag of a list, if one is given.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let lists = [
+            ("--files-from", &self.files_from),
+            ("--files-from-verbatim", &self.files_from_verbatim),
+            ("--files-from-raw", &self.files_from_raw),
+        ];
+        let given = lists.iter().find(|(_, files)| !files.is_empty());
+        given.map(|(flag, _)| *flag)
+    }
+}
+
 /// What is backed up.
 #[derive(Debug)]
 pub(super) struct Sources {

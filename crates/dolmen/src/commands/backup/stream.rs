@@ -13,8 +13,20 @@ use crate::paths;
 
 /// The one file that the stream becomes.
 pub(super) fn source(args: &BackupArgs) -> Outcome<Sources> {
+    let flag = if args.stdin {
+        "--stdin"
+    } else {
+        "--stdin-from-command"
+    };
+    if let Some(list) = args.lists.given() {
+        return Err(Failure::usage(format!(
+            "{flag} and {list} cannot be used together: a snapshot holds a stream or files"
+        ))
+        .hint("make two backups, one of each"));
+    }
     if args.stdin && !args.paths.is_empty() {
-        return Err(Failure::usage("--stdin takes no PATH"));
+        return Err(Failure::usage("--stdin takes no PATH")
+            .hint("make two backups, one of standard input and one of the paths"));
     }
     if args.stdin_from_command && args.paths.is_empty() {
         return Err(Failure::usage("--stdin-from-command needs a command")

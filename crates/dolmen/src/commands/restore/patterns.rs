@@ -42,16 +42,39 @@ pub(super) struct PatternArgs {
 impl PatternArgs {
     /// Includes and excludes; both at once are refused, as restic does.
     pub(super) fn lists(&self) -> Outcome<(PatternList, PatternList)> {
-        let include = list(
-            "--include",
-            &read_patterns(&self.include, &self.include_file)?,
-            &read_patterns(&self.iinclude, &self.iinclude_file)?,
-        )?;
-        let exclude = list(
-            "--exclude",
-            &read_patterns(&self.exclude, &self.exclude_file)?,
-            &read_patterns(&self.iexclude, &self.iexclude_file)?,
-        )?;
+        let include = [
+            read_patterns(
+                "--include",
+                &self.include,
+                &self.include_file,
+                Case::Sensitive,
+            )?,
+            read_patterns(
+                "--iinclude",
+                &self.iinclude,
+                &self.iinclude_file,
+                Case::Insensitive,
+            )?,
+        ];
+        let exclude = [
+            read_patterns(
+                "--exclude",
+                &self.exclude,
+                &self.exclude_file,
+                Case::Sensitive,
+            )?,
+            read_patterns(
+                "--iexclude",
+                &self.iexclude,
+                &self.iexclude_file,
+                Case::Insensitive,
+            )?,
+        ];
+        let list = |patterns: [Vec<Given>; 2]| {
+            let patterns = patterns.into_iter().flatten();
+            PatternList::new(patterns.map(|given| given.pattern).collect())
+        };
+        let (include, exclude) = (list(include), list(exclude));
         if !include.is_empty() && !exclude.is_empty() {
             return Err(
                 Failure::usage("--include and --exclude cannot be used together")
@@ -62,25 +85,34 @@ impl PatternArgs {
     }
 }
 
-fn list(flag: &str, sensitive: &[Vec<u8>], insensitive: &[Vec<u8>]) -> Outcome<PatternList> {
-    let mut patterns = Vec::new();
-    for (texts, case) in [
-        (sensitive, Case::Sensitive),
-        (insensitive, Case::Insensitive),
-    ] {
-        for text in texts {
-            let pattern = Pattern::parse(text, case);
-            patterns.push(pattern.map_err(|error| Failure::usage(format!("{flag}: {error}")))?);
-        }
-    }
-    Ok(PatternList::new(patterns))
+/// A pattern, and its text for the record.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) text: Vec<u8>,
+    pub(crate) pattern: Pattern,
 }
 
-/// Patterns as given, then those in files, in which `$NAME` stands for a variable.
-pub(crate) fn read_patterns(given: &[OsString], files: &[PathBuf]) -> Outcome<Vec<Vec<u8>>> {
-    let mut patterns: Vec<Vec<u8>> = given.iter().map(|text| text.as_bytes().to_vec()).collect();
+/// Patterns as given by `flag`, then those in files, in which `$NAME` stands for a variable. A bad one is told with
+/// where it stands.
+pub(crate) fn read_patterns(
+    flag: &str,
+    given: &[OsString],
+    files: &[PathBuf],
+    case: Case,
+) -> Outcome<Vec<Given>> {
+    let parse = |text: Vec<u8>, place: &str| match Pattern::parse(&text, case) {
+        Ok(pattern) => Ok(Given { text, pattern }),
+        Err(error) => Err(Failure::usage(format!("{place}: {error}"))),
+    };
+    let mut patterns = Vec::new();
+    for text in given {
+        patterns.push(parse(text.as_bytes().to_vec(), flag)?);
+    }
     for file in files {
-        patterns.extend(read_file(file)?);
+        let place = format!("{flag}-file {}", file.display());
+        for text in read_file(file)? {
+            patterns.push(parse(text, &place)?);
+        }
     }
     Ok(patterns)
 }
