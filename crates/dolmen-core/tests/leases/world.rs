@@ -15,6 +15,7 @@ use dolmen_core::{
 };
 use dolmen_format::ledger::{Fact, Keep, LockStrategy, Policy};
 use dolmen_format::{InstanceId, Timestamp};
+use dolmen_fs::Root;
 use dolmen_state::{Instance, StateFolder};
 use dolmen_store::{MemoryOptions, MemoryStore, Store};
 use tempfile::TempDir;
@@ -190,9 +191,10 @@ impl World {
     }
 
     fn options(&self, client: Client) -> Options {
-        let source = self.path(client.0);
+        let source = self.path(client.0).into_os_string().into_encoded_bytes();
         Options {
-            paths: vec![source.into_os_string().into_encoded_bytes()],
+            roots: vec![Root::absolute(&source).unwrap()],
+            paths: vec![source],
             selector: backup::select_everything(),
             one_file_system: false,
             hostname: client.0.to_owned(),
