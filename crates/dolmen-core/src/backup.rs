@@ -14,6 +14,7 @@ mod blobs;
 mod commit;
 mod entry;
 mod list;
+mod protect;
 mod reader;
 mod resume;
 mod reuse;

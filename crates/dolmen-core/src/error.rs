@@ -105,6 +105,12 @@ pub enum Error {
     /// The user interrupted.
     #[error("interrupted")]
     Interrupted,
+    /// Something that a snapshot needs is not locked for long enough, and this key cannot change that.
+    #[error("{object} is not locked for as long as the protection period asks")]
+    Unprotected {
+        /// Its key, or what it is.
+        object: String,
+    },
     /// What a backup built upon is no longer needed by any live snapshot, and may go.
     #[error(
         "frame {ordinal} of pack {pack}, on which this backup builds, was retired while it ran"

@@ -25,6 +25,7 @@ pub mod objects;
 pub mod own;
 pub mod pack;
 pub mod prune;
+pub mod renew;
 pub mod repair;
 pub mod repository;
 pub mod restore;

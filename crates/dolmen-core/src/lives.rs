@@ -48,8 +48,9 @@ pub fn lives<'l>(
     });
     let mut lives: Vec<_> = live.chain(retired).collect();
     let successors = Successors::of(list);
-    let checkpoints: Vec<_> = list
-        .checkpoints
+    // An incomplete snapshot is kept like a checkpoint.
+    let kept_like: Vec<_> = list.incomplete.iter().chain(&list.checkpoints).collect();
+    let checkpoints: Vec<_> = kept_like
         .iter()
         .map(|entry| Checkpoint {
             id: entry.id,
@@ -59,7 +60,7 @@ pub fn lives<'l>(
         })
         .collect();
     let standings = lease::standings(&checkpoints, terms, now);
-    for (entry, standing) in list.checkpoints.iter().zip(standings) {
+    for (entry, standing) in kept_like.into_iter().zip(standings) {
         lives.push(match standing {
             Standing::Live => (entry, Life::Live),
             Standing::Ended { at, .. } => (entry, Life::Ended(at)),
@@ -92,7 +93,12 @@ impl Successors {
 
     fn first_of(&self, entry: &SnapshotEntry) -> Option<Timestamp> {
         let by_head = self.by_head.get(&entry.id);
-        let by_stamp = self.by_stamp.get(&entry.snapshot.stamp);
+        // A snapshot bears its own number.
+        let is_checkpoint = entry.snapshot.checkpoint > 0;
+        let by_stamp = self
+            .by_stamp
+            .get(&entry.snapshot.stamp)
+            .filter(|_| is_checkpoint);
         by_head.into_iter().chain(by_stamp).min().copied()
     }
 }

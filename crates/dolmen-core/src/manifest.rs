@@ -1,6 +1,6 @@
 //! Manifests: which frames a snapshot needs (`docs/format.md` §9).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dolmen_format::limits::{MANIFEST_NODE_ENTRIES_MAX, MANIFEST_ROOT_BYTES_MAX};
 use dolmen_format::manifest::{FrameSet, ManifestChild, ManifestNode, PackFrames};
@@ -13,7 +13,7 @@ use crate::pack::{Effort, FrameCompressor, PackBuilder, PackListener, put_pack};
 use crate::repository::Repository;
 
 /// Writes a manifest's nodes into packs of their own, one for each level that has new nodes, and
-/// returns its root node for the snapshot.
+/// returns its root node for the snapshot, and the packs that hold the others.
 ///
 /// Cost: one put for each level with new nodes; none below some 300 packs, where the root is all.
 pub(crate) fn write_manifest(
@@ -21,7 +21,8 @@ pub(crate) fn write_manifest(
     index: &BlobIndex,
     needed: &BTreeMap<PackId, FrameSet>,
     listener: &dyn PackListener,
-) -> Result<Vec<u8>> {
+) -> Result<(Vec<u8>, BTreeSet<PackId>)> {
+    let mut holders = BTreeSet::new();
     let entries = needed
         .iter()
         .map(|(pack, frames)| PackFrames {
@@ -38,13 +39,14 @@ pub(crate) fn write_manifest(
         if let [(_, node)] = nodes.as_slice() {
             let encoded = node.encode();
             if encoded.len() <= MANIFEST_ROOT_BYTES_MAX {
-                return Ok(encoded);
+                return Ok((encoded, holders));
             }
         }
         if nodes.is_empty() {
-            return Ok(ManifestNode::Leaf(Vec::new()).encode());
+            return Ok((ManifestNode::Leaf(Vec::new()).encode(), holders));
         }
         let children = store_nodes(repository, index, &nodes, listener)?;
+        holders.extend(children.iter().map(|child| child.pack));
         let above = level.saturating_add(1);
         nodes = cut(above, children, |child: &ManifestChild| child.first)
             .into_iter()

@@ -90,7 +90,7 @@ fn numbers(list: &SnapshotList) -> Numbers {
         let instance = numbers.entry((writer, instance)).or_default();
         instance.entry(number).or_default().insert(id);
     };
-    for entry in list.snapshots.iter().chain(&list.retired) {
+    for entry in list.all().filter(|entry| entry.snapshot.checkpoint == 0) {
         let stamp = entry.snapshot.stamp;
         note(stamp.writer, stamp.instance, stamp.number, entry.id);
     }

@@ -3,6 +3,7 @@
 //! On a store with versions the plain view is only the fast way. What it hides or shows with other bytes is looked for
 //! among all versions of the key; the authentic one is the one whose bytes hash to the name.
 
+mod locks;
 mod versions;
 
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
+use locks::Locks;
+pub use locks::{Extended, Locking, locking_of};
 use versions::Views;
 pub use versions::{Listed, Oddities, StoredCopy};
 
@@ -29,6 +32,7 @@ pub struct Objects {
     runtime: Handle,
     address: Arc<str>,
     views: Arc<Views>,
+    locks: Arc<Locks>,
 }
 
 /// An authentic object.
@@ -72,6 +76,7 @@ impl Objects {
             runtime,
             address: Arc::from(address),
             views: Arc::default(),
+            locks: Arc::default(),
         }
     }
 
@@ -213,30 +218,29 @@ impl Objects {
         self.runtime.block_on(read)
     }
 
-    /// Puts an object under its name, durable on return. One that is there already with these very
-    /// bytes is as good; other bytes under the name are covered.
+    /// Puts an object under its name and its lock, durable on return. One that is there already with these very bytes
+    /// is as good once its lock is long enough; other bytes under the name are covered.
     ///
-    /// Cost: one request; three where something was there.
+    /// Cost: one request; three where something was there, one more where locks must be asked for.
     pub fn put(&self, key: &ObjectKey, body: Bytes) -> Result<PutReceipt> {
         self.runtime.block_on(self.put_async(key, body))
     }
 
     /// As [`Self::put`], from async code.
     pub async fn put_async(&self, key: &ObjectKey, body: Bytes) -> Result<PutReceipt> {
-        let name = store_key(key)?;
-        match self
-            .store
-            .put(&name, body.clone(), None, Place::IfAbsent)
-            .await
-        {
+        let (name, lock) = (store_key(key)?, self.lock_for(key));
+        let put = |place| self.store.put(&name, body.clone(), lock, place);
+        let receipt = match put(Place::IfAbsent).await {
             Err(StoreError {
                 kind: StoreErrorKind::Exists,
                 ..
-            }) => {}
-            outcome => return Ok(outcome?),
-        }
-        // Covering authentic bytes with themselves changes nothing, so no look is needed first.
-        Ok(self.store.put(&name, body, None, Place::OnTop).await?)
+            }) => {
+                // Covering authentic bytes with themselves changes nothing but the lock, so no look is needed first.
+                put(Place::OnTop).await?
+            }
+            outcome => outcome?,
+        };
+        Ok(self.settle_lock(key, receipt).await?)
     }
 
     /// Runs store calls of the caller's own.

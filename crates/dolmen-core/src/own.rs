@@ -1,12 +1,15 @@
 //! Whether this client's own history goes on where its state folder says that it ended.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, SegmentId};
 use dolmen_state::state::{Instance, InstanceRecord, JournalEntry};
 
 use crate::error::Result;
+use crate::lives;
+use crate::objects::locking_of;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
 
@@ -21,6 +24,7 @@ pub fn settle(
     list: &SnapshotList,
     notice: &dyn Fn(&str),
 ) -> Result<bool> {
+    lock_by_policy(repository, list)?;
     let put = put_by_journal(instance)?;
     if let Some(strange) = find_strange(repository, instance, list, &put) {
         notice(&format!(
@@ -32,6 +36,22 @@ pub fn settle(
     }
     adopt(repository, instance, list, &put)?;
     Ok(false)
+}
+
+/// Locks what is put from now on as the policy in force says.
+fn lock_by_policy(repository: &Repository, list: &SnapshotList) -> Result<()> {
+    let clock = &repository.environment.clock;
+    let terms = lives::terms(&list.facts, clock.now());
+    let strategy = list.facts.policy().policy.lock;
+    let objects = &repository.objects;
+    objects.lock_with(locking_of(
+        objects,
+        strategy,
+        terms,
+        Arc::clone(clock),
+        false,
+    )?);
+    Ok(())
 }
 
 fn put_by_journal(instance: &Instance) -> Result<BTreeSet<ObjectId>> {

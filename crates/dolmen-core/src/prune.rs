@@ -15,7 +15,7 @@ use crate::check::Observer;
 use crate::error::Result;
 use crate::repository::Repository;
 
-pub use verdict::{Verdict, judge};
+pub use verdict::{Verdict, judge, judge_lock};
 
 /// What a run may do.
 #[derive(Debug, Clone, Copy)]

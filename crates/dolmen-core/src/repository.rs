@@ -3,6 +3,7 @@
 mod settle;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use dolmen_crypto::{AdminSecret, CryptoError, DomainKeys, OpenKey, SigningKey, VerifyKey, bundle};
@@ -19,7 +20,8 @@ use zeroize::Zeroizing;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
-use crate::objects::{Listed, Objects, kind_of};
+use crate::lease::Terms;
+use crate::objects::{Listed, Objects, kind_of, locking_of};
 
 /// A passphrase, wiped when dropped.
 pub type Passphrase = Zeroizing<Vec<u8>>;
@@ -142,6 +144,8 @@ impl Repository {
         let admin = AdminSecret::new(environment.secret());
         let signing = admin.signing_key();
         let created = environment.clock.now();
+        let (terms, clock) = (Terms::try_from(policy).ok(), Arc::clone(&environment.clock));
+        objects.lock_with(locking_of(&objects, policy.lock, terms, clock, false)?);
         let root = Root {
             created,
             nonce: environment.salt(),

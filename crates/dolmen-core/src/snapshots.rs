@@ -7,7 +7,9 @@ use dolmen_store::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
+use crate::lease;
 use crate::ledger::{Facts, Ledger, PolicyRecord, fold};
+use crate::lives;
 use crate::objects::{Authentic, FetchError};
 use crate::repository::Repository;
 
@@ -49,6 +51,8 @@ pub struct SnapshotList {
     pub snapshots: Vec<SnapshotEntry>,
     /// Those that are retired and still there, oldest first.
     pub retired: Vec<SnapshotEntry>,
+    /// Those that came too late for the locks that they rely on, oldest first: kept like checkpoints.
+    pub incomplete: Vec<SnapshotEntry>,
     /// Checkpoints, oldest first.
     pub checkpoints: Vec<SnapshotEntry>,
     /// What the ledger says.
@@ -75,7 +79,9 @@ impl SnapshotList {
         };
         let facts = fold(&ledger.records, &read.stamps(), first);
         let is_retired = |entry: &SnapshotEntry| facts.retired.contains_key(&entry.id);
-        let (retired, snapshots) = read.snapshots.into_iter().partition(is_retired);
+        let (retired, live): (Vec<_>, Vec<_>) = read.snapshots.into_iter().partition(is_retired);
+        let is_late = |entry: &SnapshotEntry| is_incomplete(repository, &facts, entry);
+        let (incomplete, snapshots) = live.into_iter().partition(is_late);
         let mut findings = read.findings;
         findings.extend(ledger.findings);
         findings.extend(facts.findings.iter().cloned());
@@ -83,6 +89,7 @@ impl SnapshotList {
         Ok(Self {
             snapshots,
             retired,
+            incomplete,
             checkpoints: read.checkpoints,
             listed_at,
             facts,
@@ -93,7 +100,7 @@ impl SnapshotList {
     /// Snapshots, retired ones too, and checkpoints.
     pub fn all(&self) -> impl Iterator<Item = &SnapshotEntry> {
         let snapshots = self.snapshots.iter().chain(&self.retired);
-        snapshots.chain(&self.checkpoints)
+        snapshots.chain(&self.incomplete).chain(&self.checkpoints)
     }
 
     /// Those that are there and cannot be used.
@@ -207,6 +214,25 @@ impl Read {
         }
         Ok(())
     }
+}
+
+/// The reader's half of the commit rule: whether a snapshot came too late for the earliest lock that it relies on. Only
+/// the store that it was made in can tell; on a copy it counts.
+fn is_incomplete(repository: &Repository, facts: &Facts, entry: &SnapshotEntry) -> bool {
+    let snapshot = &entry.snapshot;
+    // The start of the second that the store states: never more than the writer was told.
+    let received = Timestamp::from_seconds(entry.stored_at.seconds);
+    snapshot.store == store_digest(repository)
+        && lives::terms(facts, entry.stored_at)
+            .is_some_and(|terms| lease::is_incomplete(snapshot.relied_until, received, &terms))
+}
+
+/// How a snapshot names the store that it was made in.
+pub(crate) fn store_digest(repository: &Repository) -> Vec<u8> {
+    let identity = repository.objects.store().identity();
+    blake3::hash(identity.as_str().as_bytes())
+        .as_bytes()
+        .to_vec()
 }
 
 /// Limits snapshots by host, tags and paths, as restic does: each list is an "any of", a tag list

@@ -11,6 +11,7 @@ pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod policy;
 pub(crate) mod prune;
+pub(crate) mod renew;
 pub(crate) mod repair;
 pub(crate) mod restore;
 mod select;
@@ -151,6 +152,7 @@ fn dispatch(app: &App, command: Command) -> Outcome {
         Command::Restore(args) => restore::run(app, &args),
         Command::Forget(args) => forget::run(app, &args),
         Command::Prune(args) => prune::run(app, &args),
+        Command::Renew(args) => renew::run(app, &args),
         Command::Policy(args) => policy::run(app, &args),
         Command::Check(args) => check::run(app, &args),
         Command::Stats(args) => stats::run(app, &args),

@@ -150,6 +150,9 @@ impl From<Error> for Failure {
             }
             Error::NoPath { .. } => failure.hint("list what there is with: dolmen ls SNAPSHOT"),
             Error::Damaged { .. } => failure.hint("see what is whole with: dolmen check"),
+            Error::Unprotected { .. } => failure
+                .hint("what was stored stays; the snapshot counts once its locks are long enough")
+                .hint("run dolmen renew with a key that may extend locks, then the same backup again"),
             Error::ReuseEnded { .. } => failure.hint(
                 "run the same backup again: it looks at the repository anew, and what it stored is not stored twice",
             ),
@@ -254,6 +257,7 @@ const fn exit_of(error: &Error) -> Exit {
         | Error::NoPath { .. }
         | Error::Command { .. }
         | Error::ReuseEnded { .. }
+        | Error::Unprotected { .. }
         | Error::EmptySnapshot
         | Error::Internal { .. } => Exit::Failed,
     }

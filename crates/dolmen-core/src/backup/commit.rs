@@ -9,16 +9,19 @@ use dolmen_format::manifest::FrameSet;
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::snapshot::{Body, Labels, Snapshot, Summary};
 use dolmen_format::{ObjectKey, PackId, SegmentId, SnapshotId, Timestamp};
+use dolmen_state::index::SeenSegment;
 use dolmen_state::state::JournalEntry;
 
 use super::Report;
 use super::assemble::Finished;
+use super::protect::protect;
 use super::reuse::Age;
 use super::session::{Session, lock};
 use crate::error::{Error, Result};
+use crate::lease::{self, Commit, Reliance};
 use crate::manifest::write_manifest;
 use crate::own::Note as _;
-use crate::snapshots::{BODY_INFO, Filter, MANIFEST_INFO, SnapshotEntry};
+use crate::snapshots::{BODY_INFO, Filter, MANIFEST_INFO, SnapshotEntry, store_digest};
 
 /// Writes the snapshot.
 pub(super) fn commit(session: &Session<'_>, finished: &Finished) -> Result<Report> {
@@ -66,9 +69,13 @@ fn parent_of<'s>(session: &Session<'s>) -> Option<&'s SnapshotEntry> {
     })
 }
 
-/// Writes a snapshot, or with a sub-number a checkpoint, of what is stored so far.
+/// How often a snapshot is written anew because locks ended too early for the one before.
+const COMMITS_MAX: usize = 3;
+
+/// Writes a snapshot, or with a sub-number a checkpoint, of what is stored so far. Whether it counts is decided by the
+/// answer to its own put: where a lock ends too early by then, it is written once more.
 ///
-/// Cost: one put, one for a new segment, and those of the manifest.
+/// Cost: one put, one for a new segment, those of the manifest, and those of locks that are due.
 fn write_snapshot(
     session: &Session<'_>,
     finished: &Finished,
@@ -78,40 +85,46 @@ fn write_snapshot(
 ) -> Result<SnapshotId> {
     let repository = session.repository;
     assure(session, Age::BeforePut)?;
-    let manifest = write_manifest(repository, session.index, &needed_packs(session), session)?;
+    let needed = needed_packs(session);
+    let (manifest, node_packs) = write_manifest(repository, session.index, &needed, session)?;
     let segments = {
         let mut builder = lock(&session.segment);
         builder.flush(repository)?;
-        session
-            .loaded
-            .segments
-            .iter()
-            .chain(builder.written())
-            .copied()
-            .collect::<Vec<_>>()
+        let loaded = session.loaded.segments.iter();
+        loaded.chain(builder.written()).copied().collect::<Vec<_>>()
     };
     let ids: Vec<_> = segments.iter().map(|segment| segment.id).collect();
-    let (instance_id, mut record) = {
-        let instance = lock(session.instance);
-        (instance.id(), instance.record().clone())
-    };
-    let snapshot = make_snapshot(
-        session,
-        &Parts {
-            stamp: Stamp {
-                writer: repository.writer(),
-                instance: instance_id,
-                number: record.next_number,
-            },
+    for _ in 0..COMMITS_MAX {
+        let relied_until = protect(session, &ids, &node_packs)?;
+        let parts = Parts {
+            stamp: next_stamp(session),
             checkpoint,
-            heads: record.checkpoint.or(record.head).into_iter().collect(),
+            heads: heads(session),
             segments: ids.clone(),
-            manifest,
+            manifest: manifest.clone(),
+            relied_until,
             finished,
             summary,
             end,
-        },
-    )?;
+        };
+        let (id, committed) = put_snapshot(session, &parts, &segments)?;
+        if committed == Commit::Committed {
+            return Ok(id);
+        }
+    }
+    Err(Error::Unprotected {
+        object: "what the snapshot needs".to_owned(),
+    })
+}
+
+/// Puts a snapshot, notes it as the head, and says whether it counts.
+fn put_snapshot(
+    session: &Session<'_>,
+    parts: &Parts<'_>,
+    segments: &[SeenSegment],
+) -> Result<(SnapshotId, Commit)> {
+    let repository = session.repository;
+    let snapshot = make_snapshot(session, parts)?;
     let (stored, id) = repository
         .signing_key()
         .sign(&repository.id(), &snapshot)
@@ -120,19 +133,46 @@ fn write_snapshot(
     lock(session.instance).journal_append(&JournalEntry::Put {
         key: key.to_string(),
     })?;
-    repository.objects.put(&key, Bytes::from(stored))?;
+    let receipt = repository.objects.put(&key, Bytes::from(stored))?;
     assure(session, Age::AfterPut)?;
     // On the way, packs join the index that no segment names yet: only the end may be remembered.
-    if checkpoint == 0 {
-        session.index.persist(&segments)?;
+    if parts.checkpoint == 0 {
+        session.index.persist(segments)?;
     }
-    record.note(snapshot.reference(id), checkpoint, ids);
     let mut instance = lock(session.instance);
+    let mut record = instance.record().clone();
+    record.note(
+        snapshot.reference(id),
+        parts.checkpoint,
+        parts.segments.clone(),
+    );
     instance.save(record)?;
-    if checkpoint == 0 {
+    if parts.checkpoint == 0 {
         instance.journal_clear()?;
     }
-    Ok(id)
+    let committed = match repository.objects.locking() {
+        Some(locking) => {
+            let relied = Reliance::Locks(parts.relied_until.min(receipt.locked_until));
+            lease::commit(relied, receipt.stored_at, locking.terms())
+        }
+        None => Commit::Committed,
+    };
+    Ok((id, committed))
+}
+
+fn next_stamp(session: &Session<'_>) -> Stamp {
+    let instance = lock(session.instance);
+    Stamp {
+        writer: session.repository.writer(),
+        instance: instance.id(),
+        number: instance.record().next_number,
+    }
+}
+
+fn heads(session: &Session<'_>) -> Vec<Reference> {
+    let instance = lock(session.instance);
+    let record = instance.record();
+    record.checkpoint.or(record.head).into_iter().collect()
 }
 
 fn assure(session: &Session<'_>, age: Age) -> Result<()> {
@@ -161,6 +201,8 @@ struct Parts<'f> {
     heads: Vec<Reference>,
     segments: Vec<SegmentId>,
     manifest: Vec<u8>,
+    /// The earliest lock that it relies on.
+    relied_until: Option<Timestamp>,
     finished: &'f Finished,
     summary: Summary,
     end: Timestamp,
@@ -178,7 +220,6 @@ fn make_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<Snapshot> {
         key.seal(&environment.secret(), info, &aad, plain)
             .map_err(Error::encode("the snapshot"))
     };
-    let store = blake3::hash(repository.objects.store().identity().as_str().as_bytes());
     let mut counts = parts.finished.counts;
     counts.added_bytes = session.counters.packed_bytes.load(Ordering::Relaxed);
     Ok(Snapshot {
@@ -190,8 +231,8 @@ fn make_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<Snapshot> {
         certificate: None,
         domain: repository.domain().id(),
         segments: parts.segments.clone(),
-        store: store.as_bytes().to_vec(),
-        relied_until: None,
+        store: store_digest(repository),
+        relied_until: parts.relied_until.map(|until| until.seconds),
         counts,
         alarm: 0,
         labels: make_labels(session),

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
-use dolmen_store::{StoreError, StoreErrorKind, Version, VersionInfo, VersionKind};
+use dolmen_store::{LockStatus, StoreError, StoreErrorKind, Version, VersionInfo, VersionKind};
 use futures_util::TryStreamExt as _;
 
 use super::{Authentic, FetchError, Objects, store_key};
@@ -37,6 +37,8 @@ pub struct StoredCopy {
     pub bytes: u64,
     /// When the store received it, by the store's clock, rounded up.
     pub stored_at: Timestamp,
+    /// Its lock, where the listing states it.
+    pub lock: LockStatus,
 }
 
 impl Listed {
@@ -115,6 +117,10 @@ impl Objects {
         self.block_on(async {
             let mut foreign = Vec::new();
             let mut gathered: Option<Listed> = None;
+            let mut deliver = |object: Listed| {
+                self.locks.note_listed(&object);
+                each(object);
+            };
             let mut versions = self.store().list_versions(prefix);
             while let Some(version) = versions.try_next().await? {
                 let key = match (version.kind, version.name.parse::<ObjectKey>()) {
@@ -129,7 +135,7 @@ impl Objects {
                 let mut object = match gathered.take() {
                     Some(object) if object.key == key => object,
                     before => {
-                        before.and_then(finish).into_iter().for_each(&mut each);
+                        before.and_then(finish).into_iter().for_each(&mut deliver);
                         Listed {
                             key,
                             copies: Vec::new(),
@@ -140,7 +146,7 @@ impl Objects {
                 object.take(version);
                 gathered = Some(object);
             }
-            gathered.and_then(finish).into_iter().for_each(each);
+            gathered.and_then(finish).into_iter().for_each(deliver);
             Ok(foreign)
         })
     }
@@ -224,6 +230,18 @@ impl Objects {
         }
     }
 
+    /// The authentic version of a listed key that has several.
+    ///
+    /// Cost: one request for each version until it is found.
+    pub fn authentic(
+        &self,
+        object: &Listed,
+        kind: ObjectKind,
+    ) -> std::result::Result<StoredCopy, FetchError> {
+        let found = self.block_on(self.search_listed(object, kind))?;
+        found.map(|found| found.copy).ok_or(FetchError::Altered)
+    }
+
     /// Hashes versions, oldest first: what an intruder wrote is younger, unless the object was put anew.
     async fn search_listed(
         &self,
@@ -281,6 +299,7 @@ impl Listed {
                 version: version.version,
                 bytes: version.size_bytes,
                 stored_at: version.stored_at.latest,
+                lock: version.lock,
             }),
             VersionKind::Marker => self.is_hidden |= version.is_current,
             VersionKind::Foreign => {}
@@ -295,6 +314,6 @@ fn finish(mut object: Listed) -> Option<Listed> {
 }
 
 /// A poisoned lock means that another thread panicked; what it guards is only a memory.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use dolmen_format::index::Segment;
 use dolmen_format::{ObjectKind, PackId, SegmentId, SnapshotId, Timestamp, WriterId};
-use dolmen_store::{ObjectRef, StoreErrorKind, StoreKey};
+use dolmen_store::{LockStatus, ObjectRef, StoreErrorKind, StoreKey};
 
-use super::{Options, Report, Verdict, judge};
+use super::{Options, Report, Verdict, judge, judge_lock};
 use crate::check::Observer;
 use crate::error::{Error, Result};
 use crate::finding::chain;
@@ -209,7 +209,9 @@ impl Round<'_> {
             // What is live, came after the list was loaded, or is none of ours, stays.
             let verdict = match ends.get(&object.key.id()) {
                 None => Verdict::Live,
-                Some((stored_at, ended)) => judge(*stored_at, Some(*ended), &self.terms, now),
+                Some((stored_at, ended)) => self
+                    .judge_by_lock(&object)
+                    .unwrap_or_else(|| judge(*stored_at, Some(*ended), &self.terms, now)),
             };
             match self.carry_out(&object, verdict)? {
                 Done::Gone => {
@@ -392,6 +394,9 @@ impl Round<'_> {
 
     /// Judges an object that nothing needs by its own receipt.
     fn judge_unneeded(&self, object: &Listed) -> Verdict {
+        if let Some(verdict) = self.judge_by_lock(object) {
+            return verdict;
+        }
         let newest = object.copies.iter().map(|copy| copy.stored_at).max();
         judge(
             newest.unwrap_or_default(),
@@ -399,6 +404,22 @@ impl Round<'_> {
             &self.terms,
             self.now.unwrap_or_default(),
         )
+    }
+
+    /// Judges an object by its lock, where the listing states it: a retirement came when that had L to go at least, so
+    /// that it lapses no earlier than the grace of a retirement ends.
+    fn judge_by_lock(&self, object: &Listed) -> Option<Verdict> {
+        let mut latest = None;
+        for copy in &object.copies {
+            match copy.lock {
+                LockStatus::Until(lock) => latest = latest.max(Some(lock.until)),
+                // Only lifting a hold lets it go.
+                LockStatus::Held { .. } => return Some(Verdict::Live),
+                LockStatus::None | LockStatus::Unknown => return None,
+            }
+        }
+        let until = latest?;
+        Some(judge_lock(Some(until), self.now.unwrap_or_default()))
     }
 
     /// Does what a verdict says, and counts it.

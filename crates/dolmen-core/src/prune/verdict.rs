@@ -30,6 +30,15 @@ pub fn judge(
     }
 }
 
+/// Judges an object that nothing live needs by its lock, where the store keeps locks: it goes when that has lapsed, as the
+/// earlier clock says. `None`: it has none.
+pub fn judge_lock(until: Option<Timestamp>, now: Timestamp) -> Verdict {
+    match until {
+        Some(until) if until > now => Verdict::Leased(until),
+        Some(_) | None => Verdict::Delete,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use dolmen_format::ledger::{Keep, LockStrategy, Policy};

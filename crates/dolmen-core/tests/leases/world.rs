@@ -12,12 +12,13 @@ use dolmen_core::pack::Effort;
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{
     Clock, Environment, Error, Finding, Findings, Objects, Random, Repository, ledger, own, prune,
+    renew,
 };
 use dolmen_format::ledger::{Fact, Keep, LockStrategy, Policy};
 use dolmen_format::{InstanceId, Timestamp};
 use dolmen_fs::Root;
 use dolmen_state::{Instance, StateFolder};
-use dolmen_store::{MemoryOptions, MemoryStore, Store};
+use dolmen_store::{FaultLayer, FaultPlan, MemoryOptions, MemoryStore, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -30,6 +31,8 @@ pub(crate) const DELAY_SECONDS: i64 = 30 * DAY / 4;
 pub(crate) struct World {
     folder: TempDir,
     pub(crate) store: Arc<MemoryStore>,
+    /// What the client reaches the store through.
+    pub(crate) layer: Arc<FaultLayer>,
     pub(crate) repository: Repository,
     clock: Arc<TestClock>,
     _runtime: Runtime,
@@ -91,24 +94,48 @@ pub(crate) fn policy() -> Policy {
 }
 
 impl World {
+    /// A store that keeps no locks.
     pub(crate) fn new() -> Self {
+        Self::with(MemoryOptions::PLAIN, &policy())
+    }
+
+    /// A store with Object Lock, in compliance mode.
+    pub(crate) fn locked() -> Self {
+        let policy = Policy {
+            lock: LockStrategy::Compliance,
+            ..policy()
+        };
+        Self::with(MemoryOptions::LOCKS, &policy)
+    }
+
+    fn with(options: MemoryOptions, policy: &Policy) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
-        let store = Arc::new(MemoryStore::new(MemoryOptions::PLAIN));
-        let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let objects = Objects::new(shared, runtime.handle().clone(), "memory");
+        let store = Arc::new(MemoryStore::new(options));
         let clock = Arc::new(TestClock(AtomicI64::new(store.clock().seconds)));
+        let (slow_store, slow_clock) = (Arc::clone(&store), Arc::clone(&clock));
+        let layer = Arc::new(
+            FaultLayer::new(Arc::clone(&store) as Arc<dyn Store>, FaultPlan::none()).with_slowness(
+                Arc::new(move |seconds| {
+                    slow_store.advance_clock(seconds);
+                    slow_clock.0.fetch_add(seconds, Ordering::SeqCst);
+                }),
+            ),
+        );
+        let shared: Arc<dyn Store> = Arc::clone(&layer) as Arc<dyn Store>;
+        let objects = Objects::new(shared, runtime.handle().clone(), "memory");
         let environment = Environment {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             random: Arc::new(Seeded(AtomicU64::new(1))),
         };
-        let repository = Repository::create(objects, environment, b"secret", &policy()).unwrap();
+        let repository = Repository::create(objects, environment, b"secret", policy).unwrap();
         Self {
             folder: tempfile::tempdir().unwrap(),
             store,
+            layer,
             repository,
             clock,
             _runtime: runtime,
@@ -264,6 +291,19 @@ impl World {
         };
         change(&mut options);
         prune::run(&self.repository, &options, &Deaf).unwrap()
+    }
+
+    pub(crate) fn renew(&self, client: Client) -> renew::Report {
+        // Whoever renews settles first what it may sign as.
+        drop(self.instance(client));
+        let cancel = AtomicBool::new(false);
+        let options = renew::Options {
+            dry_run: false,
+            index_cache: None,
+            scratch: self.folder.path(),
+            cancel: &cancel,
+        };
+        renew::run(&self.repository, &self.list(), &options, &Deaf).unwrap()
     }
 
     /// Everything that lives is whole, each byte of it.

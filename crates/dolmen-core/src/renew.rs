@@ -1,0 +1,263 @@
+//! Renew: extends the locks of everything that lives, where they are due.
+//!
+//! It comes first in maintenance and depends on nothing that a bad snapshot, a hidden pack or an unreadable manifest could
+//! break: what is known to be needed is renewed, the rest is told.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dolmen_format::{ObjectId, ObjectKey, ObjectKind, SegmentId, Timestamp};
+
+use crate::check::Observer;
+use crate::error::{Error, Result};
+use crate::finding::{Finding, chain};
+use crate::index::Index;
+use crate::live::{Live, LivePacks, LiveWalk, LostNode, StoredNodes};
+use crate::lives::{self, Life};
+use crate::objects::{Extended, Listed};
+use crate::pack::BlobReader;
+use crate::repository::Repository;
+use crate::snapshots::SnapshotList;
+
+/// Needed objects in memory while their locks are looked at.
+const BATCH_OBJECTS: usize = 1 << 12;
+
+/// How to renew.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// Extend nothing, only count.
+    pub dry_run: bool,
+    /// Where the index's tables are kept.
+    pub index_cache: Option<&'a Path>,
+    /// A folder for what does not fit into memory.
+    pub scratch: &'a Path,
+    /// Set to interrupt.
+    pub cancel: &'a AtomicBool,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Objects that live snapshots need.
+    pub examined: u64,
+    /// Locks made longer; in a dry run, those that would be.
+    pub renewed: u64,
+    /// Objects that are not there, or whose lock could not be made long enough.
+    pub failed: u64,
+    /// Requests for locks.
+    pub calls: u64,
+    /// The protection horizon: the earliest end of all locks, as the store states them. `None` where nothing is locked.
+    pub protected_until: Option<Timestamp>,
+    /// Whether every needed object is protected for the whole period from now on.
+    pub is_protected: bool,
+}
+
+/// Renews a repository.
+///
+/// Cost: five listings, one request for each snapshot, ledger record and manifest node, one for each lock that is due, and
+/// on stores whose listings state no locks one for each needed object.
+pub fn run(
+    repository: &Repository,
+    list: &SnapshotList,
+    options: &Options<'_>,
+    observer: &dyn Observer,
+) -> Result<Report> {
+    let mut renewal = Renewal {
+        repository,
+        options,
+        observer,
+        report: Report {
+            is_protected: true,
+            ..Report::default()
+        },
+    };
+    let now = repository.environment.clock.now();
+    let lives = match lives::terms(&list.facts, now) {
+        Some(terms) => lives::lives(list, &terms, now),
+        None => Vec::new(),
+    };
+    let live: Vec<_> = lives
+        .into_iter()
+        .filter(|(_, life)| *life == Life::Live)
+        .map(|(entry, _)| entry)
+        .collect();
+    let mut wanted: Vec<SegmentId> = live
+        .iter()
+        .flat_map(|entry| entry.snapshot.segments.iter().copied())
+        .collect();
+    wanted.sort();
+    wanted.dedup();
+    let snapshots: BTreeSet<ObjectId> = live.iter().map(|entry| entry.id).collect();
+    let segments: BTreeSet<ObjectId> = wanted.iter().copied().collect();
+    let own: BTreeSet<ObjectId> = repository
+        .standing_objects()
+        .iter()
+        .map(|(key, _)| key.id())
+        .collect();
+    let records: BTreeSet<ObjectId> = list.facts.stamps.iter().map(|(_, id)| *id).collect();
+    renewal.those("root/", ObjectKind::Root, &own)?;
+    renewal.those("keys/", ObjectKind::Root, &own)?;
+    renewal.those("ledger/", ObjectKind::Ledger, &records)?;
+    renewal.those("snapshots/", ObjectKind::Snapshot, &snapshots)?;
+    renewal.those("index/", ObjectKind::Index, &segments)?;
+    let mut index = Index::load(repository, options.index_cache)?;
+    index.complete(repository, &wanted)?;
+    let blobs = BlobReader::new(repository, &index.blobs);
+    let mut walk = LiveWalk::new(options.scratch);
+    for entry in live {
+        walk.add(repository, entry.id, &entry.snapshot, 0)?;
+    }
+    let needed = walk.finish(&mut StoredNodes::new(&blobs, options.cancel))?;
+    renewal.packs(&needed)?;
+    Ok(renewal.report)
+}
+
+struct Renewal<'a> {
+    repository: &'a Repository,
+    options: &'a Options<'a>,
+    observer: &'a dyn Observer,
+    report: Report,
+}
+
+impl Renewal<'_> {
+    /// Renews the objects below a prefix that are needed.
+    fn those(&mut self, prefix: &str, kind: ObjectKind, needed: &BTreeSet<ObjectId>) -> Result<()> {
+        let (mut found, mut missing) = (Vec::new(), needed.clone());
+        self.repository.objects.list(prefix, |object| {
+            if needed.contains(&object.key.id()) {
+                missing.remove(&object.key.id());
+                found.push(object);
+            }
+        })?;
+        for object in found {
+            self.renew(&object, kind)?;
+        }
+        // What the client itself keeps (root, keys) is in more than one folder.
+        if !matches!(prefix, "root/" | "keys/") {
+            for id in missing {
+                self.fail(&format!("{prefix}…/{id}"), "missing");
+            }
+        }
+        Ok(())
+    }
+
+    /// Renews the packs that are needed, in batches: no lock is asked for while the listing runs.
+    fn packs(&mut self, live: &Live) -> Result<()> {
+        for part in live.lost().iter().map(LostNode::finding) {
+            self.fail(&part.subject, &part.problem);
+        }
+        let mut after: Option<ObjectKey> = None;
+        loop {
+            let (batch, is_last) = self.next_packs(live, after)?;
+            after = batch.last().map(|object| object.key).or(after);
+            for object in &batch {
+                self.renew(object, ObjectKind::Pack)?;
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The needed packs after a key, and whether there are no more. Packs of a writer are listed by their ids.
+    fn next_packs(&self, live: &Live, after: Option<ObjectKey>) -> Result<(Vec<Listed>, bool)> {
+        let mut needed = live.known_packs();
+        let (mut writer, mut batch, mut is_last, mut failed) = (None, Vec::new(), true, None);
+        let mut next = next_of(&mut needed);
+        self.repository.objects.list("packs/", |object| {
+            if object.key.writer() != writer {
+                writer = object.key.writer();
+                needed = live.known_packs();
+                next = next_of(&mut needed);
+            }
+            while matches!(&next, Ok(Some(id)) if *id < object.key.id()) {
+                next = next_of(&mut needed);
+            }
+            let is_needed = matches!(&next, Ok(Some(id)) if *id == object.key.id());
+            if next.is_err() {
+                failed = std::mem::replace(&mut next, Ok(None)).err();
+            }
+            if is_needed && after.is_none_or(|after| object.key > after) {
+                if batch.len() < BATCH_OBJECTS {
+                    batch.push(object);
+                } else {
+                    is_last = false;
+                }
+            }
+        })?;
+        failed.map_or(Ok((batch, is_last)), Err)
+    }
+
+    /// Renews the authentic version of an object. One object's failure never stops the others.
+    fn renew(&mut self, object: &Listed, kind: ObjectKind) -> Result<()> {
+        if self.options.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let objects = &self.repository.objects;
+        self.report.examined = self.report.examined.saturating_add(1);
+        let Some(locking) = objects.locking() else {
+            return Ok(());
+        };
+        let found = match object.copies.as_slice() {
+            // The only version there is needs no reading to be the right one.
+            [copy] => Ok(copy.clone()),
+            _ => objects.authentic(object, kind),
+        };
+        let copy = match found {
+            Ok(copy) => copy,
+            Err(error) => {
+                self.fail(&object.key.to_string(), &chain(&error));
+                return Ok(());
+            }
+        };
+        let extended = if self.options.dry_run {
+            objects.would_extend(&object.key, &copy)
+        } else {
+            objects.extend_if_due(&object.key, &copy)
+        };
+        let Extended {
+            until,
+            is_renewed,
+            calls,
+            refused,
+        } = match extended {
+            Ok(extended) => extended,
+            Err(error) if error.kind == dolmen_store::StoreErrorKind::Unavailable => {
+                return Err(error.into());
+            }
+            Err(error) => {
+                self.fail(&object.key.to_string(), &chain(&error));
+                return Ok(());
+            }
+        };
+        self.report.calls = self.report.calls.saturating_add(calls);
+        self.report.renewed = self.report.renewed.saturating_add(u64::from(is_renewed));
+        let wanted = locking.now().saturating_add_seconds(
+            i64::try_from(locking.terms().protect_seconds()).unwrap_or(i64::MAX),
+        );
+        if until.is_none_or(|until| until < wanted) {
+            let why = refused.map_or_else(
+                || "its lock ends before the protection period does".to_owned(),
+                |error| chain(&error),
+            );
+            self.fail(&object.key.to_string(), &why);
+        }
+        let report = &mut self.report;
+        report.protected_until = report.protected_until.into_iter().chain(until).min();
+        Ok(())
+    }
+
+    fn fail(&mut self, subject: &str, problem: &str) {
+        self.report.failed = self.report.failed.saturating_add(1);
+        self.report.is_protected = false;
+        self.observer.finding(&Finding::new(subject, problem));
+    }
+}
+
+fn next_of(needed: &mut LivePacks<'_>) -> Result<Option<ObjectId>> {
+    needed
+        .next()
+        .map(|pack| pack.map(|pack| pack.pack))
+        .transpose()
+}

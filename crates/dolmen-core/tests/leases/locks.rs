@@ -1,0 +1,183 @@
+//! Stores with Object Lock: what lives is locked, and only what nothing needs lapses.
+
+use dolmen_core::prune::Tally;
+use dolmen_format::Timestamp;
+use dolmen_store::fault::When;
+use dolmen_store::{
+    Fault, FaultPlan, LockStatus, Operation, Place, Store as _, StoreErrorKind, StoreKey,
+    VersionInfo,
+};
+use futures_util::TryStreamExt as _;
+
+use super::world::{Client, DAY, LEASE_DAYS, World};
+
+const HOME: Client = Client("home");
+const OTHER: Client = Client("other");
+
+/// Every version that the store holds.
+fn versions(world: &World) -> Vec<VersionInfo> {
+    let objects = &world.repository.objects;
+    let listed = world.store.list_versions("").try_collect();
+    objects.block_on(listed).unwrap()
+}
+
+fn until(line: &VersionInfo) -> Timestamp {
+    match line.lock {
+        LockStatus::Until(lock) => lock.until,
+        LockStatus::None | LockStatus::Unknown | LockStatus::Held { .. } => {
+            panic!("{} is not locked", line.name)
+        }
+    }
+}
+
+/// Seconds that the least locked version has left.
+fn least_left(world: &World) -> i64 {
+    let now = world.store.clock().seconds;
+    let left = versions(world)
+        .iter()
+        .map(|line| until(line).seconds - now)
+        .min();
+    left.unwrap()
+}
+
+/// Puts garbage on top of every object.
+fn overwrite_all(world: &World) {
+    for line in versions(world) {
+        let key = StoreKey::try_from(line.name.as_str()).unwrap();
+        let put = world
+            .store
+            .put(&key, vec![7; 100].into(), None, Place::OnTop);
+        world.repository.objects.block_on(put).unwrap();
+    }
+}
+
+#[test]
+fn everything_that_a_backup_puts_is_locked_for_the_whole_period() {
+    let world = World::locked();
+    world.write(HOME, "a", 1, 500_000);
+    world.backup(HOME);
+    assert!(least_left(&world) >= (LEASE_DAYS - 1) * DAY);
+    let objects = &world.repository.objects;
+    for line in versions(&world) {
+        let object = line.object_ref().unwrap();
+        let deleted = objects.block_on(world.store.delete_version(&object));
+        let error = deleted.unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Locked, "{}", line.name);
+    }
+}
+
+#[test]
+fn renewal_keeps_what_lives_protected_for_a_year_with_few_calls() {
+    let world = World::locked();
+    world.write(HOME, "a", 1, 500_000);
+    world.backup(HOME);
+    let objects = i64::try_from(versions(&world).len()).unwrap();
+    let mut calls = 0;
+    for day in 0..365 {
+        world.wait(DAY);
+        // A run in five is missed.
+        if day % 5 != 0 {
+            let report = world.renew(HOME);
+            calls += i64::try_from(report.renewed).unwrap();
+            assert!(report.is_protected, "day {day}: {report:?}");
+            assert_eq!(i64::try_from(report.examined).unwrap(), objects);
+        }
+        assert!(least_left(&world) >= 30 * DAY, "day {day}");
+    }
+    assert!(calls <= objects * (365 / 7 + 1), "{calls} calls");
+    world.assert_whole();
+}
+
+#[test]
+fn a_renewal_lands_on_the_authentic_version_and_not_on_an_impostor() {
+    let world = World::locked();
+    world.write(HOME, "a", 1, 500_000);
+    world.backup(HOME);
+    let authentic = versions(&world);
+    overwrite_all(&world);
+    for _ in 0..60 {
+        world.wait(DAY);
+        assert!(world.renew(HOME).is_protected);
+    }
+    let now = world.store.clock().seconds;
+    for line in versions(&world) {
+        let is_authentic = authentic.iter().any(|known| known.version == line.version);
+        match (is_authentic, line.lock) {
+            (true, _) => assert!(until(&line).seconds - now >= 30 * DAY, "{}", line.name),
+            (false, lock) => assert_eq!(lock, LockStatus::None, "{}", line.name),
+        }
+    }
+    world.assert_whole();
+}
+
+#[test]
+fn what_is_retired_lapses_and_goes_and_nothing_before() {
+    let world = World::locked();
+    world.write(HOME, "old", 1, 500_000);
+    let first = world.backup(HOME);
+    world.remove(HOME, "old");
+    world.write(HOME, "new", 2, 400_000);
+    world.backup(HOME);
+    world.retire(HOME, &[&first]);
+    let mut freed_on = None;
+    for day in 0..60 {
+        world.wait(DAY);
+        assert!(world.renew(HOME).is_protected);
+        let report = world.prune();
+        if report.deleted != Tally::default() {
+            freed_on.get_or_insert(day);
+        }
+        assert!(day >= 30 || freed_on.is_none(), "deleted on day {day}");
+    }
+    assert!(freed_on.is_some());
+    assert_eq!(world.list().retired.len(), 0);
+    world.assert_whole();
+}
+
+#[test]
+fn a_snapshot_that_comes_too_late_for_its_locks_does_not_count_and_is_written_again() {
+    let world = World::locked();
+    world.write(HOME, "a", 1, 500_000);
+    world.backup(HOME);
+    // A laptop's lid is closed between the look at the locks and the put.
+    let at = world.layer.calls_of(Operation::Put);
+    let slow = Fault::Slow {
+        seconds: 20 * DAY,
+        when: When::BeforeEffect,
+    };
+    world
+        .layer
+        .set_plan(FaultPlan::none().at_call_of(Operation::Put, at, slow));
+    let committed = world.backup(HOME);
+    let list = world.list();
+    assert_eq!(list.incomplete.len(), 1);
+    assert_eq!(
+        list.snapshots.last().map(|entry| entry.id),
+        Some(committed.id)
+    );
+    assert!(least_left_beneath(&world) >= 30 * DAY);
+    world.assert_whole();
+}
+
+/// As [`least_left`], without the earlier snapshots themselves, which maintenance renews and no other snapshot needs.
+fn least_left_beneath(world: &World) -> i64 {
+    let now = world.store.clock().seconds;
+    let lines = versions(world);
+    let beneath = lines
+        .iter()
+        .filter(|line| !line.name.starts_with("snapshots/"));
+    beneath.map(|line| until(line).seconds - now).min().unwrap()
+}
+
+#[test]
+fn what_a_backup_builds_upon_is_extended_with_it() {
+    let world = World::locked();
+    world.write(HOME, "a", 1, 3_000_000);
+    world.backup(HOME);
+    // No maintenance runs for a month.
+    world.wait(32 * DAY);
+    world.write(OTHER, "b", 1, 3_000_000);
+    world.backup(OTHER);
+    assert!(least_left_beneath(&world) >= 30 * DAY);
+    world.assert_whole();
+}

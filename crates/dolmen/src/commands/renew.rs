@@ -1,0 +1,100 @@
+//! `dolmen renew`
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use dolmen_core::renew::{self, Options, Report};
+use serde_json::{Value, json};
+
+use super::App;
+use super::check::Reported;
+use super::forget::writer;
+use crate::exit::{During as _, Exit, Outcome};
+use crate::open::{Opened, open};
+use crate::render;
+
+/// How to renew.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RenewArgs {
+    /// Extend nothing, only tell
+    #[arg(short = 'n', long)]
+    pub(super) dry_run: bool,
+}
+
+/// Extends the locks of what lives.
+pub(super) fn run(app: &App, args: &RenewArgs) -> Outcome {
+    let opened = open(app)?;
+    let report = renew(app, &opened, args)?;
+    if app.output.is_json() {
+        app.output.json(&document(&report));
+    } else {
+        print(app, &report, args.dry_run);
+    }
+    Ok(exit_of(&report))
+}
+
+/// Renews.
+pub(super) fn renew(app: &App, opened: &Opened, args: &RenewArgs) -> Outcome<Report> {
+    let list = opened.load_snapshots(app)?;
+    // Whoever renews follows the policy as it is now.
+    drop(writer(app, opened, &list)?);
+    let cancel = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&cancel);
+    app.interrupt
+        .tell(move || told.store(true, Ordering::Relaxed));
+    let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
+    let options = Options {
+        dry_run: args.dry_run,
+        index_cache: index_cache.as_deref(),
+        scratch: &scratch,
+        cancel: &cancel,
+    };
+    let reported = Reported(Arc::clone(&app.output));
+    renew::run(&opened.repository, &list, &options, &reported)
+        .during(&format!("cannot renew {}", opened.address))
+}
+
+/// 21 where something live is protected for less than the protection period.
+pub(super) const fn exit_of(report: &Report) -> Exit {
+    if report.is_protected {
+        Exit::Done
+    } else {
+        Exit::Unprotected
+    }
+}
+
+/// The report as scripts read it.
+pub(super) fn document(report: &Report) -> Value {
+    json!({
+        "examined": report.examined,
+        "renewed": report.renewed,
+        "failed": report.failed,
+        "calls": report.calls,
+        "protected_until": report.protected_until.map(render::rfc3339),
+    })
+}
+
+/// The report as people read it.
+pub(super) fn print(app: &App, report: &Report, dry_run: bool) {
+    if app.output.is_quiet() {
+        return;
+    }
+    let verb = if dry_run { "would renew" } else { "renewed" };
+    app.output.line(format!(
+        "{verb} {} of {}",
+        report.renewed,
+        render::count(report.examined, "needed object")
+    ));
+    app.output.line(match report.protected_until {
+        Some(until) => format!(
+            "everything live is locked until {}",
+            render::local_time(until)
+        ),
+        None => "nothing is locked here: this store keeps no locks".to_owned(),
+    });
+    if report.failed > 0 {
+        app.output
+            .line(format!("{} failed", render::count(report.failed, "object")));
+    }
+}
