@@ -2,8 +2,10 @@
 //!
 //! Everything happens in a temporary folder, on a copy of the files: backed up, changed, backed up again; then a thief
 //! who has the passphrase and may write everywhere attacks a copy of the repository; then all is restored and compared.
+//! The same thief then tries a store with locks, simulated in memory.
 
 mod attack;
+mod locked;
 mod tree;
 mod world;
 
@@ -55,7 +57,7 @@ pub(crate) fn run(app: &App, args: &DemoArgs) -> Outcome {
     });
     let shown = show(app, &source, &home, &say);
     if shown.is_ok() {
-        say("8. Removing the temporary folder.");
+        say("10. Removing the temporary folder.");
     }
     let removed = home.remove();
     if app.interrupt.is_set() {
@@ -135,6 +137,7 @@ fn show(app: &App, source: &Path, home: &Home, say: &dyn Fn(&str)) -> Outcome<Ta
     }
 
     restore_both(home, &mut site, &mut stolen, &mut tally, say)?;
+    locked::show(app, home, &files, say)?;
     Ok(tally)
 }
 
@@ -187,9 +190,8 @@ fn restore_both(
         "   Wrong bytes passed off as right: {}. Every byte is verified before it is believed.",
         compared.wrong
     ));
-    say("   But what was deleted is gone: a plain folder cannot refuse. Keep a copy where this");
     say(
-        "   machine cannot write. (Stores with locks, which do refuse, come with a later version.)",
+        "   But what was deleted is gone: a plain folder cannot refuse. A store with locks can; see 8.",
     );
 
     let whole = site.restore(&files, "restored")?;

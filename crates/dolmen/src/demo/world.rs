@@ -16,7 +16,7 @@ use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_fs::Root;
 use dolmen_fs::pattern::PatternList;
 use dolmen_state::{Instance, StateFolder};
-use dolmen_store::LocalStore;
+use dolmen_store::{LocalStore, Store};
 
 use super::tree;
 use crate::commands::App;
@@ -92,8 +92,21 @@ pub(super) struct Restored {
 }
 
 impl Site {
-    /// Makes a repository with a random passphrase.
+    /// Makes a repository with a random passphrase in a folder.
     pub(super) fn create(app: &App, home: &Home, name: &str) -> Outcome<Self> {
+        let store = LocalStore::create(home.folder.join(name));
+        let store = store.during("cannot make the demo's repository")?;
+        Self::create_in(app, home, name, Arc::new(store), LockStrategy::None)
+    }
+
+    /// Makes a repository with a random passphrase in a store.
+    pub(super) fn create_in(
+        app: &App,
+        home: &Home,
+        name: &str,
+        store: Arc<dyn Store>,
+        lock: LockStrategy,
+    ) -> Outcome<Self> {
         let tried = "cannot make the demo's repository";
         let folder = home.folder.join(name);
         let passphrase = app.environment.bytes::<32>().to_vec();
@@ -102,12 +115,11 @@ impl Site {
             protect_seconds: 30 * DAY,
             generation_seconds: 7 * DAY,
             interval_seconds: DAY,
-            lock: LockStrategy::None,
+            lock,
             keep: Keep::default(),
             classes: Vec::new(),
             previous: None,
         };
-        let store = LocalStore::create(&folder).during(tried)?;
         let objects = objects(app, store, &folder);
         let environment = app.environment.clone();
         let repository =
@@ -121,6 +133,19 @@ impl Site {
         let folder = home.folder.join(name);
         tree::copy(&self.folder, &folder)?;
         let store = LocalStore::open(&folder).during(tried)?;
+        self.reopen(app, home, name, Arc::new(store))
+    }
+
+    /// Opens the same repository as a stranger who knows the passphrase, through `store`.
+    pub(super) fn reopen(
+        &self,
+        app: &App,
+        home: &Home,
+        name: &str,
+        store: Arc<dyn Store>,
+    ) -> Outcome<Self> {
+        let tried = "cannot open the copied repository";
+        let folder = home.folder.join(name);
         let objects = objects(app, store, &folder);
         let located = repository::locate(objects, app.environment.clone(), None, &[]);
         let repository = located
@@ -184,7 +209,7 @@ impl Site {
             skip_if_unchanged: false,
             dry_run: false,
             cache: None,
-            scratch: self.folder.clone(),
+            scratch: self.home.clone(),
             checkpoint_bytes: backup::CHECKPOINT_BYTES,
             checkpoint_seconds: backup::CHECKPOINT_SECONDS,
         };
@@ -281,12 +306,8 @@ impl Site {
     }
 }
 
-fn objects(app: &App, store: LocalStore, folder: &Path) -> Objects {
-    Objects::new(
-        Arc::new(store),
-        app.runtime.clone(),
-        &folder.to_string_lossy(),
-    )
+fn objects(app: &App, store: Arc<dyn Store>, folder: &Path) -> Objects {
+    Objects::new(store, app.runtime.clone(), &folder.to_string_lossy())
 }
 
 /// Says nothing; remembers what failed.
