@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod cost;
 mod locks;
 mod reuse;
 mod space;

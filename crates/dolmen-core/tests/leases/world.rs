@@ -1,5 +1,6 @@
 //! A repository in memory whose time only the test moves.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,7 +19,11 @@ use dolmen_format::ledger::{Fact, Keep, LockStrategy, Policy};
 use dolmen_format::{InstanceId, Timestamp};
 use dolmen_fs::Root;
 use dolmen_state::{Instance, StateFolder};
-use dolmen_store::{FaultLayer, FaultPlan, MemoryOptions, MemoryStore, Store};
+use dolmen_store::record::Detail;
+use dolmen_store::{
+    Api, FaultLayer, FaultPlan, LISTING_PAGE_VERSIONS, MemoryOptions, MemoryStore, Operation,
+    RecordLayer, RecordOptions, Store,
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -33,6 +38,8 @@ pub(crate) struct World {
     pub(crate) store: Arc<MemoryStore>,
     /// What the client reaches the store through.
     pub(crate) layer: Arc<FaultLayer>,
+    /// What the client asks of it.
+    pub(crate) record: Arc<RecordLayer>,
     pub(crate) repository: Repository,
     clock: Arc<TestClock>,
     _runtime: Runtime,
@@ -125,7 +132,15 @@ impl World {
                 }),
             ),
         );
-        let shared: Arc<dyn Store> = Arc::clone(&layer) as Arc<dyn Store>;
+        let record = Arc::new(RecordLayer::new(
+            Arc::clone(&layer) as Arc<dyn Store>,
+            RecordOptions {
+                api: Api::S3,
+                page_versions: LISTING_PAGE_VERSIONS,
+                detail: Detail::Requests,
+            },
+        ));
+        let shared: Arc<dyn Store> = Arc::clone(&record) as Arc<dyn Store>;
         let objects = Objects::new(shared, runtime.handle().clone(), "memory");
         let environment = Environment {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
@@ -136,6 +151,7 @@ impl World {
             folder: tempfile::tempdir().unwrap(),
             store,
             layer,
+            record,
             repository,
             clock,
             _runtime: runtime,
@@ -304,6 +320,17 @@ impl World {
             cancel: &cancel,
         };
         renew::run(&self.repository, &self.list(), &options, &Deaf).unwrap()
+    }
+
+    /// The requests of what is done, by operation.
+    pub(crate) fn count<T>(&self, work: impl FnOnce() -> T) -> BTreeMap<Operation, u64> {
+        self.record.take_requests();
+        work();
+        let mut counts = BTreeMap::new();
+        for request in self.record.take_requests() {
+            *counts.entry(request.operation).or_default() += 1;
+        }
+        counts
     }
 
     /// Everything that lives is whole, each byte of it.
