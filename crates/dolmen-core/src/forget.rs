@@ -16,7 +16,7 @@ use crate::check::Observer;
 use crate::error::Result;
 use crate::finding::{Finding, Findings};
 use crate::index::Index;
-use crate::keep::{Candidate, Group, GroupBy, KeepError, Rules, select};
+use crate::keep::{Alarm, Candidate, Group, GroupBy, KeepError, Rules, limit, select};
 use crate::lease::{Terms, deletable, lapse};
 use crate::ledger;
 use crate::live::{LiveWalk, LostNode, StoredNodes};
@@ -41,6 +41,51 @@ pub fn plan(
     select(&candidates, rules, group_by, zone, now)
 }
 
+/// What maintenance would retire under the signed policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByPolicy {
+    /// The policy's record; `None`: it stands in the root.
+    pub policy: Option<Reference>,
+    /// What goes.
+    pub retire: Vec<SnapshotId>,
+    /// What the rules would let go and the limits keep: the newest of each group, and what takes no slot.
+    pub spared: u64,
+    /// Groups of which more than a quarter goes at once.
+    pub alarms: Vec<Alarm>,
+}
+
+/// Decides what the policy in force retires; `None` where it has no rule. Groups are those of host and paths, and never
+/// span writers.
+pub fn plan_by_policy(
+    list: &SnapshotList,
+    zone: &jiff::tz::TimeZone,
+    now: Timestamp,
+) -> Option<ByPolicy> {
+    let policy = list.facts.policy();
+    let rules = Rules::from(policy.policy.keep);
+    let group_by = GroupBy {
+        writer: true,
+        ..GroupBy::default()
+    };
+    // An empty policy retires nothing.
+    let groups = plan(list, &Filter::default(), &rules, group_by, zone, now).ok()?;
+    let mut by_policy = ByPolicy {
+        policy: policy.reference,
+        retire: Vec::new(),
+        spared: 0,
+        alarms: Vec::new(),
+    };
+    for group in &groups {
+        let asked: BTreeSet<_> = group.removed().collect();
+        let limited = limit(group, &asked);
+        by_policy.retire.extend(limited.retire);
+        let spared = u64::try_from(limited.spared.len()).unwrap_or(u64::MAX);
+        by_policy.spared = by_policy.spared.saturating_add(spared);
+        by_policy.alarms.extend(limited.alarm);
+    }
+    Some(by_policy)
+}
+
 fn candidate(entry: &SnapshotEntry) -> Candidate {
     let body = &entry.body;
     Candidate {
@@ -58,18 +103,19 @@ fn candidate(entry: &SnapshotEntry) -> Candidate {
     }
 }
 
-/// Ends the lives of snapshots.
+/// Ends the lives of snapshots; `policy` is the record that asked for it, where no person did.
 ///
 /// Cost: one put for every 80,000 snapshots.
 pub fn retire(
     repository: &Repository,
     instance: &mut Instance,
     snapshots: &[&SnapshotEntry],
+    policy: Option<Reference>,
 ) -> Result<()> {
     for part in snapshots.chunks(NAMED_MAX) {
         let fact = Fact::Retirement {
             snapshots: part.iter().copied().map(reference).collect(),
-            policy: None,
+            policy,
         };
         ledger::write(repository, instance, fact)?;
     }

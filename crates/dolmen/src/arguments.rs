@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use dolmen_format::RepositoryId;
 
 use crate::commands::{
-    backup, cat, check, completions, forget, init, key, ls, man, policy, prune, renew, repair,
-    restore, snapshots, stats,
+    backup, cat, check, completions, forget, init, key, ls, maintain, man, policy, prune, renew,
+    repair, restore, snapshots, stats,
 };
 use crate::demo;
 
@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Prune(prune::PruneArgs),
     /// Extend the locks of everything that lives, where they are due
     Renew(renew::RenewArgs),
+    /// Renew, retire by the signed policy, prune: one command for cron
+    Maintain(maintain::MaintainArgs),
     /// Show or change how the repository is kept
     Policy(policy::PolicyArgs),
     /// Verify that every snapshot is complete and readable

@@ -8,6 +8,7 @@ pub(crate) mod forget;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod ls;
+pub(crate) mod maintain;
 pub(crate) mod man;
 pub(crate) mod policy;
 pub(crate) mod prune;
@@ -153,6 +154,7 @@ fn dispatch(app: &App, command: Command) -> Outcome {
         Command::Forget(args) => forget::run(app, &args),
         Command::Prune(args) => prune::run(app, &args),
         Command::Renew(args) => renew::run(app, &args),
+        Command::Maintain(args) => maintain::run(app, &args),
         Command::Policy(args) => policy::run(app, &args),
         Command::Check(args) => check::run(app, &args),
         Command::Stats(args) => stats::run(app, &args),

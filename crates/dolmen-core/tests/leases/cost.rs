@@ -66,8 +66,16 @@ fn each_object_is_extended_once_a_generation_at_most() {
         let counts = world.count(|| world.renew(HOME));
         extended += of(&counts, Operation::Extend);
     }
-    assert!(extended <= report.examined, "{extended} of {}", report.examined);
-    assert!(extended >= report.examined / 2, "{extended} of {}", report.examined);
+    assert!(
+        extended <= report.examined,
+        "{extended} of {}",
+        report.examined
+    );
+    assert!(
+        extended >= report.examined / 2,
+        "{extended} of {}",
+        report.examined
+    );
 }
 
 #[test]

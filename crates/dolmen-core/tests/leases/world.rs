@@ -262,7 +262,7 @@ impl World {
 
     pub(crate) fn retire(&self, client: Client, snapshots: &[&SnapshotEntry]) {
         let mut instance = self.instance(client);
-        forget::retire(&self.repository, &mut instance, snapshots).unwrap();
+        forget::retire(&self.repository, &mut instance, snapshots, None).unwrap();
     }
 
     pub(crate) fn undo(&self, client: Client, snapshot: &SnapshotEntry) -> Findings {

@@ -84,7 +84,7 @@ pub(super) fn run(app: &App, args: &ForgetArgs) -> Outcome {
     };
     if !args.dry_run && !chosen.is_empty() {
         let mut instance = writer(app, &opened, &list)?;
-        forget::retire(&opened.repository, &mut instance, &chosen)
+        forget::retire(&opened.repository, &mut instance, &chosen, None)
             .during(&format!("cannot retire snapshots of {}", opened.address))?;
     }
     report(app, args, &list, &groups, &chosen);
@@ -117,7 +117,7 @@ pub(super) fn writer(app: &App, opened: &Opened, list: &SnapshotList) -> Outcome
     Ok(instance)
 }
 
-fn entries<'l>(list: &'l SnapshotList, ids: &[SnapshotId]) -> Vec<&'l SnapshotEntry> {
+pub(super) fn entries<'l>(list: &'l SnapshotList, ids: &[SnapshotId]) -> Vec<&'l SnapshotEntry> {
     let ids: std::collections::BTreeSet<_> = ids.iter().collect();
     let live = list.snapshots.iter();
     live.filter(|entry| ids.contains(&entry.id)).collect()

@@ -21,8 +21,10 @@ fn the_demo_shows_that_nothing_was_lost() {
         "{stdout}"
     );
     assert!(stdout.contains("nothing was lost.\n"), "{stdout}");
+    assert!(stdout.contains(" refused, 0 deleted"), "{stdout}");
+    assert!(stdout.contains("came back, each byte\n"), "{stdout}");
     let lines: Vec<_> = stdout.lines().collect();
-    assert_eq!(lines[lines.len() - 2], "8. Removing the temporary folder.");
+    assert_eq!(lines[lines.len() - 2], "10. Removing the temporary folder.");
     assert!(lines[lines.len() - 1].starts_with("That took "), "{stdout}");
     assert!(
         !world

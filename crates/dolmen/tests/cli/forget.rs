@@ -141,3 +141,35 @@ fn a_policy_is_shown_and_changed() {
     assert_eq!(world.run(&["policy", "set"]).code, 2);
     world.done(&["check"]);
 }
+
+#[test]
+fn maintenance_renews_retires_by_the_signed_policy_and_prunes() {
+    let world = with_snapshots();
+    let first = document(&world.done(&["maintain", "--json"]));
+    assert_eq!(first["forget"], Value::Null, "no rules, nothing retired");
+    assert_eq!(first["renew"]["failed"], 0);
+    assert_eq!(first["prune"]["deleted"]["objects"], 0);
+    world.done(&["policy", "set", "--keep-last", "1"]);
+    // The newest three of a group are never taken by a policy.
+    let spared = document(&world.done(&["maintain", "--json"]));
+    assert_eq!(spared["forget"]["retired"], 0);
+    assert_eq!(spared["forget"]["spared"], 2);
+    for day in 4..7 {
+        world.write("files/day", format!("{day}").as_bytes());
+        let time = format!("2026-11-0{day} 12:00:00");
+        world.backup(&["--time", &time, "--host", "a", "."]);
+    }
+    let retired = document(&world.done(&["maintain", "--json"]));
+    assert_eq!(retired["forget"]["retired"], 3);
+    assert_eq!(world.snapshots().len(), 4);
+    world.done(&["check"]);
+}
+
+#[test]
+fn renew_says_that_a_folder_keeps_no_locks() {
+    let world = with_snapshots();
+    let told = document(&world.done(&["renew", "--json"]));
+    assert_eq!(told["protected_until"], Value::Null);
+    assert_eq!(told["renewed"], 0);
+    assert!(told["examined"].as_u64().unwrap() > 5);
+}
