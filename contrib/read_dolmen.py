@@ -712,13 +712,17 @@ def snapshot_names(repo):
 
 
 def snapshots(repo):
+    """Those that live."""
+    found = []
     for writer, name in snapshot_names(repo):
         try:
             s = snapshot(repo, writer, name)
             if not s.checkpoint:
-                yield s
+                found.append(s)
         except (Damage, OSError) as e:
             log.damage(f"snapshots/{writer}/{name}: {e}")
+    gone = retired(repo, found)
+    return [s for s in found if s.id not in gone]
 
 
 def find_snapshot(repo, wanted):
@@ -877,32 +881,58 @@ class Tree:
 
 # ---- 9. Manifests: nobody needs them to restore ----------------------------------------------------------------------
 
-# ---- 10. Ledger records: only those of frames that were moved. Such frames are checked like all others ---------------
+# ---- 10. Ledger records: retirements, undos, and moves of frames, which are then checked like all others -------------
 
 LEDGER_MAP = map_of({0: STAMP, 1: time_, 2: B16, 3: B32,
                      4: lambda v: type(v) is list and len(v) > 0 and uint()(v[0])}, optional=[3])
+RETIREMENT = row(uint(2, 2), list_of(REFERENCE), lambda v: v is None or REFERENCE(v))
+UNDO = row(uint(3, 3), REFERENCE, list_of(REFERENCE))
 MOVES = row(uint(7, 7), B32, list_of(row(B32, uint(4095), uint(4096, 1), uint(4095))))
+
+
+def record(repo, signer, name):
+    """A record whose signature is good, made by somebody who may state what it says."""
+    _, data = read_object(repo.path("ledger", signer, name), [LEDGER])
+    m = fields(data, LEDGER_MAP)
+    need(m[0][0].hex() == signer, "it does not lie under the signer's writer id")
+    by_policy = m[4][0] == 2 and m[4][-1] is not None
+    may = {1: [ADMIN], 2: [ADMIN, MAINTAIN] if by_policy else [ADMIN], 3: [ADMIN, MAINTAIN], 4: [ADMIN],
+           7: [ADMIN, MAINTAIN]}
+    allowed = may.get(m[4][0], [ADMIN, BACKUP, MAINTAIN, RESTORE])
+    verify(data, repo.id, repo.signer(m.get(3), m[0][0], allowed)[0])
+    return m
+
+
+def records(repo):
+    for signer in names_in(repo.path("ledger"), WRITER):
+        for name in names_in(repo.path("ledger", signer), ID):
+            try:
+                yield bytes.fromhex(name), record(repo, signer, name)
+            except (Damage, OSError) as e:
+                log.damage(f"ledger/{signer}/{name}: {e}")
+
+
+def retired(repo, found):
+    """The ids of snapshots whose lives have ended; `found` are all that are there."""
+    numbers, retirements, undone = collections.Counter(), [], set()
+    numbers.update(tuple(s.map[0]) for s in found)
+    for name, m in records(repo):
+        numbers[tuple(m[0])] += 1
+        if RETIREMENT(m[4]):
+            retirements.append((name, m))
+        elif UNDO(m[4]):
+            undone.update((m[4][1][3], snapshot[3]) for snapshot in m[4][2])
+    return {snapshot[3].hex() for name, m in retirements if numbers[tuple(m[0])] == 1
+            for snapshot in m[4][1] if (name, snapshot[3]) not in undone}
 
 
 class Moves:
     def __init__(self, repo):
         self.of = collections.defaultdict(list)  # origin pack id -> moves
-        for signer in names_in(repo.path("ledger"), WRITER):
-            for name in names_in(repo.path("ledger", signer), ID):
-                try:
-                    self.load(repo, signer, name)
-                except (Damage, OSError) as e:
-                    log.damage(f"ledger/{signer}/{name}: {e}")
-
-    def load(self, repo, signer, name):
-        _, data = read_object(repo.path("ledger", signer, name), [LEDGER])
-        m = fields(data, LEDGER_MAP)
-        need(m[0][0].hex() == signer, "it does not lie under the signer's writer id")
-        verify(data, repo.id, repo.signer(m.get(3), m[0][0], [ADMIN, BACKUP, MAINTAIN, RESTORE])[0])
-        if m[4][0] == 7:
-            need(MOVES(m[4]), "its moves are not those of the format")
-            for origin, first, count, position in m[4][2]:
-                self.of[origin].append((m[1], first, count, position, m[4][1]))
+        for _, m in records(repo):
+            if m[4][0] == 7 and MOVES(m[4]):
+                for origin, first, count, position in m[4][2]:
+                    self.of[origin].append((m[1], first, count, position, m[4][1]))
 
     def places(self, pack_id, ordinal):
         """-> (new pack id, position) of a frame, the newest first"""

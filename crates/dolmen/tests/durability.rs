@@ -319,6 +319,40 @@ fn the_independent_reader_restores_byte_for_byte() {
     );
 }
 
+#[test]
+fn the_independent_reader_knows_which_snapshots_are_retired() {
+    let machine = Machine::new();
+    make_tree(&machine.path("source"));
+    machine.backup();
+    fs::write(machine.path("source/later"), b"later").unwrap();
+    machine.backup();
+    let repository = machine.repository();
+    let listed = || {
+        let arguments = ["list".as_ref(), repository.as_ref()];
+        let output = read_with_python(&arguments, "a long passphrase");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let before = listed();
+    let newest = before.lines().last().unwrap().split(' ').next().unwrap();
+    let forget = |arguments: &[&str]| {
+        assert!(
+            machine
+                .command(arguments)
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
+    };
+    forget(&["forget", newest]);
+    let after = listed();
+    assert_eq!(after.lines().count(), 1);
+    assert!(!after.contains(newest));
+    forget(&["forget", "--undo", newest]);
+    assert_eq!(listed(), before);
+}
+
 /// What the golden repository of format 1 holds, whoever restores it: content, mode and times.
 fn golden_lines(top: &Path) -> String {
     walk(top)
