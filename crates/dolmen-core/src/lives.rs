@@ -6,7 +6,7 @@ use dolmen_format::signed::Stamp;
 use dolmen_format::{ObjectId, Timestamp};
 
 use crate::lease::{self, Checkpoint, Received, Standing, Terms};
-use crate::ledger::Facts;
+use crate::ledger::{Facts, PolicyRecord};
 use crate::snapshots::{SnapshotEntry, SnapshotList};
 
 /// Whether a snapshot or checkpoint lives.
@@ -18,18 +18,41 @@ pub enum Life {
     Ended(Timestamp),
 }
 
-/// The terms in force at a time, which is the earlier clock's.
+/// The terms in force at a time, which is the earlier clock's; `None` where the root's policy makes none.
 pub fn terms(facts: &Facts, at: Timestamp) -> Option<Terms> {
-    let chain: Vec<_> = facts
-        .policies()
-        .filter_map(|record| {
-            Some(Received {
-                terms: Terms::try_from(&record.policy).ok()?,
-                received: record.stored_at,
-            })
-        })
-        .collect();
-    lease::effective(&chain, at)
+    lease::effective(&consented(facts).0, at)
+}
+
+/// The policies that wait for this client's user to confirm them.
+pub fn waiting(facts: &Facts) -> Vec<&PolicyRecord> {
+    consented(facts).1
+}
+
+/// Splits the policies into those that count for this client and those that wait: one that more than doubles a time of
+/// the one before waits for a confirmation, since a stolen passphrase could else lock junk for a century.
+fn consented(facts: &Facts) -> (Vec<Received>, Vec<&PolicyRecord>) {
+    let (mut counted, mut waiting): (Vec<Received>, Vec<&PolicyRecord>) = Default::default();
+    for record in facts.policies() {
+        let Ok(terms) = Terms::try_from(&record.policy) else {
+            if counted.is_empty() {
+                return (Vec::new(), Vec::new());
+            }
+            continue;
+        };
+        let is_confirmed = record
+            .reference
+            .is_some_and(|reference| facts.confirmed.contains(&reference.digest));
+        let waits = counted
+            .last()
+            .is_some_and(|before| lease::needs_confirmation(&before.terms, &terms));
+        if waits && !is_confirmed {
+            waiting.push(record);
+        } else {
+            let received = record.stored_at;
+            counted.push(Received { terms, received });
+        }
+    }
+    (counted, waiting)
 }
 
 /// Decides the life of every snapshot, retired or not, and of every checkpoint.

@@ -6,10 +6,11 @@
 mod round;
 mod verdict;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use dolmen_format::Timestamp;
+use dolmen_format::{ObjectId, Timestamp};
 
 use crate::check::Observer;
 use crate::error::Result;
@@ -26,6 +27,8 @@ pub struct Options<'a> {
     pub confirm_clock: bool,
     /// The user takes as lost for good what the repository tells of and does not hold.
     pub confirm_missing: bool,
+    /// Policies that this client's user confirmed.
+    pub confirmed: &'a BTreeSet<ObjectId>,
     /// The latest time that the store stated to this client.
     pub remembered_store: Option<Timestamp>,
     /// Where the index's tables are kept.

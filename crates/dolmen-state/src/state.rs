@@ -3,6 +3,7 @@
 //! | path | what |
 //! |---|---|
 //! | `pins/<BLAKE3 of the address>` | the repository that the address belongs to |
+//! | `<repository id>/confirmed` | the policies that the user confirmed |
 //! | `<repository id>/<n>/lock` | locked by the process that uses the instance |
 //! | `<repository id>/<n>/record` | the instance's id and [`InstanceRecord`] |
 //! | `<repository id>/<n>/journal` | the instance's [`JournalEntry`]s |
@@ -18,7 +19,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use dolmen_format::signed::Reference;
-use dolmen_format::{InstanceId, RepositoryId};
+use dolmen_format::{InstanceId, ObjectId, RepositoryId};
 
 use crate::durable;
 use crate::error::StateError;
@@ -30,6 +31,9 @@ pub use record::InstanceRecord;
 /// What can be done about a damaged pin.
 const PIN_REMEDY: &str =
     "if you know the repository's id otherwise, remove the file and confirm the id again";
+
+/// What can be done about a damaged list of confirmed policies.
+const CONFIRMED_REMEDY: &str = "remove the file and confirm again with --confirm-policy";
 
 /// A client's state folder.
 #[derive(Debug, Clone)]
@@ -86,6 +90,32 @@ impl StateFolder {
     /// The latest snapshots that this client's instances know of, as far as their records can be read. Claims nothing.
     pub fn heads(&self, repository: &RepositoryId) -> Vec<Reference> {
         Instance::heads(&self.path.join(repository.to_string()))
+    }
+
+    /// The policies of a repository that the user confirmed, by their records' ids.
+    pub fn confirmed(&self, repository: &RepositoryId) -> Result<Vec<ObjectId>, StateError> {
+        let path = self.confirmed_path(repository);
+        let confirmed = record::read(&path, "the list of confirmed policies", CONFIRMED_REMEDY)?;
+        Ok(confirmed.unwrap_or_default())
+    }
+
+    /// Remembers that the user confirmed policies, besides those confirmed before. Durable when it returns.
+    pub fn confirm(
+        &self,
+        repository: &RepositoryId,
+        policies: &[ObjectId],
+    ) -> Result<(), StateError> {
+        let mut confirmed = self.confirmed(repository)?;
+        confirmed.extend_from_slice(policies);
+        confirmed.sort();
+        confirmed.dedup();
+        let path = self.confirmed_path(repository);
+        durable::create_folder(durable::folder_of(&path))?;
+        record::write(&path, &confirmed)
+    }
+
+    fn confirmed_path(&self, repository: &RepositoryId) -> PathBuf {
+        self.path.join(repository.to_string()).join("confirmed")
     }
 
     fn pin_path(&self, address: &str) -> PathBuf {

@@ -127,6 +127,9 @@ pub(crate) struct Global {
     /// Take the store's clock as true in this run, however far the local one is off [env: DOLMEN_CONFIRM_CLOCK=1]
     #[arg(long, global = true)]
     pub(crate) confirm_clock: bool,
+    /// Accept a policy that more than doubles a time: what is locked for so long cannot be unlocked
+    #[arg(long, global = true)]
+    pub(crate) confirm_policy: bool,
     /// Speak JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,

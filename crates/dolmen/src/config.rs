@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) repository_id: Option<RepositoryId>,
     /// The id that is accepted in place of the one that was known.
     pub(crate) trusted: Option<RepositoryId>,
+    /// Whether policies that more than double a time are accepted.
+    pub(crate) confirm_policy: bool,
     /// Whether the store's clock is to be taken as true.
     pub(crate) confirm_clock: bool,
 }
@@ -63,6 +65,7 @@ impl Config {
             state: state.or_else(|| below_home("XDG_STATE_HOME", ".local/state")),
             repository_id: global.repository_id,
             trusted: global.trust_repository,
+            confirm_policy: global.confirm_policy,
             confirm_clock: global.confirm_clock
                 || variables("DOLMEN_CONFIRM_CLOCK").is_some_and(|value| value == "1"),
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use dolmen_core::index::Index;
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
-use dolmen_core::{Environment, Error, Objects, Repository, repository};
-use dolmen_format::{InstanceId, ObjectKey, RepositoryId, Timestamp};
+use dolmen_core::{Environment, Error, Objects, Repository, lives, repository};
+use dolmen_format::{InstanceId, ObjectId, ObjectKey, RepositoryId, Timestamp};
 use dolmen_state::{Instance, StateFolder};
 use dolmen_store::{LocalStore, StoreErrorKind};
 
@@ -245,11 +245,12 @@ impl Opened {
 
     /// Loads the snapshots; what is wrong with them is only warned of.
     pub(crate) fn load_snapshots(&self, app: &App) -> Outcome<SnapshotList> {
-        let snapshots = SnapshotList::load(&self.repository, None)
+        let mut snapshots = SnapshotList::load(&self.repository, None)
             .during(&format!("cannot list the snapshots of {}", self.address))?;
         for finding in &snapshots.findings {
             app.output.warn(finding.to_string());
         }
+        self.settle_policies(app, &mut snapshots)?;
         // One that is there and damaged is told of above.
         let present = snapshots.snapshots.iter().map(|entry| entry.id);
         let retired = snapshots.facts.retired.keys().copied();
@@ -263,6 +264,44 @@ impl Opened {
             }
         }
         Ok(snapshots)
+    }
+
+    /// Notes which policies the user confirmed, and names those that wait.
+    fn settle_policies(&self, app: &App, list: &mut SnapshotList) -> Outcome<()> {
+        list.facts.confirmed = self.confirmed()?;
+        let waiting = lives::waiting(&list.facts);
+        let waiting: Vec<_> = waiting
+            .iter()
+            .filter_map(|record| record.reference)
+            .map(|reference| reference.digest)
+            .collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        if app.config.confirm_policy {
+            self.confirm(&waiting)?;
+            list.facts.confirmed.extend(waiting);
+        } else {
+            app.output.warn(
+                "a new policy more than doubles a time and does not count on this machine yet: look at it with dolmen \
+                 policy show, and if it is meant, run once with --confirm-policy",
+            );
+        }
+        Ok(())
+    }
+
+    /// The policies that the user confirmed on this machine.
+    pub(crate) fn confirmed(&self) -> Outcome<BTreeSet<ObjectId>> {
+        let confirmed = self.state.confirmed(&self.repository.id());
+        let confirmed = confirmed.during("cannot tell which policies were confirmed")?;
+        Ok(confirmed.into_iter().collect())
+    }
+
+    /// Remembers policies as confirmed on this machine.
+    pub(crate) fn confirm(&self, policies: &[ObjectId]) -> Outcome<()> {
+        self.state
+            .confirm(&self.repository.id(), policies)
+            .during("cannot remember that the policy is confirmed")
     }
 
     /// Takes an identity under which this machine writes.

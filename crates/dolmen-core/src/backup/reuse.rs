@@ -4,12 +4,13 @@
 //! only what a live snapshot or checkpoint of its own signer needs, as the last listing shows it, and looks again before
 //! it commits when that listing has grown old.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use dolmen_format::manifest::FrameSet;
-use dolmen_format::{PackId, Timestamp};
+use dolmen_format::{ObjectId, PackId, Timestamp};
 use dolmen_state::index::{BlobIndex, Location, PackRef};
 
 use super::session::lock;
@@ -36,6 +37,7 @@ pub(super) struct Reuse {
     numbers: FrameNumbers,
     cover: Cover,
     terms: Option<Terms>,
+    confirmed: BTreeSet<ObjectId>,
     /// When the listing began that this was learnt from.
     listed_at: Mutex<Timestamp>,
 }
@@ -76,6 +78,7 @@ impl Reuse {
             numbers,
             cover,
             terms,
+            confirmed: list.facts.confirmed.clone(),
             listed_at: Mutex::new(list.listed_at),
         })
     }
@@ -119,7 +122,8 @@ impl Reuse {
         if u64::try_from(found).is_ok_and(|found| found <= allowed) {
             return Ok(());
         }
-        let list = SnapshotList::load(repository, None)?;
+        let mut list = SnapshotList::load(repository, None)?;
+        list.facts.confirmed.clone_from(&self.confirmed);
         let fresh = Self::learn(repository, index, &list, scratch, cancel)?;
         for (pack, frames) in needed {
             let is_own = !self.numbers.knows(*pack);

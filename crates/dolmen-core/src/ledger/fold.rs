@@ -16,6 +16,8 @@ pub struct Facts {
     first: PolicyRecord,
     /// Those that supersede it and count, each superseded by the next; the last is in force.
     superseding: Vec<PolicyRecord>,
+    /// Policies that this client's user confirmed, by their records: each more than doubles a time.
+    pub confirmed: BTreeSet<ObjectId>,
     /// Snapshots whose lives have ended, by their ids.
     pub retired: BTreeMap<ObjectId, Retired>,
     /// Packs that a holder of the read key read in full.
@@ -58,6 +60,7 @@ pub fn fold(
     let mut facts = Facts {
         first,
         superseding: Vec::new(),
+        confirmed: BTreeSet::new(),
         retired: BTreeMap::new(),
         attested: BTreeSet::new(),
         stamps: Vec::new(),

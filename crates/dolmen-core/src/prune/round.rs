@@ -68,7 +68,8 @@ pub(super) fn run(
         remembered_store: options.remembered_store,
         confirmed: options.confirm_clock,
     };
-    let list = SnapshotList::load(repository, None)?;
+    let mut list = SnapshotList::load(repository, None)?;
+    list.facts.confirmed.clone_from(options.confirmed);
     let mut report = Report {
         store_time: Some(clocks.remember()),
         ..Report::default()

@@ -1,5 +1,6 @@
 //! When space comes back, and when not.
 
+use dolmen_core::lives;
 use dolmen_core::prune::Tally;
 use dolmen_format::ledger::{Fact, Policy};
 use dolmen_store::Store as _;
@@ -160,6 +161,28 @@ fn a_shorter_policy_holds_for_what_comes_and_not_for_what_is() {
     assert_eq!(world.prune().deleted, Tally::default());
     // One old L after its receipt the new one is in force.
     world.wait(11 * DAY);
+    assert_eq!(world.prune().deleted.objects, 2);
+    world.assert_whole();
+}
+
+#[test]
+fn a_policy_that_more_than_doubles_a_time_waits_for_the_user() {
+    let (world, _) = one_retired();
+    let century = Fact::Policy(Policy {
+        protect_seconds: 100 * 365 * 86_400,
+        ..policy()
+    });
+    world.sign(HOME, century);
+    let waiting: Vec<_> = lives::waiting(&world.list().facts)
+        .iter()
+        .map(|record| record.reference.unwrap().digest)
+        .collect();
+    assert_eq!(waiting.len(), 1);
+    world.wait((LEASE_DAYS + 8) * DAY);
+    // Confirmed, it keeps all for a century; the client of a user who did not confirm it goes on as before.
+    let confirmed = waiting.into_iter().collect();
+    let kept = world.prune_confirmed(&confirmed, |_| {});
+    assert_eq!(kept.deleted, Tally::default());
     assert_eq!(world.prune().deleted.objects, 2);
     world.assert_whole();
 }

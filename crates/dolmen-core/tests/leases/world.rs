@@ -1,6 +1,6 @@
 //! A repository in memory whose time only the test moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,8 +16,8 @@ use dolmen_core::{
     renew,
 };
 use dolmen_format::ledger::{Fact, Keep, LockStrategy, Policy};
-use dolmen_format::{InstanceId, Timestamp};
-use dolmen_fs::Root;
+use dolmen_format::{InstanceId, ObjectId, Timestamp};
+use dolmen_fs::{PathKey, Place, Root};
 use dolmen_state::{Instance, StateFolder};
 use dolmen_store::record::Detail;
 use dolmen_store::{
@@ -234,9 +234,14 @@ impl World {
     }
 
     fn options(&self, client: Client) -> Options {
+        let base = self.folder.path().as_os_str().as_encoded_bytes();
         let source = self.path(client.0).into_os_string().into_encoded_bytes();
         Options {
-            roots: vec![Root::absolute(&source).unwrap()],
+            // Without the folders above, whose times other tests change.
+            roots: vec![Root {
+                place: Arc::new(Place::new(base, base).unwrap()),
+                key: PathKey::from_path(format!("/{}", client.0).as_bytes()).unwrap(),
+            }],
             paths: vec![source],
             selector: backup::select_everything(),
             one_file_system: false,
@@ -295,8 +300,18 @@ impl World {
     }
 
     pub(crate) fn prune_with(&self, change: impl FnOnce(&mut prune::Options<'_>)) -> prune::Report {
+        self.prune_confirmed(&BTreeSet::new(), change)
+    }
+
+    /// A run of a client whose user confirmed policies.
+    pub(crate) fn prune_confirmed(
+        &self,
+        confirmed: &BTreeSet<ObjectId>,
+        change: impl FnOnce(&mut prune::Options<'_>),
+    ) -> prune::Report {
         let cancel = AtomicBool::new(false);
         let mut options = prune::Options {
+            confirmed,
             dry_run: false,
             confirm_clock: false,
             confirm_missing: false,

@@ -62,9 +62,6 @@ struct SetArgs {
     /// Protect what a keep rule keeps for longer, such as monthly=180d; 0s takes the class away
     #[arg(long, value_name = "RULE=DURATION", value_parser = parse_class)]
     protect_class: Vec<Class>,
-    /// Make a change that more than doubles a time
-    #[arg(long)]
-    confirm_policy: bool,
 }
 
 /// The rules that a class can name.
@@ -105,7 +102,7 @@ fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outco
     let terms = Terms::try_from(&policy).map_err(|error| Failure::usage(error.to_string()))?;
     let before = Terms::try_from(&current.policy).ok();
     let doubles = before.is_some_and(|before| lease::needs_confirmation(&before, &terms));
-    if doubles && !args.confirm_policy {
+    if doubles && !app.config.confirm_policy {
         return Err(Failure::usage(
             "this more than doubles the protection period, the generation or the margin",
         )
@@ -129,12 +126,14 @@ fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outco
         ));
     }
     let mut instance = writer(app, opened, list)?;
-    ledger::write(
-        &opened.repository,
-        &mut instance,
-        Fact::Policy(policy.clone()),
-    )
-    .during(&format!("cannot change the policy of {}", opened.address))?;
+    let fact = Fact::Policy(policy.clone());
+    let written = ledger::write(&opened.repository, &mut instance, fact)
+        .during(&format!("cannot change the policy of {}", opened.address))?;
+    if doubles {
+        opened.confirm(&[written.digest])?;
+        app.output
+            .notice("other machines go on as before until they are run once with --confirm-policy");
+    }
     if before.is_some_and(|before| terms.protect_seconds() < before.protect_seconds()) {
         app.output.notice(
             "what is stored keeps its old protection; the shorter one takes effect when the old protection period has \

@@ -44,10 +44,12 @@ pub(super) fn prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome<Rep
     app.interrupt
         .tell(move || told.store(true, Ordering::Relaxed));
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
+    let confirmed = opened.confirmed()?;
     let options = Options {
         dry_run: args.dry_run,
         confirm_clock: app.config.confirm_clock,
         confirm_missing: args.confirm_missing,
+        confirmed: &confirmed,
         remembered_store: instance.record().store_time,
         index_cache: index_cache.as_deref(),
         scratch: &scratch,

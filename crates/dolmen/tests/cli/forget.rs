@@ -143,6 +143,25 @@ fn a_policy_is_shown_and_changed() {
 }
 
 #[test]
+fn a_policy_that_more_than_doubles_a_time_waits_on_other_machines() {
+    let world = World::with_repository();
+    let century = ["policy", "set", "--protect", "100y", "--confirm-policy"];
+    world.done(&century);
+    assert_eq!(world.run(&["snapshots"]).stderr, "");
+    let other = world.text("other-state");
+    let on_other = |arguments: &[&str]| world.run_with(("XDG_STATE_HOME", &other), arguments);
+    let told = on_other(&["snapshots"]);
+    assert_eq!(told.code, 0);
+    assert!(
+        told.stderr.contains("does not count on this machine yet"),
+        "{}",
+        told.stderr
+    );
+    assert_eq!(on_other(&["snapshots", "--confirm-policy"]).code, 0);
+    assert_eq!(on_other(&["snapshots"]).stderr, "");
+}
+
+#[test]
 fn maintenance_renews_retires_by_the_signed_policy_and_prunes() {
     let world = with_snapshots();
     let first = document(&world.done(&["maintain", "--json"]));
