@@ -28,31 +28,40 @@ pub fn waiting(facts: &Facts) -> Vec<&PolicyRecord> {
     consented(facts).1
 }
 
+/// Whether a policy with these terms would wait for a confirmation on every machine.
+pub fn waits(facts: &Facts, terms: &Terms) -> bool {
+    let base = consented(facts).2;
+    base.is_some_and(|base| lease::needs_confirmation(&base, terms))
+}
+
 /// Splits the policies into those that count for this client and those that wait: one that more than doubles a time of
-/// the one before waits for a confirmation, since a stolen passphrase could else lock junk for a century.
-fn consented(facts: &Facts) -> (Vec<Received>, Vec<&PolicyRecord>) {
+/// the root's, or of the last one that the user confirmed, waits, since a stolen passphrase could else lock junk for a
+/// century, be it in many small steps.
+fn consented(facts: &Facts) -> (Vec<Received>, Vec<&PolicyRecord>, Option<Terms>) {
     let (mut counted, mut waiting): (Vec<Received>, Vec<&PolicyRecord>) = Default::default();
+    let mut base = None;
     for record in facts.policies() {
         let Ok(terms) = Terms::try_from(&record.policy) else {
             if counted.is_empty() {
-                return (Vec::new(), Vec::new());
+                return (Vec::new(), Vec::new(), None);
             }
             continue;
         };
         let is_confirmed = record
             .reference
             .is_some_and(|reference| facts.confirmed.contains(&reference.digest));
-        let waits = counted
-            .last()
-            .is_some_and(|before| lease::needs_confirmation(&before.terms, &terms));
+        let waits = base.is_some_and(|base| lease::needs_confirmation(&base, &terms));
         if waits && !is_confirmed {
             waiting.push(record);
-        } else {
-            let received = record.stored_at;
-            counted.push(Received { terms, received });
+            continue;
         }
+        if base.is_none() || is_confirmed {
+            base = Some(terms);
+        }
+        let received = record.stored_at;
+        counted.push(Received { terms, received });
     }
-    (counted, waiting)
+    (counted, waiting, base)
 }
 
 /// Decides the life of every snapshot, retired or not, and of every checkpoint.

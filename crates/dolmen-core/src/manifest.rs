@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use dolmen_format::limits::{MANIFEST_NODE_ENTRIES_MAX, MANIFEST_ROOT_BYTES_MAX};
 use dolmen_format::manifest::{FrameSet, ManifestChild, ManifestNode, PackFrames};
 use dolmen_format::pack::{BlobEntry, Recipient};
-use dolmen_format::{BlobKind, PackId};
-use dolmen_state::index::BlobIndex;
+use dolmen_format::{BlobId, BlobKind, PackId};
+use dolmen_state::index::{BlobIndex, Location};
 
 use crate::error::{Error, Result};
 use crate::pack::{Effort, FrameCompressor, PackBuilder, PackListener, put_pack};
 use crate::repository::Repository;
+
+/// Where a blob is stored that may be built upon.
+pub(crate) type Stored<'a> = &'a dyn Fn(&BlobId) -> Option<Location>;
 
 /// Writes a manifest's nodes into packs of their own, one for each level that has new nodes, and
 /// returns its root node for the snapshot, and the packs that hold the others.
@@ -19,6 +22,7 @@ use crate::repository::Repository;
 pub(crate) fn write_manifest(
     repository: &Repository,
     index: &BlobIndex,
+    stored: Stored<'_>,
     needed: &BTreeMap<PackId, FrameSet>,
     listener: &dyn PackListener,
 ) -> Result<(Vec<u8>, BTreeSet<PackId>)> {
@@ -45,7 +49,7 @@ pub(crate) fn write_manifest(
         if nodes.is_empty() {
             return Ok((ManifestNode::Leaf(Vec::new()).encode(), holders));
         }
-        let children = store_nodes(repository, index, &nodes, listener)?;
+        let children = store_nodes(repository, index, stored, &nodes, listener)?;
         holders.extend(children.iter().map(|child| child.pack));
         let above = level.saturating_add(1);
         nodes = cut(above, children, |child: &ManifestChild| child.first)
@@ -77,6 +81,7 @@ fn cut<T>(level: u8, items: Vec<T>, pack_of: impl Fn(&T) -> PackId) -> Vec<(Pack
 fn store_nodes(
     repository: &Repository,
     index: &BlobIndex,
+    stored: Stored<'_>,
     nodes: &[(PackId, ManifestNode)],
     listener: &dyn PackListener,
 ) -> Result<Vec<ManifestChild>> {
@@ -87,7 +92,7 @@ fn store_nodes(
     for (_, node) in nodes {
         let encoded = node.encode();
         let id = repository.domain().blob_id(BlobKind::Manifest, &encoded);
-        if index.contains(&id) {
+        if stored(&id).is_some() {
             continue;
         }
         let mut current = match builder.take() {
@@ -118,19 +123,20 @@ fn store_nodes(
     }
     nodes
         .iter()
-        .map(|(first, node)| name_child(repository, index, *first, node))
+        .map(|(first, node)| name_child(repository, index, stored, *first, node))
         .collect()
 }
 
 fn name_child(
     repository: &Repository,
     index: &BlobIndex,
+    stored: Stored<'_>,
     first: PackId,
     node: &ManifestNode,
 ) -> Result<ManifestChild> {
     let encoded = node.encode();
     let id = repository.domain().blob_id(BlobKind::Manifest, &encoded);
-    let location = index.lookup(&id);
+    let location = stored(&id);
     let place = location.and_then(|at| Some((index.pack(at.pack)?.pack, at.ordinal)));
     let (pack, ordinal) = place.ok_or(Error::Internal {
         what: "a manifest node vanished",

@@ -26,15 +26,16 @@ pub(crate) fn gaps(list: &SnapshotList) -> Findings {
 /// Heads that are named and are neither there nor retired, and who names them.
 pub(crate) fn missing_heads(list: &SnapshotList) -> Vec<(Reference, SnapshotId)> {
     let present: BTreeSet<SnapshotId> = list.all().map(|entry| entry.id).collect();
-    let mut missing = Vec::new();
+    let (mut missing, numbers) = (Vec::new(), numbers(list));
     for entry in list.all() {
-        let stamp = &entry.snapshot.stamp;
         for head in &entry.snapshot.heads {
-            // A checkpoint ends with the snapshot that bears its number.
-            let is_own_checkpoint = (head.instance, head.number) == (stamp.instance, stamp.number);
+            // What is gone and whose number something else bears was a checkpoint, which has none of its own.
+            let is_checkpoint = numbers
+                .get(&(head.writer, head.instance))
+                .is_some_and(|used| used.contains_key(&head.number));
             let is_known =
                 present.contains(&head.digest) || list.facts.retired.contains_key(&head.digest);
-            if !is_known && !is_own_checkpoint {
+            if !is_known && !is_checkpoint {
                 missing.push((*head, entry.id));
             }
         }

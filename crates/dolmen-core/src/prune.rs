@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use dolmen_format::signed::Reference;
 use dolmen_format::{ObjectId, Timestamp};
 
 use crate::check::Observer;
@@ -29,6 +30,8 @@ pub struct Options<'a> {
     pub confirm_missing: bool,
     /// Policies that this client's user confirmed.
     pub confirmed: &'a BTreeSet<ObjectId>,
+    /// The latest snapshots that this client remembers: one that is gone holds everything.
+    pub heads: &'a [Reference],
     /// The latest time that the store stated to this client.
     pub remembered_store: Option<Timestamp>,
     /// Where the index's tables are kept.
@@ -92,6 +95,8 @@ pub fn run(
         report.deleted = deleted;
         match end {
             round::End::Done => return Ok(report),
+            // What a dry run leaves for another round would be there again.
+            round::End::Late if options.dry_run => return Ok(report),
             round::End::Late if is_stuck => {
                 report.held = Some(
                     "looking at the repository took longer than a quarter of its protection period, so that what was \

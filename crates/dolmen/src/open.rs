@@ -7,6 +7,7 @@ use std::sync::Arc;
 use dolmen_core::index::Index;
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{Environment, Error, Objects, Repository, lives, repository};
+use dolmen_format::signed::Reference;
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, RepositoryId, Timestamp};
 use dolmen_state::{Instance, StateFolder};
 use dolmen_store::{LocalStore, StoreErrorKind};
@@ -255,7 +256,7 @@ impl Opened {
         let present = snapshots.snapshots.iter().map(|entry| entry.id);
         let retired = snapshots.facts.retired.keys().copied();
         let present: BTreeSet<_> = present.chain(snapshots.damaged()).chain(retired).collect();
-        for head in self.state.heads(&self.repository.id()) {
+        for head in self.heads() {
             if !present.contains(&head.digest) {
                 app.output.warn(format!(
                     "snapshot {} is gone, which this machine remembers as its latest: run dolmen check",
@@ -288,6 +289,11 @@ impl Opened {
             );
         }
         Ok(())
+    }
+
+    /// The latest snapshots that this machine remembers.
+    pub(crate) fn heads(&self) -> Vec<Reference> {
+        self.state.heads(&self.repository.id())
     }
 
     /// The policies that the user confirmed on this machine.

@@ -8,7 +8,7 @@ use dolmen_crypto::domain::LabelKind;
 use dolmen_format::manifest::FrameSet;
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::snapshot::{Body, Labels, Snapshot, Summary};
-use dolmen_format::{ObjectKey, PackId, SegmentId, SnapshotId, Timestamp};
+use dolmen_format::{BlobId, ObjectKey, PackId, SegmentId, SnapshotId, Timestamp};
 use dolmen_state::index::SeenSegment;
 use dolmen_state::state::JournalEntry;
 
@@ -86,7 +86,9 @@ fn write_snapshot(
     let repository = session.repository;
     assure(session, Age::BeforePut)?;
     let needed = needed_packs(session);
-    let (manifest, node_packs) = write_manifest(repository, session.index, &needed, session)?;
+    let stored = |id: &BlobId| session.locate(id);
+    let (manifest, node_packs) =
+        write_manifest(repository, session.index, &stored, &needed, session)?;
     let segments = {
         let mut builder = lock(&session.segment);
         builder.flush(repository)?;

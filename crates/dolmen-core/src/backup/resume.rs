@@ -9,13 +9,14 @@ use dolmen_state::state::JournalEntry;
 use super::session::{Session, lock};
 use crate::error::Result;
 use crate::index::info_of;
+use crate::lives;
 use crate::objects::FetchError;
 use crate::pack::describe::{describe_table, entry_of};
 use crate::repository::Repository;
 
 /// Takes over what the journal names and the store holds with those bytes.
 ///
-/// Cost: one request for each pack that an interrupted run stored since its last checkpoint.
+/// Cost: two requests for each pack that an interrupted run stored since its last checkpoint.
 pub(super) fn adopt_journal(session: &Session<'_>) -> Result<()> {
     let entries = lock(session.instance).journal()?;
     let mut adopted = 0_u64;
@@ -43,8 +44,28 @@ pub(super) fn adopt_journal(session: &Session<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Whether a pack was stored so lately that nobody deletes it while this run goes on: nothing needs it yet.
+fn is_safe(session: &Session<'_>, key: &ObjectKey) -> Result<bool> {
+    let repository = session.repository;
+    let now = repository.environment.clock.now();
+    let Some(terms) = lives::terms(&session.snapshots.facts, now) else {
+        return Ok(false);
+    };
+    let protect_seconds = i64::try_from(terms.protect_seconds()).unwrap_or(i64::MAX);
+    let mut is_safe = false;
+    repository.objects.list(&key.to_string(), |object| {
+        let newest = object.copies.iter().map(|copy| copy.stored_at).max();
+        let until = newest.map(|at| at.saturating_add_seconds(protect_seconds));
+        is_safe |= object.key == *key && until.is_some_and(|until| until > now);
+    })?;
+    Ok(is_safe)
+}
+
 /// Adds a pack that no segment names to the index and to the coming segment; false if it is not there.
 fn adopt_pack(session: &Session<'_>, key: &ObjectKey) -> Result<bool> {
+    if !is_safe(session, key)? {
+        return Ok(false);
+    }
     let stored = match session.repository.objects.fetch(key, ObjectKind::Pack) {
         Ok(stored) => stored,
         // It never arrived, or not whole: its data is simply backed up again.

@@ -194,7 +194,7 @@ impl Session<'_> {
     }
 
     /// Where a blob lies in a pack that the store has, and that may be built upon.
-    fn locate(&self, id: &BlobId) -> Option<Location> {
+    pub(super) fn locate(&self, id: &BlobId) -> Option<Location> {
         let is_there = |location: &Location| {
             !self.absent.contains(&location.pack) && self.reuse.allows(location)
         };

@@ -481,7 +481,14 @@ fn a_stored_manifest_is_walked_down_to_its_leaves() {
     let (index, _) = BlobIndex::open(None, &[]).unwrap();
     let packs = (0_u64..60_000).map(|number| PackId::of(&number.to_le_bytes()));
     let needed: BTreeMap<_, _> = packs.map(|pack| (pack, frames(&[5, 700]))).collect();
-    let (root, _) = write_manifest(&repository, &index, &needed, &fixture::Deaf).unwrap();
+    let (root, _) = write_manifest(
+        &repository,
+        &index,
+        &|id| index.lookup(id),
+        &needed,
+        &fixture::Deaf,
+    )
+    .unwrap();
     let snapshot = fixture::snapshot(&repository, &root);
     let id = SnapshotId::of(b"a snapshot");
     let folder = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use dolmen_format::index::Segment;
-use dolmen_format::{ObjectKind, PackId, SegmentId, SnapshotId, Timestamp, WriterId};
+use dolmen_format::{ObjectKey, ObjectKind, PackId, SegmentId, SnapshotId, Timestamp, WriterId};
 use dolmen_store::{LockStatus, ObjectRef, StoreErrorKind, StoreKey};
 
 use super::{Options, Report, Verdict, judge, judge_lock};
@@ -123,13 +123,35 @@ impl Round<'_> {
                 ));
             }
         }
+        gaps.extend(self.unreadable());
+        for head in self.options.heads {
+            let is_known = self.list.all().any(|entry| entry.id == head.digest)
+                || self.list.facts.retired.contains_key(&head.digest);
+            if !is_known {
+                gaps.push(crate::Finding::new(
+                    format!("snapshot {}", head.digest),
+                    "missing; this client remembers it as its latest",
+                ));
+            }
+        }
         if gaps.is_empty() || self.options.confirm_missing {
             return;
         }
         for gap in &gaps {
             self.observer.finding(gap);
         }
-        self.hold("something is missing that no retirement names".to_owned());
+        self.hold("something is missing, or cannot be read, that no retirement names".to_owned());
+    }
+
+    /// What lies under a known writer's name and cannot be read: it may be a snapshot that lives, or an undo.
+    fn unreadable(&self) -> impl Iterator<Item = crate::Finding> {
+        let is_ours = |finding: &&crate::Finding| match finding.subject.parse::<ObjectKey>() {
+            Ok(key @ (ObjectKey::Snapshot(..) | ObjectKey::Ledger(..))) => key
+                .writer()
+                .is_some_and(|writer| self.repository.verify_key_of(writer).is_some()),
+            Ok(_) | Err(_) => false,
+        };
+        self.list.findings.iter().filter(is_ours).cloned()
     }
 
     fn hold(&mut self, why: String) {

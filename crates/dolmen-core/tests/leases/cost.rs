@@ -39,11 +39,13 @@ fn an_unchanged_backup_puts_one_object_and_asks_for_no_lock() {
 }
 
 #[test]
-fn a_small_backup_puts_three_objects() {
+fn a_small_backup_puts_three_objects_or_four() {
     let world = with_snapshots(3);
     world.write(HOME, "one more", 99, 50_000);
     let counts = world.count(|| world.backup(HOME));
-    assert_eq!(of(&counts, Operation::Put), 3, "{counts:?}");
+    // Pack, segment, snapshot; a second pack where the tree is written while the first is still being filled.
+    let puts = of(&counts, Operation::Put);
+    assert!((3..=4).contains(&puts), "{counts:?}");
     assert_eq!(of(&counts, Operation::Extend), 0, "{counts:?}");
 }
 

@@ -312,6 +312,7 @@ impl World {
         let cancel = AtomicBool::new(false);
         let mut options = prune::Options {
             confirmed,
+            heads: &[],
             dry_run: false,
             confirm_clock: false,
             confirm_missing: false,

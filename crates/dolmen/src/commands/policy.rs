@@ -1,9 +1,9 @@
 //! `dolmen policy …`
 
 use clap::{Args, Subcommand};
-use dolmen_core::lease::{self, Asked, ExtensionCost, Terms};
-use dolmen_core::ledger;
+use dolmen_core::lease::{Asked, ExtensionCost, Terms};
 use dolmen_core::snapshots::SnapshotList;
+use dolmen_core::{ledger, lives};
 use dolmen_format::ledger::{Class, Fact, Policy};
 
 use super::App;
@@ -101,7 +101,7 @@ fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outco
     policy.previous = current.reference.map(|reference| reference.digest);
     let terms = Terms::try_from(&policy).map_err(|error| Failure::usage(error.to_string()))?;
     let before = Terms::try_from(&current.policy).ok();
-    let doubles = before.is_some_and(|before| lease::needs_confirmation(&before, &terms));
+    let doubles = lives::waits(&list.facts, &terms);
     if doubles && !app.config.confirm_policy {
         return Err(Failure::usage(
             "this more than doubles the protection period, the generation or the margin",

@@ -44,12 +44,13 @@ pub(super) fn prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome<Rep
     app.interrupt
         .tell(move || told.store(true, Ordering::Relaxed));
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
-    let confirmed = opened.confirmed()?;
+    let (confirmed, heads) = (opened.confirmed()?, opened.heads());
     let options = Options {
         dry_run: args.dry_run,
         confirm_clock: app.config.confirm_clock,
         confirm_missing: args.confirm_missing,
         confirmed: &confirmed,
+        heads: &heads,
         remembered_store: instance.record().store_time,
         index_cache: index_cache.as_deref(),
         scratch: &scratch,
@@ -67,7 +68,7 @@ pub(super) fn prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome<Rep
         let hint = if why.contains("clock") {
             "; if the store's clock is right, run it again with --confirm-clock"
         } else if why.contains("missing") {
-            "; if it is lost for good, run it again with --confirm-missing"
+            "; if that is junk or lost for good, run it again with --confirm-missing"
         } else {
             ""
         };

@@ -36,7 +36,8 @@ fn a_large_manifest_is_read_down_to_its_leaves() {
     // Packs that the index does not know: enough for three levels.
     let packs = (0_u64..60_000).map(|number| PackId::of(&number.to_le_bytes()));
     let needed: BTreeMap<_, _> = packs.map(|pack| (pack, frames.clone())).collect();
-    let (root, _) = write_manifest(&repository, &index, &needed, &Deaf).unwrap();
+    let (root, _) =
+        write_manifest(&repository, &index, &|id| index.lookup(id), &needed, &Deaf).unwrap();
     assert!(ManifestNode::decode(&root).unwrap().level() >= 1);
     let snapshot = snapshot(&repository, &root);
     let found = read(&repository, &index, &snapshot).unwrap().unwrap();
