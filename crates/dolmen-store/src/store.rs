@@ -110,6 +110,10 @@ pub enum Place {
 
 /// What a store can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own"
+)]
 pub struct Capabilities {
     /// Whether an overwritten object stays as an older version, and keys can be hidden.
     pub versions: bool,
