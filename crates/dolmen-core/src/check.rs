@@ -32,7 +32,9 @@ use crate::index::Index;
 use crate::repository::Repository;
 use crate::snapshots::SnapshotList;
 
+pub(crate) use self::packs::choose;
 use self::sink::Sink;
+pub(crate) use self::standing::verify as verify_standing;
 
 /// What to check.
 #[derive(Debug, Clone)]

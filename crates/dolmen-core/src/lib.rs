@@ -3,6 +3,7 @@
 //! Data flows one way: files → chunks → frames → packs → store → snapshot. Nothing here prints, reads
 //! the environment or asks the time: clock and randomness arrive in an [`Environment`].
 
+pub mod audit;
 pub mod backup;
 pub mod check;
 pub mod content;
@@ -25,12 +26,14 @@ pub mod objects;
 pub mod own;
 pub mod pack;
 pub mod prune;
+pub mod recover;
 pub mod renew;
 pub mod repair;
 pub mod repository;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;
+pub mod status;
 pub mod tree;
 
 pub use environment::{Clock, Environment, Random};

@@ -59,30 +59,56 @@ pub(crate) fn twins(list: &SnapshotList) -> Findings {
     findings
 }
 
+/// Finds numbers that nothing uses, in words.
+pub(crate) fn missing_numbers(list: &SnapshotList) -> Findings {
+    missing_ranges(list).iter().map(Gap::finding).collect()
+}
+
+/// Numbers of an instance that nothing uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) writer: WriterId,
+    pub(crate) instance: InstanceId,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+impl Gap {
+    pub(crate) fn finding(&self) -> Finding {
+        let Self {
+            writer,
+            instance,
+            first,
+            last,
+        } = self;
+        let problem = if first == last {
+            format!("object number {first} is missing")
+        } else {
+            format!("objects number {first} to {last} are missing")
+        };
+        Finding::new(format!("writer {writer}, instance {instance}"), problem)
+    }
+}
+
 /// Finds numbers that nothing uses. They count up from 1, over snapshots and ledger records together; a retirement that
 /// names a number stands in for what had it.
-pub(crate) fn missing_numbers(list: &SnapshotList) -> Findings {
-    let mut findings = Vec::new();
-    for ((writer, instance), used) in &numbers(list) {
-        let subject = format!("writer {writer}, instance {instance}");
-        let mut next = 1_u64;
+pub(crate) fn missing_ranges(list: &SnapshotList) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    for ((writer, instance), used) in numbers(list) {
+        let mut first = 1_u64;
         for number in used.keys() {
-            match number.checked_sub(next) {
-                Some(0) | None => {}
-                Some(1) => findings.push(Finding::new(
-                    &subject,
-                    format!("object number {next} is missing"),
-                )),
-                Some(_) => {
-                    let before = number.saturating_sub(1);
-                    let problem = format!("objects number {next} to {before} are missing");
-                    findings.push(Finding::new(&subject, problem));
-                }
+            if *number > first {
+                gaps.push(Gap {
+                    writer,
+                    instance,
+                    first,
+                    last: number.saturating_sub(1),
+                });
             }
-            next = number.saturating_add(1);
+            first = number.saturating_add(1);
         }
     }
-    findings
+    gaps
 }
 
 fn numbers(list: &SnapshotList) -> Numbers {

@@ -25,7 +25,8 @@ impl Api {
                 | Operation::Extend
                 | Operation::Hold
                 | Operation::Hide
-                | Operation::DeleteVersion,
+                | Operation::DeleteVersion
+                | Operation::SetAside,
             )
             | (
                 Self::S3,

@@ -79,6 +79,8 @@ pub enum Operation {
     Hide,
     /// [`crate::Store::delete_version`].
     DeleteVersion,
+    /// [`crate::Store::set_aside`].
+    SetAside,
     /// [`crate::Store::now`].
     Now,
     /// Changing a setting of the whole bucket.
@@ -98,6 +100,7 @@ impl fmt::Display for Operation {
             Self::Hold => "legal hold",
             Self::Hide => "hide",
             Self::DeleteVersion => "delete",
+            Self::SetAside => "set aside",
             Self::Now => "read clock",
             Self::Configure => "configure bucket",
         })

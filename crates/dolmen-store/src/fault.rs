@@ -134,7 +134,7 @@ impl FaultLayer {
     async fn change<T: Send>(
         &self,
         operation: Operation,
-        key: &StoreKey,
+        name: &str,
         call: BoxFuture<'_, Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let (number, fault) = self.begin(operation);
@@ -153,7 +153,7 @@ impl FaultLayer {
             Effect::Skipped => drop(call),
         }
         match kind {
-            Some(kind) => Err(failed(kind, operation, Some(key.as_str()), number)),
+            Some(kind) => Err(failed(kind, operation, Some(name), number)),
             None => pending().await,
         }
     }
@@ -276,7 +276,7 @@ impl Store for FaultLayer {
         place: Place,
     ) -> Result<PutReceipt, StoreError> {
         let call = self.inner.put(key, body, lock, place);
-        self.change(Operation::Put, key, call).await
+        self.change(Operation::Put, key.as_str(), call).await
     }
 
     async fn get(
@@ -302,23 +302,30 @@ impl Store for FaultLayer {
 
     async fn extend(&self, object: &ObjectRef, lock: Lock) -> Result<(), StoreError> {
         let call = self.inner.extend(object, lock);
-        self.change(Operation::Extend, &object.key, call).await
+        self.change(Operation::Extend, object.key.as_str(), call)
+            .await
     }
 
     async fn hold(&self, object: &ObjectRef, hold: Hold) -> Result<(), StoreError> {
         let call = self.inner.hold(object, hold);
-        self.change(Operation::Hold, &object.key, call).await
+        self.change(Operation::Hold, object.key.as_str(), call)
+            .await
     }
 
     async fn hide(&self, key: &StoreKey) -> Result<ObjectRef, StoreError> {
-        self.change(Operation::Hide, key, self.inner.hide(key))
+        self.change(Operation::Hide, key.as_str(), self.inner.hide(key))
             .await
     }
 
     async fn delete_version(&self, object: &ObjectRef) -> Result<(), StoreError> {
         let call = self.inner.delete_version(object);
-        self.change(Operation::DeleteVersion, &object.key, call)
+        self.change(Operation::DeleteVersion, object.key.as_str(), call)
             .await
+    }
+
+    async fn set_aside(&self, name: &str, version: &Version) -> Result<(), StoreError> {
+        let call = self.inner.set_aside(name, version);
+        self.change(Operation::SetAside, name, call).await
     }
 
     async fn now(&self) -> Result<StoreTime, StoreError> {

@@ -10,6 +10,7 @@
 //! - New files are for their owner only, or for the group too where the group may read the repository's folder; the
 //!   umask has the last word.
 
+mod aside;
 mod fault;
 mod folder;
 mod place;
@@ -178,6 +179,14 @@ impl Store for LocalStore {
         .await
     }
 
+    async fn set_aside(&self, name: &str, version: &Version) -> Result<(), StoreError> {
+        let (folder, path, wanted) = (Arc::clone(&self.folder), name.to_owned(), version.clone());
+        tokio::task::spawn_blocking(move || folder.set_aside(&path, &wanted))
+            .await
+            .unwrap_or_else(|error| Err(Fault::lost(error)))
+            .map_err(|fault| fault.at(Operation::SetAside, Some(name)))
+    }
+
     /// Reads the modification time of a fresh file in `.tmp/`, so that a file server's clock counts, not the client's.
     async fn now(&self) -> Result<StoreTime, StoreError> {
         self.run(Operation::Now, None, Folder::now).await
@@ -186,6 +195,7 @@ impl Store for LocalStore {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             versions: false,
+            quarantine: true,
             locks: LockSupport::None,
             listed_locks: true,
             conditional_put: self.folder.places_atomically(),

@@ -331,6 +331,11 @@ impl Store for MemoryStore {
             .map_err(|refusal| refusal.at(Operation::DeleteVersion, object.key.as_str()))
     }
 
+    /// A bucket hides; it moves nothing.
+    async fn set_aside(&self, name: &str, _version: &Version) -> Result<(), StoreError> {
+        Err(Refusal::from(StoreErrorKind::Unsupported).at(Operation::SetAside, name))
+    }
+
     /// Reads the clock to the second, as a `Date` header states it: every answer has one, so no right is needed.
     async fn now(&self) -> Result<StoreTime, StoreError> {
         Ok(self.state().time())
@@ -340,6 +345,7 @@ impl Store for MemoryStore {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             versions: self.model.options.versions,
+            quarantine: false,
             locks: if self.model.options.locks {
                 LockSupport::ObjectLock
             } else {

@@ -209,6 +209,17 @@ impl Store for RecordLayer {
         self.pass(sent, call, no_bytes).await
     }
 
+    async fn set_aside(&self, name: &str, version: &Version) -> Result<(), StoreError> {
+        let sent = Sent {
+            operation: Operation::SetAside,
+            key: Some(name),
+            version: Some(version),
+            body_bytes: 0,
+        };
+        let call = self.inner.set_aside(name, version);
+        self.pass(sent, call, no_bytes).await
+    }
+
     async fn now(&self) -> Result<StoreTime, StoreError> {
         let sent = Sent {
             operation: Operation::Now,

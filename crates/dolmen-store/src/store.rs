@@ -80,6 +80,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// store does not tell; another version is never touched. Cost: one request.
     async fn delete_version(&self, object: &ObjectRef) -> Result<(), StoreError>;
 
+    /// Moves this version of `name`, as a listing shows both, to where no call reaches it and a person finds it. Nothing
+    /// is destroyed. `name` need be no key, and what has it need be no object.
+    ///
+    /// If it is another version by now, `NotFound`, and nothing is moved. For what is nobody's object, in a store that
+    /// cannot hide it; see [`Capabilities::quarantine`]. Cost: one request.
+    async fn set_aside(&self, name: &str, version: &Version) -> Result<(), StoreError>;
+
     /// Reads the store's own clock. Cost: one request.
     async fn now(&self) -> Result<StoreTime, StoreError>;
 
@@ -103,9 +110,15 @@ pub enum Place {
 
 /// What a store can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own"
+)]
 pub struct Capabilities {
     /// Whether an overwritten object stays as an older version, and keys can be hidden.
     pub versions: bool,
+    /// Whether it can set aside what is no object.
+    pub quarantine: bool,
     /// Which locks it enforces.
     pub locks: LockSupport,
     /// Whether its listings state locks, so that none is [`LockStatus::Unknown`].

@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use dolmen_format::RepositoryId;
 
 use crate::commands::{
-    backup, cat, check, completions, forget, init, key, ls, maintain, man, policy, prune, renew,
-    repair, restore, snapshots, stats,
+    audit, backup, cat, check, completions, forget, init, key, ls, maintain, man, policy, prune,
+    recover, renew, repair, restore, snapshots, stats, status,
 };
 use crate::demo;
 
@@ -32,7 +32,8 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed, nothing usable made; 2 wrong usage; 3 done, but some source files could \
 not be read; 10 no repository there; 12 wrong passphrase or key; 13 not allowed; 20 damage found; \
-21 this machine's key or state is in use elsewhere; 130 interrupted.
+21 protection falls short, or this machine's key or state is in use \
+elsewhere; 130 interrupted.
 
 New here? `dolmen demo` shows in a minute what it does, with nothing to set up.";
 
@@ -63,6 +64,12 @@ pub(crate) enum Command {
     Policy(policy::PolicyArgs),
     /// Verify that every snapshot is complete and readable
     Check(check::CheckArgs),
+    /// Show how the repository stands, on one screen or as metrics
+    Status(status::StatusArgs),
+    /// Verify that the store still holds and shows everything, without reading contents
+    Audit(audit::AuditArgs),
+    /// Put back what the store hides or shows overwritten, and set aside what is foreign
+    Recover(recover::RecoverArgs),
     /// Show how much data there is
     Stats(stats::StatsArgs),
     /// Print one object or blob

@@ -1,5 +1,6 @@
 //! The commands, one file each, and what they share.
 
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod cat;
 pub(crate) mod check;
@@ -12,12 +13,14 @@ pub(crate) mod maintain;
 pub(crate) mod man;
 pub(crate) mod policy;
 pub(crate) mod prune;
+pub(crate) mod recover;
 pub(crate) mod renew;
 pub(crate) mod repair;
 pub(crate) mod restore;
 mod select;
 pub(crate) mod snapshots;
 pub(crate) mod stats;
+pub(crate) mod status;
 mod version;
 
 use std::ffi::OsString;
@@ -157,6 +160,9 @@ fn dispatch(app: &App, command: Command) -> Outcome {
         Command::Maintain(args) => maintain::run(app, &args),
         Command::Policy(args) => policy::run(app, &args),
         Command::Check(args) => check::run(app, &args),
+        Command::Audit(args) => audit::run(app, &args),
+        Command::Recover(args) => recover::run(app, &args),
+        Command::Status(args) => status::run(app, &args),
         Command::Stats(args) => stats::run(app, &args),
         Command::Cat(args) => cat::run(app, &args),
         Command::Key(args) => key::run(app, &args),

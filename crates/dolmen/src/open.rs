@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dolmen_core::index::Index;
+use dolmen_core::objects::Oddities;
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
-use dolmen_core::{Environment, Error, Objects, Repository, lives, repository};
+use dolmen_core::{Environment, Error, Objects, Repository, lives, repository, status};
 use dolmen_format::signed::Reference;
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, RepositoryId, Timestamp};
 use dolmen_state::{Instance, StateFolder};
@@ -291,11 +292,6 @@ impl Opened {
         Ok(())
     }
 
-    /// The latest snapshots that this machine remembers.
-    pub(crate) fn heads(&self) -> Vec<Reference> {
-        self.state.heads(&self.repository.id())
-    }
-
     /// The policies that the user confirmed on this machine.
     pub(crate) fn confirmed(&self) -> Outcome<BTreeSet<ObjectId>> {
         let confirmed = self.state.confirmed(&self.repository.id());
@@ -335,10 +331,30 @@ impl Opened {
         KeptCopies::new(self.state.path(), &self.repository.id()).keep(&self.repository)
     }
 
-    /// Puts root and keys that the store lost, or holds damaged, back from this client's copies.
+    /// The snapshots that this machine remembers as its latest, one for each identity that it used.
+    pub(crate) fn heads(&self) -> Vec<Reference> {
+        self.state.heads(&self.repository.id())
+    }
+
+    /// Warns, once and at the end, of objects whose plain view is not authentic.
+    pub(crate) fn warn_of_oddities(&self, app: &App) {
+        let oddities = self.repository.objects.oddities();
+        if oddities == Oddities::default() {
+            return;
+        }
+        let count = |met: usize| u64::try_from(met).unwrap_or(u64::MAX);
+        let (hidden, overwritten) = (
+            count(oddities.hidden.len()),
+            count(oddities.overwritten.len()),
+        );
+        app.output.warn(status::oddities_text(hidden, overwritten));
+    }
+
+    /// Puts root and keys that the store lost, or holds damaged, back from this client's copies; returns how many.
     ///
     /// Cost: one put for each.
-    pub(crate) fn put_back(&self, app: &App) -> Outcome<()> {
+    pub(crate) fn put_back(&self, app: &App) -> Outcome<u64> {
+        let mut count = 0_u64;
         for (key, body) in &self.kept {
             let name = key.to_string();
             if self
@@ -353,9 +369,10 @@ impl Opened {
                     .during(&format!("cannot put {name} back"))?;
                 app.output
                     .notice(format!("put {name} back from this machine's copy"));
+                count = count.saturating_add(1);
             }
         }
-        Ok(())
+        Ok(count)
     }
 }
 

@@ -246,6 +246,18 @@ fn select(
         .filter(|known| matches!(known.state, State::Whole))
         .map(|known| (known.pack, known.info))
         .collect();
+    let of = |(_, info): &(PackRef, PackInfo)| (info.pack, u64::from(info.pack_bytes));
+    choose(repository, &mut packs, of, read_data)?;
+    Ok(packs)
+}
+
+/// Keeps the packs that are to be read; `of` tells a pack's id and size.
+pub(crate) fn choose<T>(
+    repository: &Repository,
+    packs: &mut Vec<T>,
+    of: impl Fn(&T) -> (PackId, u64),
+    read_data: ReadData,
+) -> Result<()> {
     match read_data {
         ReadData::None => packs.clear(),
         ReadData::All => {}
@@ -254,27 +266,27 @@ fn select(
                 let reason = format!("there is no part {n} of {t}");
                 return Err(Error::Usage { reason });
             }
-            packs.retain(|(_, info)| part(&info.pack, t) == n.saturating_sub(1));
+            packs.retain(|pack| part(&of(pack).0, t) == n.saturating_sub(1));
         }
         ReadData::Percent(percent) => {
             if !(percent > 0.0 && percent <= 100.0) {
                 let reason = format!("{percent} % of the packs cannot be read");
                 return Err(Error::Usage { reason });
             }
-            shuffle(repository, &mut packs);
+            shuffle(repository, packs);
             packs.truncate(share(packs.len(), percent));
         }
         ReadData::Bytes(wanted) => {
-            shuffle(repository, &mut packs);
+            shuffle(repository, packs);
             let mut bytes = 0_u64;
-            packs.retain(|(_, info)| {
+            packs.retain(|pack| {
                 let wants_more = bytes < wanted;
-                bytes = bytes.saturating_add(u64::from(info.pack_bytes));
+                bytes = bytes.saturating_add(of(pack).1);
                 wants_more
             });
         }
     }
-    Ok(packs)
+    Ok(())
 }
 
 /// The part, from 0, that a pack falls into.
@@ -297,6 +309,6 @@ fn share(packs: usize, percent: f64) -> usize {
     ((packs as f64 * percent / 100.0).ceil() as usize).clamp(1, packs.max(1))
 }
 
-fn shuffle(repository: &Repository, packs: &mut [(PackRef, PackInfo)]) {
+fn shuffle<T>(repository: &Repository, packs: &mut [T]) {
     packs.sort_by_cached_key(|_pack| repository.environment.bytes::<8>());
 }

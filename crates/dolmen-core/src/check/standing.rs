@@ -70,7 +70,8 @@ fn note_strangers(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
     Ok(())
 }
 
-fn verify(
+/// Verifies an object below `root/` or `keys/`.
+pub(crate) fn verify(
     repository: &Repository,
     key: &ObjectKey,
     stored: &[u8],

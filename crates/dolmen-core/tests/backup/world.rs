@@ -128,6 +128,10 @@ impl Store for CrashStore {
         self.inner.delete_version(object).await
     }
 
+    async fn set_aside(&self, name: &str, version: &Version) -> Result<(), StoreError> {
+        self.inner.set_aside(name, version).await
+    }
+
     async fn now(&self) -> Result<StoreTime, StoreError> {
         self.inner.now().await
     }

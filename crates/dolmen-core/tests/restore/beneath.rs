@@ -14,7 +14,7 @@ use futures_util::TryStreamExt as _;
 
 use super::world::World;
 
-struct Deaf;
+pub(crate) struct Deaf;
 
 impl check::Observer for Deaf {
     fn finding(&self, _: &Finding) {}
@@ -22,25 +22,25 @@ impl check::Observer for Deaf {
 }
 
 /// What an intruder does to a key whose authentic bytes these are.
-type Deed = fn(&Intruder, &StoreKey, &Bytes);
+pub(crate) type Deed = fn(&Intruder, &StoreKey, &Bytes);
 
-struct Intruder {
-    store: Arc<MemoryStore>,
-    runtime: tokio::runtime::Runtime,
+pub(crate) struct Intruder {
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) runtime: tokio::runtime::Runtime,
 }
 
 impl Intruder {
-    fn put(&self, key: &StoreKey, body: Bytes) {
+    pub(crate) fn put(&self, key: &StoreKey, body: Bytes) {
         let put = self.store.put(key, body, None, Place::OnTop);
         self.runtime.block_on(put).unwrap();
     }
 
-    fn hide(&self, key: &StoreKey) {
+    pub(crate) fn hide(&self, key: &StoreKey) {
         self.runtime.block_on(self.store.hide(key)).unwrap();
     }
 
     /// All keys with their bytes.
-    fn objects(&self) -> Vec<(StoreKey, Bytes)> {
+    pub(crate) fn objects(&self) -> Vec<(StoreKey, Bytes)> {
         let listed: Vec<_> = self
             .runtime
             .block_on(self.store.list_versions("").try_collect())
@@ -57,26 +57,26 @@ impl Intruder {
     }
 }
 
-fn garbage(len: usize) -> Bytes {
+pub(crate) fn garbage(len: usize) -> Bytes {
     vec![0x5a; len].into()
 }
 
-fn hide(intruder: &Intruder, key: &StoreKey, _: &Bytes) {
+pub(crate) fn hide(intruder: &Intruder, key: &StoreKey, _: &Bytes) {
     intruder.hide(key);
 }
 
-fn overwrite(intruder: &Intruder, key: &StoreKey, body: &Bytes) {
+pub(crate) fn overwrite(intruder: &Intruder, key: &StoreKey, body: &Bytes) {
     intruder.put(key, garbage(body.len()));
 }
 
-fn overwrite_in_part(intruder: &Intruder, key: &StoreKey, body: &Bytes) {
+pub(crate) fn overwrite_in_part(intruder: &Intruder, key: &StoreKey, body: &Bytes) {
     let mut forged = body.to_vec();
     let middle = forged.len() / 2;
     forged[middle] ^= 1;
     intruder.put(key, forged.into());
 }
 
-fn cut(intruder: &Intruder, key: &StoreKey, body: &Bytes) {
+pub(crate) fn cut(intruder: &Intruder, key: &StoreKey, body: &Bytes) {
     intruder.put(key, body.slice(..body.len() / 2));
 }
 
@@ -88,7 +88,7 @@ fn inflate(intruder: &Intruder, key: &StoreKey, body: &Bytes) {
     intruder.put(key, [body.as_ref(), &[0; 1000]].concat().into());
 }
 
-fn everything_twice(intruder: &Intruder, key: &StoreKey, body: &Bytes) {
+pub(crate) fn everything_twice(intruder: &Intruder, key: &StoreKey, body: &Bytes) {
     for deed in [overwrite as Deed, hide, cut, overwrite_in_part, hide, hide] {
         deed(intruder, key, body);
         // The authentic bytes between, as who puts old versions back would leave them.

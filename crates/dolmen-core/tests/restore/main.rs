@@ -9,6 +9,7 @@
 
 mod beneath;
 mod damage;
+mod heal;
 mod overwrite;
 mod round_trip;
 mod select;

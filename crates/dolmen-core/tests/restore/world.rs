@@ -141,6 +141,14 @@ impl World {
 
     /// A world without a snapshot, in a store that may lie in a folder.
     pub(crate) fn in_store(open: impl FnOnce(PathBuf) -> Arc<dyn Store>) -> Self {
+        Self::with_lock(LockStrategy::None, open)
+    }
+
+    /// The same, whose policy locks what it needs.
+    pub(crate) fn with_lock(
+        lock: LockStrategy,
+        open: impl FnOnce(PathBuf) -> Arc<dyn Store>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["source", "cache", "store"] {
             std::fs::create_dir_all(folder.path().join(name)).unwrap();
@@ -160,7 +168,7 @@ impl World {
             protect_seconds: 30 * 86_400,
             generation_seconds: 7 * 86_400,
             interval_seconds: 86_400,
-            lock: LockStrategy::None,
+            lock,
             keep: Keep::default(),
             classes: Vec::new(),
             previous: None,

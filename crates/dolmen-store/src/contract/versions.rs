@@ -14,6 +14,7 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<(), ContractError> {
             a_delete_spares_what_lies_beneath,
             a_hidden_key_keeps_its_versions,
             a_hidden_key_is_free,
+            what_is_set_aside_is_out_of_reach,
         ]
     )
 }
@@ -121,4 +122,31 @@ async fn a_hidden_key_is_free(bench: &Bench<'_>) -> Result<(), Broken> {
     bench.store.hide(&key).await?;
     bench.put("hide/free", b"new").await?;
     ensure_body("put over a marker", &bench.get(&key).await?, b"new")
+}
+
+async fn what_is_set_aside_is_out_of_reach(bench: &Bench<'_>) -> Result<(), Broken> {
+    let object = bench.put("aside/one", b"1").await?.object;
+    let name = object.key.as_str();
+    if !bench.store.capabilities().quarantine {
+        let outcome = bench.store.set_aside(name, &object.version).await;
+        ensure_refused("setting aside", outcome, &[StoreErrorKind::Unsupported])?;
+        return ensure_body("afterwards", &bench.get(&object.key).await?, b"1");
+    }
+    let newer = bench.put_at("aside/one", b"2", Place::OnTop).await?.object;
+    ensure_refused(
+        "setting aside what was replaced",
+        bench.store.set_aside(name, &object.version).await,
+        &[StoreErrorKind::NotFound],
+    )?;
+    ensure_body("what replaced it", &bench.get(&newer.key).await?, b"2")?;
+    bench.store.set_aside(name, &newer.version).await?;
+    ensure_refused(
+        "a get",
+        bench.get(&newer.key).await,
+        &[StoreErrorKind::NotFound],
+    )?;
+    let lines = bench.list("aside/").await?;
+    ensure(lines.is_empty(), || format!("still listed: {lines:?}"))?;
+    let again = bench.put("aside/one", b"again").await?.object;
+    ensure_body("put again", &bench.get(&again.key).await?, b"again")
 }

@@ -214,7 +214,7 @@ impl Folder {
     }
 
     /// Opens a folder in `parent`, making it if need be. A folder made anew is synced by itself.
-    fn child(&self, parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Fault> {
+    pub(super) fn child(&self, parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Fault> {
         match rustix::fs::openat(parent, name, FOLDER_FLAGS, Mode::empty()) {
             Err(Errno::NOENT) => {}
             opened => return Ok(opened?),

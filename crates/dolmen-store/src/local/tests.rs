@@ -592,3 +592,33 @@ async fn a_put_outside_a_vanished_folder_says_so() {
         .await;
     assert_eq!(put.unwrap_err().kind, StoreErrorKind::Unavailable);
 }
+
+#[tokio::test]
+async fn what_no_key_names_is_set_aside_too() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = TestFolder::new();
+    let store = LocalStore::create(folder.join("s")).unwrap();
+    let root = folder.join("s");
+    fs::create_dir_all(root.join("packs/odd name/below")).unwrap();
+    fs::write(root.join("packs/a b"), "1").unwrap();
+    fs::write(root.join(std::ffi::OsStr::from_bytes(b"\xff\xfe")), "2").unwrap();
+    fs::write(root.join(std::ffi::OsStr::from_bytes(b"\xff\xfd")), "3").unwrap();
+    symlink("/etc", root.join("link")).unwrap();
+    let lines: Vec<_> = store.list_versions("").try_collect().await.unwrap();
+    assert_eq!(lines.len(), 5);
+    for line in &lines {
+        store.set_aside(&line.name, &line.version).await.unwrap();
+    }
+    let left: Vec<_> = store.list_versions("").try_collect().await.unwrap();
+    assert_eq!(left, []);
+    let aside = fs::read_dir(root.join("quarantine")).unwrap();
+    assert_eq!(aside.count(), 5);
+    // A crash after the move, and the same call once more.
+    let again = store.set_aside(&lines[0].name, &lines[0].version).await;
+    assert_eq!(again.unwrap_err().kind, StoreErrorKind::NotFound);
+    let kept = store
+        .set_aside("quarantine/x", &lines[0].version)
+        .await
+        .unwrap_err();
+    assert_eq!(kept.kind, StoreErrorKind::Unsupported);
+}

@@ -71,6 +71,12 @@ enum What {
 /// Prints it.
 pub(super) fn run(app: &App, args: &CatArgs) -> Outcome {
     let opened = open(app)?;
+    let exit = print(app, &opened, args)?;
+    opened.warn_of_oddities(app);
+    Ok(exit)
+}
+
+fn print(app: &App, opened: &Opened, args: &CatArgs) -> Outcome {
     let repository = &opened.repository;
     match &args.what {
         What::Root => app.output.json(&show::root(repository)),
@@ -83,7 +89,7 @@ pub(super) fn run(app: &App, args: &CatArgs) -> Outcome {
             let entry = select::find(app, &list, snapshot, &Filter::default())?;
             app.output.json(&render::snapshot_json(entry));
         }
-        What::Blob { id } => app.output.raw(&blob(app, &opened, id)?),
+        What::Blob { id } => app.output.raw(&blob(app, opened, id)?),
         What::Index { id } => {
             let key = find_object(repository, "index/", "index segment", id)?;
             let segment = read_segment(repository, &key)
@@ -99,7 +105,7 @@ pub(super) fn run(app: &App, args: &CatArgs) -> Outcome {
             app.output
                 .json(&show::pack(&key.id(), stored.len(), &table.during(&tried)?));
         }
-        What::Tree { at } => return tree(app, &opened, at),
+        What::Tree { at } => return tree(app, opened, at),
     }
     Ok(Exit::Done)
 }

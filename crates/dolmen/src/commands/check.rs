@@ -29,7 +29,7 @@ pub(crate) struct CheckArgs {
 }
 
 /// Reads `2/5`, `10%` or `5GiB`.
-fn parse_subset(text: &str) -> Result<ReadData, String> {
+pub(super) fn parse_subset(text: &str) -> Result<ReadData, String> {
     let wrong = || format!("`{text}` is no part; write it as 1/5, 10% or 5GiB");
     if let Some((n, t)) = text.split_once('/') {
         let n: u64 = n.trim().parse().map_err(|_error| wrong())?;
@@ -76,6 +76,7 @@ pub(super) fn run(app: &App, args: &CheckArgs) -> Outcome {
     drop(shown);
     let report = outcome.during(&format!("cannot check {}", opened.address))?;
     print(app, &report);
+    opened.warn_of_oddities(app);
     Ok(if report.findings.is_empty() {
         Exit::Done
     } else {

@@ -72,6 +72,7 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
     let index = opened.load_index_for(app, &[entry])?;
     listing.head(entry);
     let exit = listing.walk(&opened.repository, &index.blobs, entry);
+    opened.warn_of_oddities(app);
     if listing.shown == 0 && exit == Exit::Done && listing.names_a_path() {
         let path = args
             .dirs

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::App;
+use super::audit::{self, AuditArgs};
 use super::forget::{entries, writer};
 use super::prune::{self, PruneArgs};
 use super::renew::{self, RenewArgs};
@@ -72,7 +73,12 @@ pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
 type DoStep = fn(&App, &Opened, &MaintainArgs) -> Outcome<(Value, Exit)>;
 
 /// In this order.
-const STEPS: [(&str, DoStep); 3] = [("renew", renew), ("forget", forget), ("prune", prune)];
+const STEPS: [(&str, DoStep); 4] = [
+    ("renew", renew),
+    ("forget", forget),
+    ("prune", prune),
+    ("audit", audit),
+];
 
 fn say(app: &App, text: &str) {
     if !app.output.is_json() && !app.output.is_quiet() {
@@ -144,4 +150,14 @@ fn prune(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exi
     }
     // What may not be deleted is merely kept: maintenance goes on.
     Ok((prune::document(&report), Exit::Done))
+}
+
+/// A light one: no pack is read that need not be.
+fn audit(app: &App, opened: &Opened, _args: &MaintainArgs) -> Outcome<(Value, Exit)> {
+    let read_data_subset = None;
+    let view = audit::audit(app, opened, &AuditArgs { read_data_subset })?;
+    if !app.output.is_json() {
+        audit::print(app, &view);
+    }
+    Ok((audit::document(&view), audit::exit_of(&view)))
 }

@@ -121,6 +121,7 @@ pub(super) fn run(app: &App, args: &RestoreArgs) -> Outcome {
             _ => failure,
         })?;
     print(app, args, &report, start.elapsed());
+    opened.warn_of_oddities(app);
     ended(&report, &options.target)
 }
 

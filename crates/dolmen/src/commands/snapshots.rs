@@ -73,6 +73,7 @@ pub(super) fn run(app: &App, args: &SnapshotsArgs) -> Outcome {
     } else {
         print_table(app, &found, &is_retired);
     }
+    opened.warn_of_oddities(app);
     Ok(Exit::Done)
 }
 

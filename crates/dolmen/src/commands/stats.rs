@@ -58,6 +58,7 @@ pub(super) fn run(app: &App, args: &StatsArgs) -> Outcome {
             app.output.line(line);
         }
     }
+    opened.warn_of_oddities(app);
     Ok(Exit::Done)
 }
 

@@ -1,0 +1,397 @@
+//! Audit: whether the store still holds, and shows, everything that live snapshots need.
+//!
+//! One listing of all versions is held against what is needed. Small objects are hashed, all of them; a pack is told by
+//! its size, and hashed where that does not decide or as far as the caller has it read. Nothing is changed. The result is
+//! a [`View`], from which [`crate::recover`] plans what to mend.
+//!
+//! Memory: some dozen bytes for each pack, some hundred for each small object and for each of up to [`TROUBLES_MAX`]
+//! troubles, and two packs.
+
+mod held;
+mod needs;
+mod packs;
+mod small;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dolmen_format::Timestamp;
+use dolmen_format::signed::Reference;
+use dolmen_store::{LockStatus, ObjectRef, StoreError, StoreErrorKind, Version};
+use futures_util::StreamExt as _;
+
+use crate::check::ReadData;
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Findings};
+use crate::objects::Objects;
+use crate::prune::Tally;
+use crate::repository::Repository;
+use crate::snapshots::SnapshotList;
+pub(crate) use needs::Needs;
+
+/// Troubles that one look names: what is beyond is counted, and shows in the next look once these are mended.
+pub const TROUBLES_MAX: usize = 1 << 16;
+/// Findings that are worded; more are only counted.
+pub const FINDINGS_MAX: usize = 1000;
+/// Locks that are asked for at the same time.
+const LOCKS_AT_ONCE: usize = 16;
+
+/// How to look.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// How deep.
+    pub depth: Depth,
+    /// The repository as it was then; `None`: as it is.
+    pub at: Option<Timestamp>,
+    /// The snapshots that this client remembers as its latest: gone, they are missing.
+    pub heads: &'a [Reference],
+    /// Where the index's tables are kept.
+    pub index_cache: Option<&'a Path>,
+    /// A folder for what does not fit into memory.
+    pub scratch: &'a Path,
+    /// Set to interrupt.
+    pub cancel: &'a AtomicBool,
+}
+
+/// How deep to look.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Depth {
+    /// What the listing tells.
+    Listing,
+    /// Small objects are hashed, and these packs.
+    Hashes(ReadData),
+}
+
+/// What a look saw.
+#[derive(Debug, Default)]
+pub struct View {
+    /// Objects that live snapshots need, snapshots included.
+    pub objects: u64,
+    /// What is wrong, by kind.
+    pub counts: Counts,
+    /// What is wrong, by name; [`TROUBLES_MAX`] at most.
+    pub troubles: Vec<Trouble>,
+    /// What to tell, sorted; [`FINDINGS_MAX`] at most.
+    pub findings: Findings,
+    /// Findings beyond.
+    pub findings_left_out: u64,
+    /// What takes up how much.
+    pub space: Space,
+    /// The least date until which the store locks what is needed; `None`: something needed is not locked.
+    pub protected_until: Option<Timestamp>,
+}
+
+/// What is wrong, by kind. A key that is both hidden and overwritten counts in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Needed and less than L left.
+    pub locked_short: u64,
+    /// Needed, and no version is there.
+    pub missing: u64,
+    /// Needed, and every version is damaged.
+    pub corrupt: u64,
+    /// Needed, and a marker is the plain view.
+    pub hidden: u64,
+    /// Needed, and other bytes lie on top.
+    pub overwritten: u64,
+    /// No authentic version.
+    pub foreign: u64,
+}
+
+impl Counts {
+    /// Whether nothing is wrong.
+    pub fn is_ok(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What takes up how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Space {
+    /// What live snapshots need.
+    pub live: Tally,
+    /// What nothing live needs and whose lease has not lapsed.
+    pub retired: Tally,
+    /// What nothing needs any more, what is foreign, and versions beside the authentic one.
+    pub junk: Tally,
+}
+
+/// A name whose plain view is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The name as the store lists it.
+    pub name: String,
+    /// What is wrong.
+    pub state: State,
+}
+
+/// What is wrong with a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It is needed, and no version is there.
+    Missing,
+    /// It is needed, and every version is damaged.
+    Corrupt {
+        /// What the plain view shows.
+        plain: Version,
+        /// Whether nothing in it can be read any more.
+        is_useless: bool,
+    },
+    /// It is needed, and the plain view is not the authentic version.
+    Covered(Covered),
+    /// It has no authentic version.
+    Foreign {
+        /// What the plain view shows.
+        plain: Version,
+    },
+}
+
+/// An authentic version that the plain view does not show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Covered {
+    /// The authentic version.
+    pub authentic: Version,
+    /// Its size.
+    pub bytes: u64,
+    /// The markers above all bytes, newest first: the plain view is hidden where there are any.
+    pub markers: Vec<Version>,
+    /// Whether the newest bytes are others.
+    pub is_overwritten: bool,
+}
+
+/// Looks at everything.
+///
+/// Cost: what loading the snapshots and the index costs, one request for each manifest node and each small object, one
+/// listing, and one request for each pack that is hashed; for each needed object one more where listings state no locks.
+pub fn look(repository: &Repository, options: &Options<'_>) -> Result<View> {
+    let list = SnapshotList::load(repository, options.at)?;
+    let needs = Needs::gather(repository, &list, options)?;
+    look_for(repository, options, &list, &needs)
+}
+
+pub(crate) fn look_for(
+    repository: &Repository,
+    options: &Options<'_>,
+    list: &SnapshotList,
+    needs: &Needs,
+) -> Result<View> {
+    let mut look = Look {
+        objects: &repository.objects,
+        needs,
+        cancel: options.cancel,
+        view: View::default(),
+        least: Least::Everything,
+        unasked: Vec::new(),
+    };
+    look.note_history(list, options.heads);
+    let mut packs = packs::Packs::new(repository, needs, options.depth);
+    let mut small = Vec::new();
+    let mut failed = None;
+    held::each(&repository.objects, "", |held| {
+        let outcome = look.check_cancelled().and_then(|()| {
+            if held.is_small() {
+                small.push(held);
+                return Ok(());
+            }
+            packs.take(&mut look, held)
+        });
+        failed = outcome.err();
+        failed.is_none()
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    small::check(repository, &mut look, small, options.depth)?;
+    packs.finish(&mut look)?;
+    look.ask_for_locks()?;
+    Ok(look.finish())
+}
+
+/// A look under way.
+pub(crate) struct Look<'a> {
+    objects: &'a Objects,
+    needs: &'a Needs,
+    cancel: &'a AtomicBool,
+    view: View,
+    least: Least,
+    /// Needed versions whose locks no listing states.
+    unasked: Vec<(String, Version)>,
+}
+
+/// The least lock so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Least {
+    /// Nothing was seen yet.
+    Everything,
+    Until(Timestamp),
+    /// Something has no lock.
+    Unlocked,
+}
+
+impl Look<'_> {
+    fn check_cancelled(&self) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn tell(&mut self, subject: impl Into<String>, problem: impl Into<String>) {
+        if self.view.findings.len() < FINDINGS_MAX {
+            self.view.findings.push(Finding::new(subject, problem));
+        } else {
+            self.view.findings_left_out = self.view.findings_left_out.saturating_add(1);
+        }
+    }
+
+    /// Notes what is wrong with a name.
+    fn trouble(&mut self, name: &str, state: State, problem: &str) {
+        let counts = &mut self.view.counts;
+        let (first, second) = match &state {
+            State::Missing => (&mut counts.missing, None),
+            State::Corrupt { .. } => (&mut counts.corrupt, None),
+            State::Foreign { .. } => (&mut counts.foreign, None),
+            State::Covered(covered) => match (covered.markers.is_empty(), covered.is_overwritten) {
+                (false, true) => (&mut counts.hidden, Some(&mut counts.overwritten)),
+                (false, false) => (&mut counts.hidden, None),
+                (true, _) => (&mut counts.overwritten, None),
+            },
+        };
+        for count in std::iter::once(first).chain(second) {
+            *count = count.saturating_add(1);
+        }
+        self.tell(name, problem);
+        if self.view.troubles.len() < TROUBLES_MAX {
+            let name = name.to_owned();
+            self.view.troubles.push(Trouble { name, state });
+        }
+    }
+
+    /// Notes a needed object that has an authentic version.
+    fn whole(&mut self, held: &held::Held, authentic: &held::Copy, is_overwritten: bool) {
+        self.view.objects = self.view.objects.saturating_add(1);
+        self.view.space.live.add(authentic.bytes);
+        let beside = held.bytes().saturating_sub(authentic.bytes);
+        if beside > 0 {
+            self.view.space.junk.add(beside);
+        }
+        if is_overwritten || !held.markers.is_empty() {
+            let problem = match (held.markers.is_empty(), is_overwritten) {
+                (false, true) => "a delete marker hides it, and other bytes lie beneath that",
+                (false, false) => "a delete marker hides it",
+                (true, _) => "other bytes lie on top of it",
+            };
+            let covered = Covered {
+                authentic: authentic.version.clone(),
+                bytes: authentic.bytes,
+                markers: held.markers.clone(),
+                is_overwritten,
+            };
+            self.trouble(&held.name, State::Covered(covered), problem);
+        }
+        match authentic.lock {
+            _ if !self.needs.wants_locks => {}
+            LockStatus::Unknown => self
+                .unasked
+                .push((held.name.clone(), authentic.version.clone())),
+            lock => self.note_lock(&held.name, lock),
+        }
+    }
+
+    /// Notes a needed object without an authentic version.
+    fn lost(&mut self, held: &held::Held, is_useless: bool, problem: &str) {
+        self.view.objects = self.view.objects.saturating_add(1);
+        match held.newest() {
+            None => self.trouble(&held.name, State::Missing, "only delete markers are left"),
+            Some(newest) => {
+                let plain = newest.version.clone();
+                let state = State::Corrupt { plain, is_useless };
+                self.trouble(&held.name, state, problem);
+            }
+        }
+    }
+
+    /// Notes what has no authentic version; what a marker hides is set aside already.
+    fn foreign(&mut self, held: &held::Held, problem: &str) {
+        self.view.space.junk.add(held.bytes());
+        if let (Some(newest), true) = (held.newest(), held.markers.is_empty()) {
+            let plain = newest.version.clone();
+            self.trouble(&held.name, State::Foreign { plain }, problem);
+        }
+    }
+
+    /// Notes what is authentic and not needed.
+    fn unneeded(&mut self, held: &held::Held, is_kept: bool) {
+        let newest = held.copies.iter().map(|copy| copy.stored_at).max();
+        let space = &mut self.view.space;
+        if is_kept || self.needs.is_leased(newest.unwrap_or_default()) {
+            space.retired.add(held.bytes());
+        } else {
+            space.junk.add(held.bytes());
+        }
+    }
+
+    fn note_lock(&mut self, name: &str, lock: LockStatus) {
+        let until = match lock {
+            // A hold in force counts as a whole lease.
+            LockStatus::Held { .. } => Some(self.needs.whole_lease),
+            LockStatus::Until(lock) => Some(lock.until),
+            LockStatus::None | LockStatus::Unknown => None,
+        };
+        self.least = match (self.least, until) {
+            (Least::Unlocked, _) | (_, None) => Least::Unlocked,
+            (Least::Everything, Some(until)) => Least::Until(until),
+            (Least::Until(least), Some(until)) => Least::Until(least.min(until)),
+        };
+        if until.is_none_or(|until| until < self.needs.protect_until) {
+            let counts = &mut self.view.counts;
+            counts.locked_short = counts.locked_short.saturating_add(1);
+            self.tell(
+                name,
+                match until {
+                    None => "it is not locked",
+                    Some(_) => "its lock ends too soon",
+                },
+            );
+        }
+    }
+
+    fn ask_for_locks(&mut self) -> Result<()> {
+        let unasked = std::mem::take(&mut self.unasked);
+        let store = self.objects.store();
+        let mut answers = Vec::with_capacity(unasked.len());
+        self.objects.block_on(async {
+            let mut asked = futures_util::stream::iter(unasked)
+                .map(|(name, version)| async move {
+                    let Ok(key) = name.as_str().try_into() else {
+                        return Ok((name, LockStatus::None));
+                    };
+                    let lock = store.lock_of(&ObjectRef { key, version }).await;
+                    lock.map(|lock| (name, lock))
+                })
+                .buffer_unordered(LOCKS_AT_ONCE);
+            while let Some(answer) = asked.next().await {
+                answers.push(answer?);
+            }
+            Ok::<(), StoreError>(())
+        })?;
+        for (name, lock) in answers {
+            self.note_lock(&name, lock);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> View {
+        if let (true, Least::Until(until)) = (self.needs.wants_locks, self.least) {
+            self.view.protected_until = Some(until);
+        }
+        self.view.findings.sort();
+        self.view
+    }
+}
+
+/// Whether a store failed as a whole, not one object.
+fn is_fatal(error: &StoreError) -> bool {
+    error.kind == StoreErrorKind::Unavailable
+}

@@ -1,0 +1,318 @@
+//! What live snapshots need, and what is known to be gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dolmen_format::ledger::LockStrategy;
+use dolmen_format::signed::Reference;
+use dolmen_format::{ObjectId, ObjectKey, PackId, SegmentId, SnapshotId, Timestamp};
+use dolmen_state::index::{PackInfo, PackRef};
+use dolmen_store::LockSupport;
+
+use super::{Look, Options, State};
+use crate::error::Result;
+use crate::finding::Findings;
+use crate::index::Index;
+use crate::lease::{Clocks, Terms};
+use crate::live::{LiveWalk, LostPart, StoredNodes};
+use crate::lives::{self, Life};
+use crate::numbers;
+use crate::pack::BlobReader;
+use crate::prune::{Verdict, judge};
+use crate::repository::Repository;
+use crate::snapshots::SnapshotList;
+
+/// Promise of what is only kept until its lease lapses.
+const ENDED: u64 = 0;
+/// Promise of what lives.
+const LIVES: u64 = 1;
+
+/// Everything that is needed.
+#[derive(Debug)]
+pub(crate) struct Needs {
+    pub(super) index: Index,
+    /// Objects that are no packs, with what to call them where they are missing.
+    pub(super) ids: BTreeMap<ObjectId, String>,
+    /// Snapshots that others name, or this client remembers, and that are not there whole.
+    pub(super) heads: BTreeSet<ObjectId>,
+    /// Of packs that the index knows, by their numbers.
+    pub(super) packs: Vec<Want>,
+    /// Needed packs that the index does not know.
+    pub(super) unknown_packs: BTreeSet<PackId>,
+    /// Packs that hold parts of live manifests that cannot be read.
+    pub(super) lost_packs: BTreeSet<PackId>,
+    lost: Findings,
+    /// Live snapshots whose manifests cannot be opened.
+    lost_roots: u64,
+    terms: Option<Terms>,
+    /// The earlier clock.
+    now: Timestamp,
+    /// Whether the policy locks what is needed, and the store keeps locks.
+    pub(super) wants_locks: bool,
+    /// A lock that ends before leaves less than L.
+    pub(super) protect_until: Timestamp,
+    /// What a hold in force counts as.
+    pub(super) whole_lease: Timestamp,
+}
+
+/// Why a pack is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Nothing that is there needs it.
+    Unneeded,
+    /// A retired snapshot needs it whose lease has not lapsed.
+    Kept,
+    /// A live snapshot needs it.
+    Needed,
+}
+
+impl Needs {
+    /// Cost: a listing, one request for each segment that the cache lacks and for each manifest node.
+    pub(crate) fn gather(
+        repository: &Repository,
+        list: &SnapshotList,
+        options: &Options<'_>,
+    ) -> Result<Self> {
+        let objects = &repository.objects;
+        let clocks = Clocks {
+            local: repository.environment.clock.now(),
+            store: objects.block_on(objects.store().now())?,
+            remembered_store: None,
+            confirmed: false,
+        };
+        let now = clocks.store.earliest.min(clocks.local);
+        let terms = lives::terms(&list.facts, now);
+        let (live, kept) = split(list, terms.as_ref(), now);
+        let mut index = Index::load(repository, options.index_cache)?;
+        let mut segments: Vec<SegmentId> = live
+            .iter()
+            .flat_map(|entry| entry.snapshot.segments.iter().copied())
+            .collect();
+        segments.sort();
+        segments.dedup();
+        // What is known from here on is known from packs alone.
+        let described = index.blobs.pack_count();
+        index.complete(repository, &segments)?;
+        let listed = segments.iter().copied();
+        let mut ids: BTreeMap<ObjectId, String> = listed
+            .map(|id| (id, format!("index segment {id}")))
+            .collect();
+        let named = |key: ObjectKey| (key.id(), key.to_string());
+        let snapshots = live
+            .iter()
+            .map(|entry| (entry.snapshot.stamp.writer, entry.id));
+        ids.extend(snapshots.map(|(writer, id)| named(ObjectKey::Snapshot(writer, id))));
+        let records = list.facts.stamps.iter();
+        ids.extend(records.map(|(stamp, id)| named(ObjectKey::Ledger(stamp.writer, *id))));
+        let standing = repository.standing_objects().iter();
+        ids.extend(standing.map(|(key, _)| named(*key)));
+        let policy = list.facts.policy().policy.lock;
+        let locks = objects.store().capabilities().locks == LockSupport::ObjectLock;
+        let seconds = |count: Option<u64>| i64::try_from(count.unwrap_or(0)).unwrap_or(i64::MAX);
+        let (from, leased) = (
+            clocks.protect_from(),
+            terms.map(|terms| terms.lease_seconds()),
+        );
+        let protected = terms.map(|terms| terms.protect_seconds());
+        let mut needs = Self {
+            packs: vec![
+                Want::Unneeded;
+                usize::try_from(index.blobs.pack_count()).unwrap_or(usize::MAX)
+            ],
+            index,
+            ids,
+            heads: named_heads(list, options.heads),
+            unknown_packs: BTreeSet::new(),
+            lost_packs: BTreeSet::new(),
+            lost: Findings::new(),
+            lost_roots: 0,
+            terms,
+            now,
+            wants_locks: locks && is_lock(policy),
+            protect_until: from.saturating_add_seconds(seconds(protected)),
+            whole_lease: from.saturating_add_seconds(seconds(leased)),
+        };
+        needs.walk(repository, &live, &kept, options)?;
+        needs.excuse_segments(&segments, described);
+        Ok(needs)
+    }
+
+    /// Walks the manifests of live snapshots first: what is lost then names a live one, if any needs it.
+    fn walk(
+        &mut self,
+        repository: &Repository,
+        live: &[&crate::snapshots::SnapshotEntry],
+        kept: &[&crate::snapshots::SnapshotEntry],
+        options: &Options<'_>,
+    ) -> Result<()> {
+        let mut walk = LiveWalk::new(options.scratch);
+        for (entries, promise) in [(live, LIVES), (kept, ENDED)] {
+            for entry in entries {
+                walk.add(repository, entry.id, &entry.snapshot, promise)?;
+            }
+        }
+        let found = {
+            let blobs = BlobReader::new(repository, &self.index.blobs);
+            walk.finish(&mut StoredNodes::new(&blobs, options.cancel))?
+        };
+        for pack in found.known_packs() {
+            let pack = pack?;
+            let want = if pack.promise_seconds == ENDED {
+                Want::Kept
+            } else {
+                Want::Needed
+            };
+            match self.find(&pack.pack) {
+                Some(slot) => *slot = want,
+                None if want == Want::Needed => {
+                    self.unknown_packs.insert(pack.pack);
+                }
+                None => {}
+            }
+        }
+        let live: BTreeSet<SnapshotId> = live.iter().map(|entry| entry.id).collect();
+        for lost in found.lost() {
+            if !live.contains(&lost.first.id()) {
+                continue;
+            }
+            self.lost.push(lost.finding());
+            match lost.part {
+                LostPart::Root => self.lost_roots = self.lost_roots.saturating_add(1),
+                LostPart::Node(place) => {
+                    self.lost_packs.insert(place.pack);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A segment that is gone is missed only where a needed pack is described by no other: a rebuilt index has other ones.
+    fn excuse_segments(&mut self, listed: &[SegmentId], described: u32) {
+        let described = usize::try_from(described).unwrap_or(usize::MAX);
+        let mut beyond = self.packs.iter().skip(described);
+        if !self.unknown_packs.is_empty() || beyond.any(|want| *want == Want::Needed) {
+            return;
+        }
+        let present: BTreeSet<SegmentId> = self.index.segment_ids().collect();
+        for gone in listed.iter().filter(|id| !present.contains(id)) {
+            self.ids.remove(gone);
+        }
+    }
+
+    fn find(&mut self, pack: &PackId) -> Option<&mut Want> {
+        let number = self.index.blobs.find_pack(pack)?.number();
+        self.packs.get_mut(usize::try_from(number).ok()?)
+    }
+
+    /// A pack that the index knows under this writer.
+    pub(super) fn known(&self, key: &ObjectKey) -> Option<(PackRef, PackInfo, Want)> {
+        let pack = self.index.blobs.find_pack(&key.id())?;
+        let info = self.index.blobs.pack(pack)?;
+        let number = usize::try_from(pack.number()).ok()?;
+        let want = *self.packs.get(number)?;
+        (Some(info.writer) == key.writer()).then_some((pack, info, want))
+    }
+
+    /// Whether an object that is no pack, and authentic, is needed. All keys are, of whatever role.
+    pub(super) fn is_needed(&self, key: &ObjectKey) -> bool {
+        matches!(key, ObjectKey::Key(_)) || self.ids.contains_key(&key.id())
+    }
+
+    /// Whether what was stored then and is not needed is still under its lease.
+    pub(super) fn is_leased(&self, stored_at: Timestamp) -> bool {
+        self.terms
+            .is_none_or(|terms| judge(stored_at, None, &terms, self.now) != Verdict::Delete)
+    }
+}
+
+/// What lives, and what has ended and is kept for its lease.
+fn split<'l>(
+    list: &'l SnapshotList,
+    terms: Option<&Terms>,
+    now: Timestamp,
+) -> (
+    Vec<&'l crate::snapshots::SnapshotEntry>,
+    Vec<&'l crate::snapshots::SnapshotEntry>,
+) {
+    let Some(terms) = terms else {
+        // Without a policy nothing says that anything has ended.
+        return (list.all().collect(), Vec::new());
+    };
+    let (mut live, mut kept) = (Vec::new(), Vec::new());
+    for (entry, life) in lives::lives(list, terms, now) {
+        match life {
+            Life::Live => live.push(entry),
+            Life::Ended(at) => {
+                if judge(entry.stored_at, Some(at), terms, now) != Verdict::Delete {
+                    kept.push(entry);
+                }
+            }
+        }
+    }
+    (live, kept)
+}
+
+const fn is_lock(strategy: LockStrategy) -> bool {
+    match strategy {
+        LockStrategy::Compliance | LockStrategy::Governance | LockStrategy::Hold => true,
+        LockStrategy::None | LockStrategy::Hide | LockStrategy::Attribute => false,
+    }
+}
+
+impl Look<'_> {
+    /// Notes what others tell of and what is not there, and what is odd about the snapshots together.
+    pub(super) fn note_history(&mut self, list: &SnapshotList, heads: &[Reference]) {
+        let needs = self.needs;
+        let damaged: BTreeSet<SnapshotId> = list.damaged().collect();
+        let present: BTreeSet<SnapshotId> = list.all().map(|entry| entry.id).collect();
+        let mut gone: BTreeSet<(ObjectKey, String)> = BTreeSet::new();
+        let mut explained = BTreeSet::new();
+        let named = numbers::missing_heads(list).into_iter();
+        let named = named.map(|(head, by)| (head, format!("missing; snapshot {by} follows it")));
+        let remembered = heads.iter().filter(|head| {
+            !present.contains(&head.digest) && !list.facts.retired.contains_key(&head.digest)
+        });
+        let remembered = remembered.map(|head| {
+            let why = "missing; this client remembers it as its latest snapshot".to_owned();
+            (*head, why)
+        });
+        for (head, why) in named.chain(remembered) {
+            explained.insert((head.writer, head.instance, head.number));
+            let key = ObjectKey::Snapshot(head.writer, head.digest);
+            // One that is there, damaged, is told of where it lies.
+            if !damaged.contains(&head.digest) && !gone.iter().any(|(known, _)| *known == key) {
+                gone.insert((key, why));
+            }
+        }
+        for (key, why) in gone {
+            self.view.objects = self.view.objects.saturating_add(1);
+            self.trouble(&key.to_string(), State::Missing, &why);
+        }
+        for gap in numbers::missing_ranges(list) {
+            let finding = gap.finding();
+            let is_explained = (gap.first..=gap.last)
+                .take(64)
+                .any(|number| explained.contains(&(gap.writer, gap.instance, number)));
+            if is_explained {
+                self.tell(finding.subject, finding.problem);
+            } else {
+                self.trouble(&finding.subject, State::Missing, &finding.problem);
+            }
+        }
+        for finding in numbers::twins(list).into_iter().chain(needs.lost.clone()) {
+            self.tell(finding.subject, finding.problem);
+        }
+        let counts = &mut self.view.counts;
+        counts.corrupt = counts.corrupt.saturating_add(needs.lost_roots);
+    }
+}
+
+/// The snapshots that are named as heads and not there whole: needed, whatever lies under their names.
+fn named_heads(list: &SnapshotList, heads: &[Reference]) -> BTreeSet<ObjectId> {
+    let named = numbers::missing_heads(list).into_iter();
+    let named = named.map(|(head, _)| head.digest);
+    let retired = &list.facts.retired;
+    let remembered = heads.iter().map(|head| head.digest);
+    named
+        .chain(remembered.filter(|id| !retired.contains_key(id)))
+        .collect()
+}

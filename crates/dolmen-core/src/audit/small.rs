@@ -1,0 +1,180 @@
+//! Objects that are no packs: each is fetched and hashed, and must be signed by whom its place says.
+
+use std::collections::BTreeSet;
+
+use dolmen_crypto::CryptoError;
+use dolmen_format::index::Segment;
+use dolmen_format::ledger::Record;
+use dolmen_format::snapshot::Snapshot;
+use dolmen_format::{ObjectId, ObjectKey, ObjectKind};
+use futures_util::StreamExt as _;
+
+use super::held::{self, Copy, Held};
+use super::{Depth, Look};
+use crate::check::verify_standing;
+use crate::error::Result;
+use crate::finding::chain;
+use crate::repository::Repository;
+
+/// Objects that are fetched at the same time.
+const FETCHES_AT_ONCE: usize = 16;
+
+/// What became of a key.
+enum Seen {
+    /// It has an authentic version.
+    Whole {
+        authentic: Copy,
+        is_overwritten: bool,
+    },
+    /// No version hashes to the name.
+    Altered,
+    /// A version hashes to the name, and is not signed by whom its place says.
+    Stranger(String),
+}
+
+/// Judges what was listed.
+///
+/// Cost: one request for each, more where the plain view is not the authentic version; none where only listings count.
+pub(super) fn check(
+    repository: &Repository,
+    look: &mut Look<'_>,
+    small: Vec<Held>,
+    depth: Depth,
+) -> Result<()> {
+    let mut whole = BTreeSet::new();
+    let mut altered = Vec::new();
+    let mut ours = Vec::new();
+    for held in small {
+        match held.key {
+            // What probes and drills wrote is nobody's loss.
+            Some(ObjectKey::Canary(_)) => look.unneeded(&held, false),
+            Some(key) => ours.push((key, held)),
+            None => look.foreign(&held, "not an object of this repository"),
+        }
+    }
+    let objects = &repository.objects;
+    objects.block_on(async {
+        let mut judged = futures_util::stream::iter(ours)
+            .map(|(key, held)| async move {
+                let seen = match depth {
+                    Depth::Listing => Ok(believe(&held)),
+                    Depth::Hashes(_) => judge(repository, key, &held).await,
+                };
+                (key, held, seen)
+            })
+            .buffer_unordered(FETCHES_AT_ONCE);
+        while let Some((key, held, seen)) = judged.next().await {
+            look.check_cancelled()?;
+            match seen? {
+                Seen::Whole {
+                    authentic,
+                    is_overwritten,
+                } => {
+                    if look.needs.is_needed(&key) {
+                        whole.insert(key.id());
+                        look.whole(&held, &authentic, is_overwritten);
+                    } else {
+                        look.unneeded(&held, false);
+                    }
+                }
+                Seen::Altered => altered.push((key, held)),
+                Seen::Stranger(problem) => look.foreign(&held, &problem),
+            }
+        }
+        Ok::<(), crate::Error>(())
+    })?;
+    conclude(look, &whole, &altered);
+    Ok(())
+}
+
+/// Tells what is needed and is not there whole, and what only looks as if it were.
+fn conclude(look: &mut Look<'_>, whole: &BTreeSet<ObjectId>, altered: &[(ObjectKey, Held)]) {
+    let needs = look.needs;
+    let mut lost = BTreeSet::new();
+    for (key, held) in altered {
+        let id = key.id();
+        let is_needed = needs.ids.contains_key(&id) || needs.heads.contains(&id);
+        if is_needed && !whole.contains(&id) && lost.insert(id) {
+            look.lost(held, true, "no version of it hashes to its name");
+        } else {
+            look.foreign(held, "its bytes do not hash to its name");
+        }
+    }
+    for (id, name) in &needs.ids {
+        if !whole.contains(id) && !lost.contains(id) {
+            look.view.objects = look.view.objects.saturating_add(1);
+            look.trouble(name, super::State::Missing, "missing from the store");
+        }
+    }
+}
+
+/// Takes what a listing shows for what it should be.
+fn believe(held: &Held) -> Seen {
+    match held.copies.first() {
+        Some(first) => Seen::Whole {
+            authentic: first.clone(),
+            is_overwritten: false,
+        },
+        None => Seen::Altered,
+    }
+}
+
+async fn judge(repository: &Repository, key: ObjectKey, held: &Held) -> Result<Seen> {
+    let objects = &repository.objects;
+    let bytes_max = kind_of(key).bytes_max();
+    let found = held::find(objects, &held.name, &held.copies, key.id(), bytes_max).await?;
+    let Some((authentic, body)) = found else {
+        return Ok(Seen::Altered);
+    };
+    if let Err(problem) = belongs(repository, key, &body) {
+        return Ok(Seen::Stranger(problem));
+    }
+    let is_overwritten =
+        held::is_overwritten(objects, held, authentic, key.id(), bytes_max).await?;
+    Ok(Seen::Whole {
+        authentic: authentic.clone(),
+        is_overwritten,
+    })
+}
+
+const fn kind_of(key: ObjectKey) -> ObjectKind {
+    match key {
+        ObjectKey::Root(_) | ObjectKey::Key(_) | ObjectKey::Canary(_) => ObjectKind::Root,
+        ObjectKey::Pack(..) => ObjectKind::Pack,
+        ObjectKey::Index(..) => ObjectKind::Index,
+        ObjectKey::Snapshot(..) => ObjectKind::Snapshot,
+        ObjectKey::Ledger(..) => ObjectKind::Ledger,
+    }
+}
+
+/// Whether an object is signed by whom its place says.
+fn belongs(
+    repository: &Repository,
+    key: ObjectKey,
+    stored: &[u8],
+) -> std::result::Result<(), String> {
+    let Some(writer) = key.writer() else {
+        return verify_standing(repository, &key, stored);
+    };
+    let verify = repository.verify_key_of(writer);
+    let verify = verify.ok_or_else(|| "not signed by a known writer".to_owned())?;
+    let id = repository.id();
+    let signed_for = match kind_of(key) {
+        ObjectKind::Index => verify
+            .verify::<Segment>(&id, stored)
+            .map(|(segment, _)| segment.writer),
+        ObjectKind::Snapshot => verify
+            .verify::<Snapshot>(&id, stored)
+            .map(|(snapshot, _)| snapshot.stamp.writer),
+        ObjectKind::Ledger => verify
+            .verify::<Record>(&id, stored)
+            .map(|(record, _)| record.stamp.writer),
+        ObjectKind::Root | ObjectKind::Certificate | ObjectKind::Bundle | ObjectKind::Pack => {
+            Ok(writer)
+        }
+    };
+    match signed_for.map_err(|error: CryptoError| chain(&error))? {
+        found if found == writer => Ok(()),
+        _ => Err("signed for another writer".to_owned()),
+    }
+}

@@ -1,0 +1,192 @@
+//! What was planted is found, passed over, and set aside; how the repository stands.
+
+use serde_json::Value;
+
+use crate::world::World;
+
+fn document(text: &str) -> Value {
+    serde_json::from_str(text).expect(text)
+}
+
+/// Files that look like objects, and files that do not.
+fn plant(world: &World) {
+    let writer = world.objects("snapshots")[0]
+        .parent()
+        .unwrap()
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let id = "ab".repeat(32);
+    for name in [
+        "repo/packs/xx/garbage".to_owned(),
+        format!("repo/packs/{writer}/ab/{id}"),
+        format!("repo/snapshots/{writer}/{id}"),
+        format!("repo/snapshots/{}/{id}", "00".repeat(16)),
+        format!("repo/index/{writer}/{id}"),
+        "repo/odd name".to_owned(),
+    ] {
+        world.write(&name, b"garbage");
+    }
+}
+
+fn assert_restores(world: &World, to: &str) -> String {
+    let ran = world.run(&["restore", "latest", "-t", &world.text(to)]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for name in ["a.txt", "sub/b.txt", "sub/c.log"] {
+        let (wanted, found) = (format!("files/{name}"), format!("{to}/{name}"));
+        assert_eq!(world.read(&wanted), world.read(&found));
+    }
+    ran.stderr
+}
+
+#[test]
+fn what_was_planted_is_found_and_set_aside() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    let whole = document(&world.done(&["audit", "--json"]));
+    assert_eq!(whole["ok"], true);
+    assert_eq!(whole["findings"], serde_json::json!([]));
+    let objects = whole["objects"].clone();
+    let before = world.objects("");
+    plant(&world);
+    assert!(assert_restores(&world, "back").contains("warning: "));
+    let ran = world.run(&["audit", "--json"]);
+    assert_eq!(ran.code, 21, "{}", ran.stderr);
+    let found = document(&ran.stdout);
+    assert_eq!(
+        (&found["foreign"], &found["ok"]),
+        (&6.into(), &false.into())
+    );
+    assert_eq!(found["objects"], objects);
+    for kind in [
+        "locked_short",
+        "missing",
+        "corrupt",
+        "hidden",
+        "overwritten",
+    ] {
+        assert_eq!(found[kind], 0, "{kind}");
+    }
+    let ran = world.run(&["recover", "--dry-run"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(world.run(&["audit"]).code, 21);
+    let done = document(&world.done(&["recover", "--json"]));
+    assert_eq!(
+        (&done["set_aside"], &done["missing"]),
+        (&6.into(), &0.into())
+    );
+    for kind in ["hidden", "overwritten", "unretired", "healed"] {
+        assert_eq!(done[kind], 0, "{kind}");
+    }
+    let text = world.done(&["audit"]);
+    assert!(text.ends_with("all of them there and shown\n"), "{text}");
+    assert_eq!(world.objects("quarantine").len(), 6);
+    let mut left = world.objects("");
+    left.retain(|path| !path.starts_with(world.path("repo/quarantine")));
+    assert_eq!(left, before);
+    assert_eq!(assert_restores(&world, "again"), "");
+    world.done(&["check", "--read-data"]);
+}
+
+#[test]
+fn a_garbage_pack_is_damage_until_it_is_stored_again() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    for pack in world.objects("packs") {
+        std::fs::write(pack, b"garbage").unwrap();
+    }
+    let ran = world.run(&["audit", "--json"]);
+    assert_eq!(ran.code, 20, "{}", ran.stderr);
+    assert!(document(&ran.stdout)["corrupt"].as_u64() >= Some(1));
+    let ran = world.run(&["recover", "--json"]);
+    assert_eq!(ran.code, 20, "{}", ran.stderr);
+    assert!(document(&ran.stdout)["set_aside"].as_u64() >= Some(1));
+    assert_eq!(world.objects("packs").len(), 0);
+    world.backup(&["."]);
+    assert_restores(&world, "back");
+}
+
+#[test]
+fn a_lost_root_is_put_back() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    std::fs::write(&world.objects("root")[0], b"garbage").unwrap();
+    let ran = world.run(&["audit", "--json"]);
+    assert_eq!(ran.code, 20, "{}", ran.stderr);
+    let done = document(&world.done(&["recover", "--json"]));
+    assert_eq!((&done["healed"], &done["missing"]), (&1.into(), &0.into()));
+    world.done(&["audit"]);
+}
+
+#[test]
+fn status_fits_on_a_screen_and_tells_what_is_wrong() {
+    let world = World::with_files();
+    let empty = document(&world.done(&["status", "--json"]));
+    assert_eq!(empty["snapshots"], 0);
+    assert_eq!(empty["bytes"]["retired"], 0);
+    world.run(&["status", "--max-age", "2d"]).says(21, "");
+    world.backup(&["--host", "a\"b", "."]);
+    let status = document(&world.done(&["status", "--json", "--max-age", "2d"]));
+    assert_eq!(
+        (&status["snapshots"], &status["warnings"]),
+        (&1.into(), &serde_json::json!([]))
+    );
+    assert_eq!(status["protected_until"], Value::Null);
+    assert_eq!(status["renewal_due"], Value::Null);
+    assert!(status["bytes"]["live"].as_u64() > Some(0));
+    assert_eq!(status["bytes"]["junk"], 0);
+    let text = world.done(&["status"]);
+    assert!(
+        text.contains("not protected from who can write here"),
+        "{text}"
+    );
+    assert!(text.lines().count() < 24);
+    let metrics = world.done(&["status", "--metrics"]);
+    assert!(metrics.contains("\ndolmen_snapshots 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("dolmen_last_backup_timestamp_seconds{host=\"a\\\"b\"} "),
+        "{metrics}"
+    );
+    assert!(metrics.contains("\ndolmen_warnings 0\n"), "{metrics}");
+    // Its latest snapshot is gone, and this machine remembers it.
+    std::fs::remove_file(&world.objects("snapshots")[0]).unwrap();
+    let ran = world.run(&["status"]);
+    assert_eq!(ran.code, 21, "{}", ran.stderr);
+    assert!(ran.stdout.contains("warning: snapshots/"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_lost_index_is_missed_until_it_is_rebuilt() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    for segment in world.objects("index") {
+        std::fs::write(segment, b"garbage").unwrap();
+    }
+    assert_eq!(world.run(&["audit"]).code, 20);
+    let ran = world.run(&["recover", "--json"]);
+    assert_eq!(ran.code, 20, "{}", ran.stderr);
+    assert_eq!(world.objects("index").len(), 0);
+    assert_restores(&world, "back");
+    world.done(&["repair", "index"]);
+    world.done(&["audit"]);
+}
+
+#[test]
+fn a_retired_snapshot_is_space_and_no_trouble() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    world.write("files/d", &vec![1; 5000]);
+    world.backup(&["."]);
+    let status = document(&world.done(&["status", "--json"]));
+    assert_eq!(status["bytes"]["retired"], 0);
+    world.done(&["forget", "latest"]);
+    let status = document(&world.done(&["status", "--json"]));
+    assert_eq!(status["snapshots"], 1);
+    assert!(status["bytes"]["retired"].as_u64() > Some(0));
+    assert_eq!(status["bytes"]["junk"], 0);
+    world.done(&["audit", "--read-data-subset", "100%"]);
+    let done = document(&world.done(&["maintain", "--json"]));
+    assert_eq!(done["audit"]["ok"], true);
+}
