@@ -9,17 +9,18 @@ use std::sync::atomic::AtomicBool;
 
 use dolmen_format::ledger::Fact;
 use dolmen_format::signed::Reference;
-use dolmen_format::{ObjectKey, SegmentId, SnapshotId, Timestamp};
+use dolmen_format::{ObjectKey, ObjectKind, SegmentId, SnapshotId, Timestamp};
 use dolmen_state::state::Instance;
 
 use crate::check::Observer;
 use crate::error::Result;
-use crate::finding::{Finding, Findings};
+use crate::finding::{Finding, Findings, chain};
 use crate::index::Index;
 use crate::keep::{Alarm, Candidate, Group, GroupBy, KeepError, Rules, limit, select};
 use crate::lease::{Terms, deletable, lapse};
 use crate::ledger;
 use crate::live::{LiveWalk, LostNode, StoredNodes};
+use crate::lives;
 use crate::pack::BlobReader;
 use crate::repository::Repository;
 use crate::snapshots::{Filter, SnapshotEntry, SnapshotList};
@@ -155,7 +156,8 @@ pub fn undo(
     options: &UndoOptions<'_>,
     observer: &dyn Observer,
 ) -> Result<Findings> {
-    let missing = missing(repository, snapshots, options)?;
+    let mut missing = missing(repository, snapshots, options)?;
+    missing.extend(lapsed(repository, list, snapshots));
     for finding in &missing {
         observer.finding(finding);
     }
@@ -183,7 +185,42 @@ pub fn undo(
     Ok(missing)
 }
 
-/// What snapshots need and the store does not list any more.
+/// Snapshots whose leases have lapsed on a store without locks: what they needed may be deleted at any moment.
+fn lapsed(repository: &Repository, list: &SnapshotList, snapshots: &[&SnapshotEntry]) -> Findings {
+    let now = repository.environment.clock.now();
+    let Some(terms) = lives::terms(&list.facts, now).filter(|_| !repository.promises_locks())
+    else {
+        return Vec::new();
+    };
+    let retired = |entry: &&&SnapshotEntry| {
+        let retired = list.facts.retired.get(&entry.id);
+        retired.is_some_and(|retired| deadlines(retired.stored_at, &terms).0 <= now)
+    };
+    let late = snapshots.iter().filter(retired);
+    late.map(|entry| {
+        let subject = ObjectKey::Snapshot(entry.snapshot.stamp.writer, entry.id);
+        Finding::new(
+            subject.to_string(),
+            "its lease has lapsed: restore it by its id while it is there",
+        )
+    })
+    .collect()
+}
+
+/// Extends the lock of something that an undo needs; says so where it cannot be.
+fn protect(repository: &Repository, key: &ObjectKey, kind: ObjectKind, findings: &mut Findings) {
+    let objects = &repository.objects;
+    if objects.locking().is_none() {
+        return;
+    }
+    match objects.protect(key, kind) {
+        Ok(Some(_)) => {}
+        Ok(None) => findings.push(Finding::new(key.to_string(), "missing, or not locked")),
+        Err(error) => findings.push(Finding::new(key.to_string(), chain(&error))),
+    }
+}
+
+/// What snapshots need and the store does not list any more. On a store with locks everything is extended first.
 fn missing(
     repository: &Repository,
     snapshots: &[&SnapshotEntry],
@@ -204,11 +241,23 @@ fn missing(
     }
     let live = walk.finish(&mut StoredNodes::new(&blobs, options.cancel))?;
     let mut missing: Findings = live.lost().iter().map(LostNode::finding).collect();
+    for entry in snapshots {
+        let key = ObjectKey::Snapshot(entry.snapshot.stamp.writer, entry.id);
+        protect(repository, &key, ObjectKind::Snapshot, &mut missing);
+    }
+    for id in &segments {
+        let key = ObjectKey::Index(repository.writer(), *id);
+        protect(repository, &key, ObjectKind::Index, &mut missing);
+    }
     let present = present_packs(repository, &index)?;
     for needed in live.known_packs() {
         let id = needed?.pack;
         let pack = index.blobs.find_pack(&id);
         let at = pack.and_then(|pack| usize::try_from(pack.number()).ok());
+        if let Some(info) = pack.and_then(|pack| index.blobs.pack(pack)) {
+            let key = ObjectKey::Pack(info.writer, id);
+            protect(repository, &key, ObjectKind::Pack, &mut missing);
+        }
         if !at
             .and_then(|at| present.get(at))
             .is_some_and(|there| *there)

@@ -54,7 +54,7 @@ impl Index {
         // Of a segment with several versions it must be known which one is authentic.
         let is_wanted = |object: &Listed| missing.contains(&object.key.id());
         listed.retain(|object| is_wanted(object) || object.copies.len() > 1);
-        let mut unusable = BTreeSet::new();
+        let (mut unusable, mut usable) = (BTreeSet::new(), BTreeSet::new());
         let mut failed = None;
         let kind = ObjectKind::Index;
         repository
@@ -72,7 +72,9 @@ impl Index {
                         Ok(())
                     });
                 match added {
-                    Ok(()) => {}
+                    Ok(()) => {
+                        usable.insert(key.id());
+                    }
                     Err(Error::Damaged { source, .. }) => {
                         unusable.insert(key.id());
                         index
@@ -84,7 +86,8 @@ impl Index {
             });
         index
             .segments
-            .retain(|segment| !unusable.contains(&segment.id));
+            // Junk under another writer's name takes nothing from the one that is good.
+            .retain(|segment| usable.contains(&segment.id) || !unusable.contains(&segment.id));
         match failed {
             Some(error) => return Err(error),
             None if !listed.is_empty() => index.blobs.persist(&index.segments)?,

@@ -42,7 +42,8 @@ pub fn settle(
 fn lock_by_policy(repository: &Repository, list: &SnapshotList) -> Result<()> {
     let clock = &repository.environment.clock;
     let terms = lives::terms(&list.facts, clock.now());
-    let strategy = list.facts.policy().policy.lock;
+    // The root's: a policy that turned locks off would end all protection at once.
+    let strategy = repository.root().policy.lock;
     let objects = &repository.objects;
     objects.lock_with(locking_of(
         objects,

@@ -68,7 +68,8 @@ pub fn run(
         options,
         observer,
         report: Report {
-            is_protected: true,
+            // Where locks were promised, none is no protection.
+            is_protected: repository.objects.locking().is_some() || !repository.promises_locks(),
             ..Report::default()
         },
     };
@@ -147,17 +148,28 @@ impl Renewal<'_> {
         for part in live.lost().iter().map(LostNode::finding) {
             self.fail(&part.subject, &part.problem);
         }
-        let mut after: Option<ObjectKey> = None;
+        let (mut after, mut found) = (None, 0_u64);
         loop {
             let (batch, is_last) = self.next_packs(live, after)?;
+            found = found.saturating_add(u64::try_from(batch.len()).unwrap_or(u64::MAX));
             after = batch.last().map(|object| object.key).or(after);
             for object in &batch {
                 self.renew(object, ObjectKind::Pack)?;
             }
             if is_last {
-                return Ok(());
+                break;
             }
         }
+        let mut needed = 0_u64;
+        for pack in live.known_packs() {
+            pack?;
+            needed = needed.saturating_add(1);
+        }
+        if found < needed {
+            let missing = needed.saturating_sub(found);
+            self.fail("packs/", &format!("{missing} needed packs are missing"));
+        }
+        Ok(())
     }
 
     /// The needed packs after a key, and whether there are no more. Packs of a writer are listed by their ids.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use dolmen_crypto::{AdminSecret, CryptoError, DomainKeys, OpenKey, SigningKey, VerifyKey, bundle};
 use dolmen_format::bundle::Bundle;
 use dolmen_format::certificate::Certificate;
-use dolmen_format::ledger::Policy;
+use dolmen_format::ledger::{LockStrategy, Policy};
 use dolmen_format::root::{Root, SUITE};
 use dolmen_format::signed::NO_REPOSITORY;
 use dolmen_format::{
@@ -66,6 +66,17 @@ impl Repository {
     /// Under whose name this client writes.
     pub const fn writer(&self) -> WriterId {
         self.writer
+    }
+
+    /// Whether the repository was made to lock what it holds. A later policy does not take that back.
+    pub const fn promises_locks(&self) -> bool {
+        match self.root.policy.lock {
+            LockStrategy::Compliance | LockStrategy::Governance => true,
+            LockStrategy::None
+            | LockStrategy::Hold
+            | LockStrategy::Hide
+            | LockStrategy::Attribute => false,
+        }
     }
 
     /// The admin's own name as a writer.

@@ -7,9 +7,7 @@ use dolmen_store::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
-use crate::lease;
 use crate::ledger::{Facts, Ledger, PolicyRecord, fold};
-use crate::lives;
 use crate::objects::{Authentic, FetchError};
 use crate::repository::Repository;
 
@@ -222,9 +220,12 @@ fn is_incomplete(repository: &Repository, facts: &Facts, entry: &SnapshotEntry) 
     let snapshot = &entry.snapshot;
     // The start of the second that the store states: never more than the writer was told.
     let received = Timestamp::from_seconds(entry.stored_at.seconds);
+    let protect_seconds = i64::try_from(facts.shortest_protect_seconds).unwrap_or(i64::MAX);
+    let wanted = received.saturating_add_seconds(protect_seconds);
     snapshot.store == store_digest(repository)
-        && lives::terms(facts, entry.stored_at)
-            .is_some_and(|terms| lease::is_incomplete(snapshot.relied_until, received, &terms))
+        && snapshot
+            .relied_until
+            .is_some_and(|until| wanted > Timestamp::from_seconds(until))
 }
 
 /// How a snapshot names the store that it was made in.

@@ -16,6 +16,9 @@ pub struct Facts {
     first: PolicyRecord,
     /// Those that supersede it and count, each superseded by the next; the last is in force.
     superseding: Vec<PolicyRecord>,
+    /// The shortest protection period of all policies that are there, whether they count or not: by it the reader's
+    /// half of the commit rule judges, so that no later record makes a snapshot incomplete.
+    pub shortest_protect_seconds: u64,
     /// Policies that this client's user confirmed, by their records: each more than doubles a time.
     pub confirmed: BTreeSet<ObjectId>,
     /// Snapshots whose lives have ended, by their ids.
@@ -58,6 +61,7 @@ pub fn fold(
     first: PolicyRecord,
 ) -> Facts {
     let mut facts = Facts {
+        shortest_protect_seconds: first.policy.protect_seconds,
         first,
         superseding: Vec::new(),
         confirmed: BTreeSet::new(),
@@ -90,8 +94,11 @@ pub fn fold(
                 }
             }
             Fact::Attestation { packs } => facts.attested.extend(packs),
-            Fact::Policy(_)
-            | Fact::Undo { .. }
+            Fact::Policy(policy) => {
+                let shortest = &mut facts.shortest_protect_seconds;
+                *shortest = policy.protect_seconds.min(*shortest);
+            }
+            Fact::Undo { .. }
             | Fact::Revocation { .. }
             | Fact::Witness { .. }
             | Fact::Moves { .. } => {}

@@ -12,7 +12,7 @@ use dolmen_store::{
 use super::versions::lock as locked;
 use super::{FetchError, Listed, Objects, StoredCopy, store_key};
 use crate::environment::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lease::{Clocks, Terms};
 
 /// How a client locks what it puts.
@@ -93,8 +93,8 @@ impl Locking {
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     locking: OnceLock<Locking>,
-    /// Ends of retention of the one version of a key, by the key's id.
-    known: Mutex<HashMap<ObjectId, Timestamp>>,
+    /// Ends of retention of the one version of a key. What lies under another writer's name is another key.
+    known: Mutex<HashMap<ObjectKey, Timestamp>>,
 }
 
 impl Locks {
@@ -103,16 +103,16 @@ impl Locks {
         if let [copy] = object.copies.as_slice()
             && let Some(until) = until_of(copy.lock)
         {
-            self.note(object.key.id(), until);
+            self.note(object.key, until);
         }
     }
 
-    fn note(&self, id: ObjectId, until: Timestamp) {
-        locked(&self.known).insert(id, until);
+    fn note(&self, key: ObjectKey, until: Timestamp) {
+        locked(&self.known).insert(key, until);
     }
 
-    fn known(&self, id: &ObjectId) -> Option<Timestamp> {
-        locked(&self.known).get(id).copied()
+    fn known(&self, key: &ObjectKey) -> Option<Timestamp> {
+        locked(&self.known).get(key).copied()
     }
 }
 
@@ -155,7 +155,7 @@ impl Objects {
             receipt.locked_until = until_of(status);
         }
         if let Some(until) = receipt.locked_until {
-            self.locks.note(key.id(), until);
+            self.locks.note(*key, until);
         }
         Ok(receipt)
     }
@@ -173,14 +173,35 @@ impl Objects {
         let Some(locking) = self.locking() else {
             return Ok(None);
         };
-        if let Some(until) = self.locks.known(&key.id())
+        if let Some(until) = self.locks.known(key)
             && !locking.terms.is_due(until, locking.now())
         {
             return Ok(Some(until));
         }
-        let found = self.block_on(self.search(key, kind))?;
-        match found {
-            Some(found) => Ok(self.extend_if_due(key, &found.copy)?.until),
+        let mut listed = None;
+        self.list(&key.to_string(), |object| {
+            if object.key == *key {
+                listed = Some(object);
+            }
+        })
+        .map_err(|error| match error {
+            Error::Store(error) => FetchError::Store(error),
+            // A listing fails of the store alone.
+            other => FetchError::Store(StoreError {
+                kind: StoreErrorKind::Other,
+                operation: dolmen_store::Operation::ListVersions,
+                key: None,
+                source: Some(Box::new(other)),
+            }),
+        })?;
+        let copy = match listed {
+            // The only version there is needs no reading to be the right one.
+            Some(object) if object.copies.len() == 1 => object.copies.into_iter().next(),
+            Some(object) => Some(self.authentic(&object, kind)?),
+            None => None,
+        };
+        match copy {
+            Some(copy) => Ok(self.extend_if_due(key, &copy)?.until),
             None => Ok(None),
         }
     }
@@ -269,7 +290,7 @@ impl Objects {
             }
         }
         if let Some(until) = extended.until {
-            self.locks.note(key.id(), until);
+            self.locks.note(*key, until);
         }
         Ok(extended)
     }

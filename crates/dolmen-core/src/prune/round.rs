@@ -110,12 +110,12 @@ impl Round<'_> {
         let mut gaps = numbers::gaps(self.list);
         for retired in self.list.facts.retired.values() {
             let is_there = |entry: &SnapshotEntry| entry.id == retired.snapshot.digest;
-            let lapses = judge(
-                retired.stored_at,
-                None,
-                &self.terms,
-                self.now.unwrap_or_default(),
-            );
+            let now = self.now.unwrap_or_default();
+            let lapses = if self.repository.promises_locks() {
+                self.judge_grace(retired.stored_at)
+            } else {
+                judge(retired.stored_at, None, &self.terms, now)
+            };
             if lapses != Verdict::Delete && !self.list.retired.iter().any(is_there) {
                 gaps.push(crate::Finding::new(
                     format!("snapshot {}", retired.snapshot.digest),
@@ -232,9 +232,10 @@ impl Round<'_> {
             // What is live, came after the list was loaded, or is none of ours, stays.
             let verdict = match ends.get(&object.key.id()) {
                 None => Verdict::Live,
-                Some((stored_at, ended)) => self
-                    .judge_by_lock(&object)
-                    .unwrap_or_else(|| judge(*stored_at, Some(*ended), &self.terms, now)),
+                Some((stored_at, ended)) => match self.judge_by_lock(&object) {
+                    Some(by_lock) => later(by_lock, self.judge_grace(*ended)),
+                    None => judge(*stored_at, Some(*ended), &self.terms, now),
+                },
             };
             match self.carry_out(&object, verdict)? {
                 Done::Gone => {
@@ -429,8 +430,14 @@ impl Round<'_> {
         )
     }
 
-    /// Judges an object by its lock, where the listing states it: a retirement came when that had L to go at least, so
-    /// that it lapses no earlier than the grace of a retirement ends.
+    /// The grace of what ended, on a store with locks: L from then on, however long the lock was.
+    fn judge_grace(&self, ended: Timestamp) -> Verdict {
+        let protect_seconds = i64::try_from(self.terms.protect_seconds()).unwrap_or(i64::MAX);
+        let until = ended.saturating_add_seconds(protect_seconds);
+        judge_lock(Some(until), self.now.unwrap_or_default())
+    }
+
+    /// Judges an object by its lock, where the listing states it.
     fn judge_by_lock(&self, object: &Listed) -> Option<Verdict> {
         let mut latest = None;
         for copy in &object.copies {
@@ -504,6 +511,17 @@ impl Round<'_> {
                 .notice(&format!("{} stays: {}", object.key, chain(error)));
         }
         self.keep_leased(bytes_of(object), None);
+    }
+}
+
+/// The verdict that keeps for longer.
+fn later(one: Verdict, other: Verdict) -> Verdict {
+    match (one, other) {
+        (Verdict::Live, _) | (_, Verdict::Live) => Verdict::Live,
+        (Verdict::Leased(one), Verdict::Leased(other)) => Verdict::Leased(one.max(other)),
+        (leased @ Verdict::Leased(_), Verdict::Delete)
+        | (Verdict::Delete, leased @ Verdict::Leased(_)) => leased,
+        (Verdict::Delete, Verdict::Delete) => Verdict::Delete,
     }
 }
 

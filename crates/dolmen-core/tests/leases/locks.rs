@@ -2,6 +2,7 @@
 
 use dolmen_core::prune::Tally;
 use dolmen_format::Timestamp;
+use dolmen_format::ledger::Fact;
 use dolmen_store::fault::When;
 use dolmen_store::{
     Fault, FaultPlan, LockStatus, Operation, Place, Store as _, StoreErrorKind, StoreKey,
@@ -9,7 +10,7 @@ use dolmen_store::{
 };
 use futures_util::TryStreamExt as _;
 
-use super::world::{Client, DAY, LEASE_DAYS, World};
+use super::world::{Client, DAY, LEASE_DAYS, World, policy};
 
 const HOME: Client = Client("home");
 const OTHER: Client = Client("other");
@@ -132,6 +133,64 @@ fn what_is_retired_lapses_and_goes_and_nothing_before() {
     assert!(freed_on.is_some());
     assert_eq!(world.list().retired.len(), 0);
     world.assert_whole();
+}
+
+#[test]
+fn a_retirement_has_its_grace_even_where_locks_have_lapsed_and_an_undo_extends_them() {
+    let world = World::locked();
+    world.write(HOME, "old", 1, 500_000);
+    let first = world.backup(HOME);
+    world.write(HOME, "old", 2, 400_000);
+    world.backup(HOME);
+    // Maintenance did not run for longer than any lock.
+    world.wait(60 * DAY);
+    world.retire(HOME, &[&first]);
+    for _ in 0..29 {
+        assert_eq!(world.prune().deleted, Tally::default());
+        world.wait(DAY);
+    }
+    assert_eq!(world.undo(HOME, &first), []);
+    let lines = versions(&world);
+    let own = lines
+        .iter()
+        .find(|line| line.name.ends_with(&first.id.to_string()));
+    let left = until(own.unwrap()).seconds - world.store.clock().seconds;
+    assert!(left >= 30 * DAY, "{left}");
+    world.assert_whole();
+}
+
+#[test]
+fn a_policy_that_turns_locks_off_does_not() {
+    let world = World::locked();
+    world.write(HOME, "a", 1, 500_000);
+    world.backup(HOME);
+    world.sign(HOME, Fact::Policy(policy()));
+    world.write(HOME, "b", 2, 400_000);
+    world.backup(HOME);
+    world.wait(60 * DAY);
+    assert!(world.renew(HOME).is_protected);
+    assert!(least_left(&world) >= 30 * DAY);
+}
+
+#[test]
+fn a_renewal_notices_what_is_gone() {
+    let world = World::locked();
+    world.write(HOME, "a", 1, 500_000);
+    world.backup(HOME);
+    world.wait(60 * DAY);
+    let objects = &world.repository.objects;
+    for line in versions(&world)
+        .iter()
+        .filter(|line| line.name.starts_with("packs/"))
+    {
+        let object = line.object_ref().unwrap();
+        objects
+            .block_on(world.store.delete_version(&object))
+            .unwrap();
+    }
+    let report = world.renew(HOME);
+    assert!(!report.is_protected);
+    assert_eq!(report.failed, 1);
 }
 
 #[test]
