@@ -121,6 +121,11 @@ pub enum Error {
         /// The frame.
         ordinal: u32,
     },
+    /// A backup slept for longer than what it had stored is kept without anything that needs it.
+    #[error(
+        "what this backup stored at its beginning may be gone: it was interrupted for longer than the protection period"
+    )]
+    OwnPacksAged,
     /// A thread of ours died; a bug.
     #[error("internal error: {what}")]
     Internal {

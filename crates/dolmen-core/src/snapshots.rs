@@ -216,7 +216,7 @@ impl Read {
 
 /// The reader's half of the commit rule: whether a snapshot came too late for the earliest lock that it relies on. Only
 /// the store that it was made in can tell; on a copy it counts.
-fn is_incomplete(repository: &Repository, facts: &Facts, entry: &SnapshotEntry) -> bool {
+pub(crate) fn is_incomplete(repository: &Repository, facts: &Facts, entry: &SnapshotEntry) -> bool {
     let snapshot = &entry.snapshot;
     // The start of the second that the store states: never more than the writer was told.
     let received = Timestamp::from_seconds(entry.stored_at.seconds);

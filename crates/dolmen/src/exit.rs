@@ -153,7 +153,7 @@ impl From<Error> for Failure {
             Error::Unprotected { .. } => failure
                 .hint("what was stored stays; the snapshot counts once its locks are long enough")
                 .hint("run dolmen renew with a key that may extend locks, then the same backup again"),
-            Error::ReuseEnded { .. } => failure.hint(
+            Error::ReuseEnded { .. } | Error::OwnPacksAged => failure.hint(
                 "run the same backup again: it looks at the repository anew, and what it stored is not stored twice",
             ),
             Error::Internal { .. } => failure.hint(BUG),
@@ -257,6 +257,7 @@ const fn exit_of(error: &Error) -> Exit {
         | Error::NoPath { .. }
         | Error::Command { .. }
         | Error::ReuseEnded { .. }
+        | Error::OwnPacksAged
         | Error::Unprotected { .. }
         | Error::EmptySnapshot
         | Error::Internal { .. } => Exit::Failed,

@@ -15,7 +15,7 @@ use dolmen_state::state::JournalEntry;
 use super::Report;
 use super::assemble::Finished;
 use super::protect::protect;
-use super::reuse::Age;
+use super::reuse::Listing;
 use super::session::{Session, lock};
 use crate::error::{Error, Result};
 use crate::lease::{self, Commit, Reliance};
@@ -84,7 +84,7 @@ fn write_snapshot(
     end: Timestamp,
 ) -> Result<SnapshotId> {
     let repository = session.repository;
-    assure(session, Age::BeforePut)?;
+    assure(session, Listing::AsItIs)?;
     let needed = needed_packs(session);
     let stored = |id: &BlobId| session.locate(id);
     let (manifest, node_packs) =
@@ -97,7 +97,10 @@ fn write_snapshot(
     };
     let ids: Vec<_> = segments.iter().map(|segment| segment.id).collect();
     for _ in 0..COMMITS_MAX {
-        let relied_until = protect(session, &ids, &node_packs)?;
+        let relied_until = match repository.objects.locking() {
+            Some(_) => protect(session, &ids, &node_packs)?,
+            None => session.reuse.relied_until(),
+        };
         let parts = Parts {
             stamp: next_stamp(session),
             checkpoint,
@@ -110,8 +113,13 @@ fn write_snapshot(
             end,
         };
         let (id, committed) = put_snapshot(session, &parts, &segments)?;
-        if committed == Commit::Committed {
-            return Ok(id);
+        match committed {
+            Commit::Committed => {
+                session.reuse.own_are_named();
+                return Ok(id);
+            }
+            Commit::Short { .. } => {}
+            Commit::Late { .. } => assure(session, Listing::TooOld)?,
         }
     }
     Err(Error::Unprotected {
@@ -136,7 +144,6 @@ fn put_snapshot(
         key: key.to_string(),
     })?;
     let receipt = repository.objects.put(&key, Bytes::from(stored))?;
-    assure(session, Age::AfterPut)?;
     // On the way, packs join the index that no segment names yet: only the end may be remembered.
     if parts.checkpoint == 0 {
         session.index.persist(segments)?;
@@ -157,7 +164,7 @@ fn put_snapshot(
             let relied = Reliance::Locks(parts.relied_until.min(receipt.locked_until));
             lease::commit(relied, receipt.stored_at, locking.terms())
         }
-        None => Commit::Committed,
+        None => session.reuse.judge(receipt.stored_at),
     };
     Ok((id, committed))
 }
@@ -177,12 +184,12 @@ fn heads(session: &Session<'_>) -> Vec<Reference> {
     record.checkpoint.or(record.head).into_iter().collect()
 }
 
-fn assure(session: &Session<'_>, age: Age) -> Result<()> {
+fn assure(session: &Session<'_>, listing: Listing) -> Result<()> {
     session.reuse.assure(
         session.repository,
         session.index,
         &*session.needed(),
-        age,
+        listing,
         &session.options.scratch,
         &session.progress.cancel,
     )

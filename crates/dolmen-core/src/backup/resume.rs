@@ -52,13 +52,18 @@ fn is_safe(session: &Session<'_>, key: &ObjectKey) -> Result<bool> {
         return Ok(false);
     };
     let protect_seconds = i64::try_from(terms.protect_seconds()).unwrap_or(i64::MAX);
-    let mut is_safe = false;
+    let mut safe_since = None;
     repository.objects.list(&key.to_string(), |object| {
         let newest = object.copies.iter().map(|copy| copy.stored_at).max();
         let until = newest.map(|at| at.saturating_add_seconds(protect_seconds));
-        is_safe |= object.key == *key && until.is_some_and(|until| until > now);
+        if object.key == *key && until.is_some_and(|until| until > now) {
+            safe_since = newest;
+        }
     })?;
-    Ok(is_safe)
+    if let Some(stored_at) = safe_since {
+        session.reuse.note_own(stored_at);
+    }
+    Ok(safe_since.is_some())
 }
 
 /// Adds a pack that no segment names to the index and to the coming segment; false if it is not there.

@@ -12,24 +12,25 @@ use std::sync::atomic::AtomicBool;
 use dolmen_format::manifest::FrameSet;
 use dolmen_format::{ObjectId, PackId, Timestamp};
 use dolmen_state::index::{BlobIndex, Location, PackRef};
+use dolmen_store::StoreTime;
 
 use super::session::lock;
 use crate::error::{Error, Result};
 use crate::frames::{Cover, FrameNumbers, Run};
-use crate::lease::Terms;
+use crate::lease::{self, Commit, Reliance, Terms};
 use crate::live::{LiveWalk, StoredNodes};
 use crate::lives::{self, Life};
 use crate::pack::BlobReader;
 use crate::repository::Repository;
-use crate::snapshots::SnapshotList;
+use crate::snapshots::{self, SnapshotList};
 
-/// When a listing is looked at.
+/// How a listing stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Age {
-    /// The snapshot's own put may take some time.
-    BeforePut,
-    /// It has its receipt.
-    AfterPut,
+pub(super) enum Listing {
+    /// Its age decides.
+    AsItIs,
+    /// A snapshot that relied on it came too late.
+    TooOld,
 }
 
 /// The frames that may be built upon.
@@ -38,14 +39,20 @@ pub(super) struct Reuse {
     cover: Cover,
     terms: Option<Terms>,
     confirmed: BTreeSet<ObjectId>,
-    /// When the listing began that this was learnt from.
+    /// When the listing began that this was learnt from, by the local clock.
     listed_at: Mutex<Timestamp>,
+    /// How far the store's clock is ahead of the local one.
+    ahead_seconds: i64,
+    /// When the first of the run's own packs was put that no checkpoint names yet: nothing else needs it.
+    own_since: Mutex<Option<Timestamp>>,
 }
 
 impl Reuse {
     /// Learns what live snapshots and checkpoints of this signer need. Packs that join the index later are the run's own.
     ///
-    /// Cost: one request for each manifest node; none below some 300 packs.
+    /// What came too late to count vouches for nothing.
+    ///
+    /// Cost: one request for the store's clock, one for each manifest node; none of these below some 300 packs.
     pub(super) fn learn(
         repository: &Repository,
         index: &BlobIndex,
@@ -55,6 +62,9 @@ impl Reuse {
     ) -> Result<Self> {
         let numbers = FrameNumbers::new(index);
         let mut cover = numbers.cover();
+        let store = repository
+            .objects
+            .block_on(repository.objects.store().now())?;
         let now = repository.environment.clock.now();
         let terms = lives::terms(&list.facts, now);
         let blobs = BlobReader::new(repository, index);
@@ -62,7 +72,9 @@ impl Reuse {
         // Without terms nobody may prune, and no checkpoint ends.
         let lives = terms.map(|terms| lives::lives(list, &terms, now));
         for (entry, life) in lives.unwrap_or_default() {
-            if life == Life::Live && entry.snapshot.stamp.writer == repository.writer() {
+            let counts = !snapshots::is_incomplete(repository, &list.facts, entry);
+            let is_own = entry.snapshot.stamp.writer == repository.writer();
+            if life == Life::Live && is_own && counts {
                 walk.add(repository, entry.id, &entry.snapshot, 0)?;
             }
         }
@@ -80,6 +92,8 @@ impl Reuse {
             terms,
             confirmed: list.facts.confirmed.clone(),
             listed_at: Mutex::new(list.listed_at),
+            ahead_seconds: store.earliest.seconds.saturating_sub(now.seconds),
+            own_since: Mutex::default(),
         })
     }
 
@@ -98,28 +112,64 @@ impl Reuse {
             .map_or(u64::MAX, |terms| (terms.margin_seconds() / 2).max(1))
     }
 
-    /// Makes sure that what a snapshot builds upon is still needed by something live, where the listing that showed it
-    /// is older than a part of the margin: half of it before the snapshot is put, all of it after.
+    /// Notes that one of the run's own packs was stored, or an earlier run's taken over that was stored then.
+    pub(super) fn note_own(&self, stored_at: Timestamp) {
+        let mut since = lock(&self.own_since);
+        *since = since.into_iter().chain([stored_at]).min();
+    }
+
+    /// Notes that a checkpoint which counts names all own packs.
+    pub(super) fn own_are_named(&self) {
+        *lock(&self.own_since) = None;
+    }
+
+    /// When the listing began, as the store's clock would have said.
+    fn listed_by_store(&self) -> Timestamp {
+        lock(&self.listed_at).saturating_add_seconds(self.ahead_seconds)
+    }
+
+    /// What a snapshot states on a store without locks: received later than that less L, it came too late.
+    pub(super) fn relied_until(&self) -> Option<Timestamp> {
+        let lease_seconds = i64::try_from(self.terms?.lease_seconds()).unwrap_or(i64::MAX);
+        Some(self.listed_by_store().saturating_add_seconds(lease_seconds))
+    }
+
+    /// Whether a snapshot that builds upon this counts, by the store's answer to its put.
+    pub(super) fn judge(&self, received: StoreTime) -> Commit {
+        let listing = Reliance::Listing(StoreTime::exact(self.listed_by_store()));
+        self.terms.map_or(Commit::Committed, |terms| {
+            lease::commit(listing, received, &terms)
+        })
+    }
+
+    /// Makes sure, before a snapshot is put, that what it builds upon is still needed by something live, where the listing
+    /// that showed it is older than half of the margin, or is `Listing::TooOld`; and that the run's own packs are younger
+    /// than a protection period, since nothing else needs them yet.
     ///
-    /// Cost: nothing while the listing is younger; else two listings, and one request for each object.
+    /// Cost: nothing while the listing is young; else two listings, and one request for each object.
     pub(super) fn assure<'n>(
         &self,
         repository: &Repository,
         index: &BlobIndex,
         needed: impl IntoIterator<Item = (&'n PackRef, &'n FrameSet)>,
-        age: Age,
+        listing: Listing,
         scratch: &Path,
         cancel: &AtomicBool,
     ) -> Result<()> {
-        let now = repository.environment.clock.now();
-        let margin = self.terms.map_or(u64::MAX, |terms| terms.margin_seconds());
-        let allowed = match age {
-            Age::BeforePut => margin / 2,
-            Age::AfterPut => margin,
+        let Some(terms) = self.terms else {
+            return Ok(());
         };
-        let found = now.seconds.saturating_sub(lock(&self.listed_at).seconds);
+        let now = repository.environment.clock.now();
+        let seconds_since = |at: Timestamp| u64::try_from(now.seconds.saturating_sub(at.seconds));
+        if let Some(since) = *lock(&self.own_since)
+            && seconds_since(since).is_ok_and(|age| age >= terms.protect_seconds())
+        {
+            return Err(Error::OwnPacksAged);
+        }
+        let age = seconds_since(*lock(&self.listed_at));
         // A clock that was set back says nothing.
-        if u64::try_from(found).is_ok_and(|found| found <= allowed) {
+        let is_young = age.is_ok_and(|age| age <= terms.margin_seconds() / 2);
+        if listing == Listing::AsItIs && is_young {
             return Ok(());
         }
         let mut list = SnapshotList::load(repository, None)?;

@@ -244,6 +244,7 @@ impl PackListener for Session<'_> {
     }
 
     fn after_put(&self, entry: PackEntry, pack: &FinishedPack) -> Result<()> {
+        self.reuse.note_own(self.repository.environment.clock.now());
         self.counters
             .packed_bytes
             .fetch_add(u64::from(entry.pack_bytes), Ordering::Relaxed);

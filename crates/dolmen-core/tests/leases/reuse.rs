@@ -1,6 +1,8 @@
 //! A backup builds upon what lives, and on nothing else.
 
 use dolmen_core::Error;
+use dolmen_store::fault::When;
+use dolmen_store::{Fault, FaultPlan, Operation};
 
 use super::world::{Client, DAY, LEASE_DAYS, World};
 
@@ -74,5 +76,50 @@ fn a_backup_that_outlasts_what_it_builds_upon_fails_and_the_next_one_is_whole() 
         assert!(matches!(error, Error::ReuseEnded { .. }), "{error}");
         world.backup(OTHER);
     }
+    world.assert_whole();
+}
+
+/// Lets the `nth` put from now on take so many days.
+fn slow_put(world: &World, nth: u64, days: i64) {
+    let at = world.layer.calls_of(Operation::Put) + nth;
+    let slow = Fault::Slow {
+        seconds: days * DAY,
+        when: When::BeforeEffect,
+    };
+    let plan = FaultPlan::none().at_call_of(Operation::Put, at, slow);
+    world.layer.set_plan(plan);
+}
+
+#[test]
+fn a_snapshot_that_outlasts_its_listing_does_not_count_and_is_written_again() {
+    let world = World::new();
+    world.write(HOME, "a", 1, LARGE);
+    world.backup(HOME);
+    // Three days are the margin.
+    slow_put(&world, 0, 4);
+    let committed = world.backup(HOME);
+    let list = world.list();
+    assert_eq!(list.incomplete.len(), 1);
+    assert_eq!(
+        list.snapshots.last().map(|entry| entry.id),
+        Some(committed.id)
+    );
+    world.assert_whole();
+}
+
+#[test]
+fn a_backup_that_slept_for_longer_than_its_packs_are_kept_fails_and_leaves_no_snapshot() {
+    let world = World::new();
+    world.write(HOME, "a", 1, LARGE);
+    // Pack, then the segment.
+    slow_put(&world, 1, 31);
+    let error = world.backup_after(HOME, || {}).unwrap_err();
+    assert!(matches!(error, Error::OwnPacksAged), "{error}");
+    assert_eq!(world.list().snapshots.len(), 0);
+    // What the late one named may go, and the next one vouches for itself.
+    world.wait((LEASE_DAYS + 8) * DAY);
+    world.backup(HOME);
+    world.prune();
+    assert_eq!(world.list().snapshots.len(), 1);
     world.assert_whole();
 }
