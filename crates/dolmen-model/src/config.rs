@@ -174,6 +174,7 @@ impl Config {
     }
 
     /// The configurations that are explored.
+    #[expect(clippy::too_many_lines, reason = "it is a list")]
     pub fn all() -> Result<Vec<Self>, TermsError> {
         let base = Self {
             name: "locks: clients, checkpoints, crashes",
