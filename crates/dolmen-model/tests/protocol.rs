@@ -5,8 +5,7 @@ use std::time::Duration;
 use dolmen_model::{Config, Horizon, Mutation, Outcome, explore, refute};
 
 /// Some configuration in which it shows what a rule is for, the quickest first.
-fn refutation(mutation: Mutation) -> Option<Outcome> {
-    let mut configs = Config::all().unwrap();
+fn refutation(mutation: Mutation, mut configs: Vec<Config>) -> Option<Outcome> {
     configs.sort_by_key(|config| match mutation {
         Mutation::PruneByLocalClock | Mutation::ForgetDelay => !config.name.contains("δ"),
         Mutation::ForgetOwnLock | Mutation::RenewByLocalClock => !config.name.contains("apart"),
@@ -36,7 +35,7 @@ fn refutation(mutation: Mutation) -> Option<Outcome> {
 fn every_mutation_is_caught() {
     let mut missed = Vec::new();
     for mutation in Mutation::ALL {
-        match refutation(mutation) {
+        match refutation(mutation, Config::all().unwrap()) {
             Some(found) => println!("{mutation:?}: {found}"),
             None => missed.push(mutation),
         }
