@@ -393,7 +393,7 @@ impl Config {
                     "no locks, δ of 2, maintenance's clock ahead",
                     Limits {
                         ticks: 10,
-                        clients: 2,
+                        clients: 1,
                         ..retiring
                     },
                 )
