@@ -227,6 +227,8 @@ impl Round<'_> {
                 Life::Ended(at) => Some((entry.id, (entry.stored_at, at))),
             })
             .collect();
+        let incomplete: BTreeSet<SnapshotId> =
+            self.list.incomplete.iter().map(|entry| entry.id).collect();
         let mut gone = BTreeSet::new();
         for object in listed {
             // What is live, came after the list was loaded, or is none of ours, stays.
@@ -237,6 +239,15 @@ impl Round<'_> {
                     None => judge(*stored_at, Some(*ended), &self.terms, now),
                 },
             };
+            if verdict == Verdict::Delete
+                && incomplete.contains(&object.key.id())
+                && self.now.is_some()
+            {
+                // What it needed is free; itself it stays, because it bears a number that would be missed.
+                gone.insert(object.key.id());
+                self.report.live.add(bytes_of(&object));
+                continue;
+            }
             match self.carry_out(&object, verdict)? {
                 Done::Gone => {
                     gone.insert(object.key.id());

@@ -105,6 +105,10 @@ fn a_snapshot_that_outlasts_its_listing_does_not_count_and_is_written_again() {
         Some(committed.id)
     );
     world.assert_whole();
+    // Years later the number of the late one is not missed.
+    world.wait(1000 * DAY);
+    assert_eq!(world.prune().held, None);
+    world.assert_whole();
 }
 
 #[test]

@@ -1,0 +1,444 @@
+//! What honest people and machines do, each act as a process of its own.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dolmen_core::backup::{self, Change, Context, SourceError};
+use dolmen_core::forget::{self, UndoOptions};
+use dolmen_core::index::Index;
+use dolmen_core::keep::{Count, Fate, GroupBy, Rules};
+use dolmen_core::pack::Effort;
+use dolmen_core::snapshots::{Filter, SnapshotList};
+use dolmen_core::{Error, Finding, Repository, check, own, prune, repair};
+use dolmen_format::{InstanceId, SnapshotId, Timestamp};
+use dolmen_state::state::{Instance, StateFolder};
+use dolmen_store::memory::Right;
+use dolmen_store::{Credential, FaultLayer, FaultPlan, Store};
+
+use crate::files::{self, Picture};
+use crate::kit::{Kit, Machine};
+use crate::tap::{Meanwhile, Moment, Tap};
+
+/// Something that somebody does.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// A machine backs its source up.
+    Backup {
+        /// Whether it writes checkpoints as often as it can.
+        checkpoints: bool,
+    },
+    /// A person retires these snapshots, those of them that live.
+    Forget(Vec<SnapshotId>),
+    /// A person keeps so many of each machine.
+    KeepLast(u32),
+    /// A person retires everything, whoever made it.
+    ForgetAll,
+    /// A person brings these back.
+    Undo(Vec<SnapshotId>),
+    /// Maintenance.
+    Prune {
+        /// The store's clock is taken as true.
+        confirm_clock: bool,
+        /// What is missing is taken as lost.
+        confirm_missing: bool,
+    },
+    /// The index is rebuilt.
+    RepairIndex,
+    /// The passphrase is replaced.
+    ChangePassphrase(Vec<u8>),
+    /// Time goes by.
+    Pass {
+        /// How much.
+        seconds: i64,
+    },
+}
+
+/// What happens to an act from outside.
+#[derive(Debug, Clone, Default)]
+pub struct Weather {
+    /// Which of its calls go wrong.
+    pub faults: FaultPlan,
+    /// What others do, and when.
+    pub meanwhile: Option<(Moment, Vec<(Machine, Act)>)>,
+}
+
+/// What came of an act.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Who did it.
+    pub machine: Machine,
+    /// What it was.
+    pub act: Act,
+    /// What it says came of it.
+    pub result: Result<Done, Error>,
+    /// Whether a planned fault was met.
+    pub is_faulted: bool,
+    /// Whether others acted between its calls.
+    pub is_interleaved: bool,
+    /// Its calls.
+    pub calls: u64,
+    /// What it put.
+    pub puts: Vec<String>,
+    /// What it deleted.
+    pub deletes: Vec<String>,
+    /// What the machine's files were then.
+    pub picture: Arc<Picture>,
+    /// What was noticed on the way.
+    pub notices: Vec<String>,
+}
+
+/// What an act that succeeded says of itself.
+#[derive(Debug, Clone)]
+pub enum Done {
+    /// A snapshot was made.
+    Backup(SnapshotId),
+    /// So many snapshots were retired.
+    Retired(usize),
+    /// So many were asked to come back, and so many objects are missing for it.
+    Undone(usize, usize),
+    /// Maintenance ran.
+    Pruned(prune::Report),
+    /// Nothing to say.
+    Nothing,
+}
+
+impl Machine {
+    /// Its files.
+    pub fn source(&self) -> PathBuf {
+        self.folder.join("source")
+    }
+
+    /// What it remembers.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.folder.join("scratch")
+    }
+}
+
+/// Notes what is told.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(Mutex<Vec<String>>);
+
+impl Notes {
+    fn add(&self, text: String) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.push(text);
+    }
+
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl check::Observer for Notes {
+    fn finding(&self, finding: &Finding) {
+        self.add(finding.to_string());
+    }
+
+    fn notice(&self, text: &str) {
+        self.add(text.to_owned());
+    }
+}
+
+impl backup::Observer for Notes {
+    fn failed(&self, path: &[u8], error: &SourceError) {
+        self.add(format!("{}: {error}", String::from_utf8_lossy(path)));
+    }
+
+    fn skipped(&self, _: &[u8], _: &str) {}
+
+    fn saved(&self, _: &[u8], _: Change, _: u64) {}
+
+    fn notice(&self, text: &str) {
+        self.add(text.to_owned());
+    }
+}
+
+/// Does something; first the outcomes of what others did meanwhile, last its own.
+pub fn perform(
+    kit: &Kit,
+    machine: &Machine,
+    act: &Act,
+    weather: Weather,
+    seed: u64,
+) -> Vec<Outcome> {
+    let others = Arc::new(Mutex::new(Vec::new()));
+    let is_interleaved = weather.meanwhile.is_some();
+    let meanwhile = weather.meanwhile.map(|(moment, acts)| {
+        let (kit, told) = (kit.clone(), Arc::clone(&others));
+        let act: Meanwhile = Box::new(move || {
+            for (number, (machine, act)) in (1_u64..).zip(&acts) {
+                let seed = seed.wrapping_add(number << 48);
+                let outcomes = perform(&kit, machine, act, Weather::default(), seed);
+                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                told.extend(outcomes);
+            }
+        });
+        (moment, act)
+    });
+    let faults = Arc::new(FaultLayer::new(kit.view(credential(act)), weather.faults));
+    let tap = Arc::new(Tap::new(Arc::clone(&faults) as Arc<dyn Store>, meanwhile));
+    let notes = Notes::default();
+    let process = Process {
+        kit,
+        machine,
+        notes: &notes,
+        seed,
+    };
+    let result = process.run(act, Arc::clone(&tap) as Arc<dyn Store>);
+    let mut outcomes = {
+        let mut told = others.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *told)
+    };
+    for other in &mut outcomes {
+        other.is_interleaved = true;
+    }
+    outcomes.push(Outcome {
+        machine: machine.clone(),
+        act: act.clone(),
+        result,
+        is_faulted: !faults.fired().is_empty(),
+        is_interleaved,
+        calls: tap.calls(),
+        puts: tap.puts(),
+        deletes: tap.deletes(),
+        picture: Arc::new(files::look(&machine.source()).unwrap_or_default()),
+        notices: notes.take(),
+    });
+    outcomes
+}
+
+/// Each process has the rights that it needs: only maintenance deletes.
+fn credential(act: &Act) -> Credential {
+    match act {
+        Act::Prune { .. } | Act::RepairIndex => Credential::pruner(),
+        Act::Backup { .. }
+        | Act::Forget(_)
+        | Act::KeepLast(_)
+        | Act::ForgetAll
+        | Act::Undo(_)
+        | Act::ChangePassphrase(_)
+        | Act::Pass { .. } => Credential::client(),
+    }
+}
+
+/// The rights of a client whose credential was stolen, on a store where puts and markers are one right.
+pub(crate) fn stolen_credential() -> Credential {
+    Credential::client().with(Right::DeleteObject)
+}
+
+/// A process under way.
+struct Process<'a> {
+    kit: &'a Kit,
+    machine: &'a Machine,
+    notes: &'a Notes,
+    seed: u64,
+}
+
+impl Process<'_> {
+    fn run(&self, act: &Act, store: Arc<dyn Store>) -> Result<Done, Error> {
+        if let Act::Pass { seconds } = act {
+            self.kit.store.advance_clock(*seconds);
+            return Ok(Done::Nothing);
+        }
+        let mut repository = self.kit.open(store, self.machine, self.seed)?;
+        match act {
+            Act::Backup { checkpoints } => self.backup(&repository, *checkpoints),
+            Act::Forget(ids) => self.forget(&repository, |list| {
+                let named: BTreeSet<_> = ids.iter().copied().collect();
+                let live = list.snapshots.iter().map(|entry| entry.id);
+                live.filter(|id| named.contains(id)).collect()
+            }),
+            Act::KeepLast(count) => {
+                let now = repository.environment.clock.now();
+                self.forget(&repository, |list| select(list, *count, now))
+            }
+            Act::ForgetAll => self.forget(&repository, |list| {
+                list.snapshots.iter().map(|entry| entry.id).collect()
+            }),
+            Act::Undo(ids) => self.undo(&repository, ids),
+            Act::Prune {
+                confirm_clock,
+                confirm_missing,
+            } => self.prune(&repository, *confirm_clock, *confirm_missing),
+            Act::RepairIndex => self.repair_index(&repository),
+            Act::ChangePassphrase(passphrase) => {
+                repository.change_passphrase(passphrase)?;
+                self.kit.set_passphrase(passphrase.clone());
+                Ok(Done::Nothing)
+            }
+            Act::Pass { .. } => Ok(Done::Nothing),
+        }
+    }
+
+    fn claim(&self, repository: &Repository) -> Result<Instance, Error> {
+        let state = StateFolder::open(self.machine.state())?;
+        let fresh = InstanceId(repository.environment.bytes());
+        Ok(state.claim_instance(&repository.id(), fresh)?)
+    }
+
+    /// As every verb that signs: with its own history settled.
+    fn settled(&self, repository: &Repository, list: &SnapshotList) -> Result<Instance, Error> {
+        let mut instance = self.claim(repository)?;
+        let notice = |text: &str| self.notes.add(text.to_owned());
+        own::settle(repository, &mut instance, list, &notice)?;
+        Ok(instance)
+    }
+
+    fn backup(&self, repository: &Repository, checkpoints: bool) -> Result<Done, Error> {
+        let instance = Mutex::new(self.claim(repository)?);
+        let snapshots = SnapshotList::load(repository, None)?;
+        let index = Index::load(repository, None)?;
+        let context = Context {
+            repository,
+            index: &index,
+            snapshots: &snapshots,
+            instance: &instance,
+        };
+        let mut options = backup_options(self.machine);
+        if checkpoints {
+            options.checkpoint_bytes = 1;
+        }
+        let progress = backup::Progress::default();
+        let report = backup::paths(&context, &options, self.notes, &progress)?;
+        Ok(report.snapshot.map_or(Done::Nothing, Done::Backup))
+    }
+
+    fn forget(
+        &self,
+        repository: &Repository,
+        choose: impl FnOnce(&SnapshotList) -> BTreeSet<SnapshotId>,
+    ) -> Result<Done, Error> {
+        let list = SnapshotList::load(repository, None)?;
+        let chosen = choose(&list);
+        let retired: Vec<_> = list
+            .snapshots
+            .iter()
+            .filter(|entry| chosen.contains(&entry.id))
+            .collect();
+        let mut instance = self.settled(repository, &list)?;
+        if !retired.is_empty() {
+            forget::retire(repository, &mut instance, &retired, None)?;
+        }
+        Ok(Done::Retired(retired.len()))
+    }
+
+    fn undo(&self, repository: &Repository, ids: &[SnapshotId]) -> Result<Done, Error> {
+        let list = SnapshotList::load(repository, None)?;
+        let retired = list.retired.iter();
+        let named: Vec<_> = retired.filter(|entry| ids.contains(&entry.id)).collect();
+        if named.is_empty() {
+            return Ok(Done::Undone(0, 0));
+        }
+        let mut instance = self.settled(repository, &list)?;
+        let scratch = self.machine.scratch();
+        let options = UndoOptions {
+            index_cache: None,
+            scratch: &scratch,
+            cancel: &AtomicBool::new(false),
+        };
+        let missing = forget::undo(
+            repository,
+            &mut instance,
+            &list,
+            &named,
+            &options,
+            self.notes,
+        )?;
+        Ok(Done::Undone(named.len(), missing.len()))
+    }
+
+    fn prune(
+        &self,
+        repository: &Repository,
+        confirm_clock: bool,
+        confirm_missing: bool,
+    ) -> Result<Done, Error> {
+        let mut instance = self.claim(repository)?;
+        let scratch = self.machine.scratch();
+        let is_dead = self.kit.mutation == Some(crate::Mutation::AbsenceIsDeath);
+        let options = prune::Options {
+            dry_run: false,
+            confirm_clock,
+            confirm_missing: confirm_missing || is_dead,
+            confirmed: &BTreeSet::new(),
+            heads: &[],
+            remembered_store: instance.record().store_time,
+            index_cache: None,
+            scratch: &scratch,
+            cancel: &AtomicBool::new(false),
+        };
+        let report = prune::run(repository, &options, self.notes)?;
+        let mut record = instance.record().clone();
+        record.store_time = record.store_time.max(report.store_time);
+        instance.save(record)?;
+        Ok(Done::Pruned(report))
+    }
+
+    fn repair_index(&self, repository: &Repository) -> Result<Done, Error> {
+        let mut instance = self.claim(repository)?;
+        let cancel = AtomicBool::new(false);
+        repair::rebuild_index(repository, &mut instance, self.notes, &cancel)?;
+        Ok(Done::Nothing)
+    }
+}
+
+/// What a rule that keeps so many of each machine lets go.
+fn select(list: &SnapshotList, count: u32, now: Timestamp) -> BTreeSet<SnapshotId> {
+    let mut rules = Rules::default();
+    rules.counts.last = Count::AtMost(count);
+    let by = GroupBy {
+        host: true,
+        paths: false,
+        tags: false,
+        writer: false,
+    };
+    let zone = jiff::tz::TimeZone::UTC;
+    let groups = forget::plan(list, &Filter::default(), &rules, by, &zone, now);
+    let decisions = groups
+        .into_iter()
+        .flatten()
+        .flat_map(|group| group.decisions);
+    decisions
+        .filter(|decision| matches!(decision.fate, Fate::Remove))
+        .map(|decision| decision.id)
+        .collect()
+}
+
+fn backup_options(machine: &Machine) -> backup::Options {
+    let source = path_bytes(&machine.source());
+    backup::Options {
+        paths: vec![source.clone()],
+        // A path that is absolute is a root.
+        roots: dolmen_fs::Root::absolute(&source).into_iter().collect(),
+        selector: backup::select_everything(),
+        one_file_system: false,
+        hostname: machine.name.clone(),
+        username: "user".to_owned(),
+        uid: 0,
+        gid: 0,
+        tags: Vec::new(),
+        excludes: Vec::new(),
+        time: None,
+        program_version: "simulation".to_owned(),
+        effort: Effort::Auto,
+        threads: 1,
+        force: true,
+        skip_if_unchanged: false,
+        dry_run: false,
+        cache: None,
+        scratch: machine.scratch(),
+        checkpoint_bytes: backup::CHECKPOINT_BYTES,
+        checkpoint_seconds: backup::CHECKPOINT_SECONDS,
+    }
+}
+
+/// A path as the repository has it.
+pub(crate) fn path_bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_encoded_bytes().to_vec()
+}
