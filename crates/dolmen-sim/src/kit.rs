@@ -52,7 +52,7 @@ pub struct Machine {
 pub struct Skew {
     /// Seconds that it was ahead when it was last set.
     pub offset_seconds: i64,
-    /// Seconds that it gains in ten days, until it is [`SKEW_SECONDS_MAX`] off.
+    /// Seconds that it gains in ten days, until it is five minutes off.
     pub drift_seconds: i64,
     /// When it was last set.
     pub set_at: Timestamp,
