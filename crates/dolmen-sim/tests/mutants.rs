@@ -43,11 +43,6 @@ fn whoever_prunes_by_the_client_clock_is_noticed() {
 }
 
 #[test]
-fn whoever_acts_on_old_listings_is_noticed() {
-    assert!(is_killed(Mutation::IgnoreAgeOfListings));
-}
-
-#[test]
 fn whoever_takes_absence_for_death_is_noticed() {
     assert!(is_killed(Mutation::AbsenceIsDeath));
 }
