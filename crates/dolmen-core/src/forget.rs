@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use dolmen_format::ledger::Fact;
 use dolmen_format::signed::Reference;
-use dolmen_format::{ObjectKey, ObjectKind, SegmentId, SnapshotId, Timestamp};
+use dolmen_format::{ObjectKey, ObjectKind, SnapshotId, Timestamp};
 use dolmen_state::state::Instance;
 
 use crate::check::Observer;
@@ -23,7 +23,7 @@ use crate::live::{LiveWalk, LostNode, StoredNodes};
 use crate::lives;
 use crate::pack::BlobReader;
 use crate::repository::Repository;
-use crate::snapshots::{Filter, SnapshotEntry, SnapshotList};
+use crate::snapshots::{Filter, SnapshotEntry, SnapshotList, segments_of};
 
 /// Snapshots that one record names at most: some 8 MiB.
 const NAMED_MAX: usize = 80_000;
@@ -226,12 +226,7 @@ fn missing(
     snapshots: &[&SnapshotEntry],
     options: &UndoOptions<'_>,
 ) -> Result<Findings> {
-    let mut segments: Vec<SegmentId> = snapshots
-        .iter()
-        .flat_map(|entry| entry.snapshot.segments.iter().copied())
-        .collect();
-    segments.sort();
-    segments.dedup();
+    let segments = segments_of(snapshots.iter().copied());
     let mut index = Index::load(repository, options.index_cache)?;
     index.complete(repository, &segments)?;
     let blobs = BlobReader::new(repository, &index.blobs);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dolmen_format::{ObjectId, ObjectKey, ObjectKind, SegmentId, Timestamp};
+use dolmen_format::{ObjectId, ObjectKey, ObjectKind, Timestamp};
 
 use crate::check::Observer;
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ use crate::lives::{self, Life};
 use crate::objects::{Extended, Listed};
 use crate::pack::BlobReader;
 use crate::repository::Repository;
-use crate::snapshots::SnapshotList;
+use crate::snapshots::{SnapshotList, segments_of};
 
 /// Needed objects in memory while their locks are looked at.
 const BATCH_OBJECTS: usize = 1 << 12;
@@ -83,12 +83,7 @@ pub fn run(
         .filter(|(_, life)| *life == Life::Live)
         .map(|(entry, _)| entry)
         .collect();
-    let mut wanted: Vec<SegmentId> = live
-        .iter()
-        .flat_map(|entry| entry.snapshot.segments.iter().copied())
-        .collect();
-    wanted.sort();
-    wanted.dedup();
+    let wanted = segments_of(live.iter().copied());
     let snapshots: BTreeSet<ObjectId> = live.iter().map(|entry| entry.id).collect();
     let segments: BTreeSet<ObjectId> = wanted.iter().copied().collect();
     let own: BTreeSet<ObjectId> = repository

@@ -2,7 +2,9 @@
 
 use dolmen_format::signed::Stamp;
 use dolmen_format::snapshot::{Body, Snapshot};
-use dolmen_format::{FormatError, ObjectId, ObjectKey, ObjectKind, SnapshotId, Timestamp};
+use dolmen_format::{
+    FormatError, ObjectId, ObjectKey, ObjectKind, SegmentId, SnapshotId, Timestamp,
+};
 use dolmen_store::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
@@ -234,6 +236,17 @@ pub(crate) fn store_digest(repository: &Repository) -> Vec<u8> {
     blake3::hash(identity.as_str().as_bytes())
         .as_bytes()
         .to_vec()
+}
+
+/// The index segments that snapshots list, each once, ascending.
+pub fn segments_of<'e>(entries: impl IntoIterator<Item = &'e SnapshotEntry>) -> Vec<SegmentId> {
+    let entries = entries.into_iter();
+    let mut segments: Vec<_> = entries
+        .flat_map(|entry| entry.snapshot.segments.iter().copied())
+        .collect();
+    segments.sort();
+    segments.dedup();
+    segments
 }
 
 /// Limits snapshots by host, tags and paths, as restic does: each list is an "any of", a tag list

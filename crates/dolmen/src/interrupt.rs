@@ -65,6 +65,14 @@ impl Interrupt {
         self.listeners().push(Box::new(listener));
     }
 
+    /// A flag that is set when the user interrupts.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        let flag = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&flag);
+        self.tell(move || told.store(true, Ordering::Relaxed));
+        flag
+    }
+
     /// Whether the user interrupted.
     pub(crate) fn is_set(&self) -> bool {
         self.0.is_set.load(Ordering::Relaxed)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dolmen_core::index::Index;
 use dolmen_core::objects::Oddities;
-use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
+use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 use dolmen_core::{Environment, Error, Objects, Repository, lives, repository, status};
 use dolmen_format::signed::Reference;
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, RepositoryId, Timestamp};
@@ -197,12 +197,7 @@ impl Opened {
     pub(crate) fn load_index_for(&self, app: &App, entries: &[&SnapshotEntry]) -> Outcome<Index> {
         let mut index = self.load_index(app)?;
         let told = index.findings.len();
-        let mut wanted: Vec<_> = entries
-            .iter()
-            .flat_map(|entry| entry.snapshot.segments.iter().copied())
-            .collect();
-        wanted.sort();
-        wanted.dedup();
+        let wanted = segments_of(entries.iter().copied());
         let added = index
             .complete(&self.repository, &wanted)
             .during(&format!("cannot read the packs of {}", self.address))?;

@@ -19,7 +19,7 @@ use crate::numbers;
 use crate::pack::BlobReader;
 use crate::prune::{Verdict, judge};
 use crate::repository::Repository;
-use crate::snapshots::SnapshotList;
+use crate::snapshots::{SnapshotList, segments_of};
 
 /// Promise of what is only kept until its lease lapses.
 const ENDED: u64 = 0;
@@ -83,12 +83,7 @@ impl Needs {
         let terms = lives::terms(&list.facts, now);
         let (live, kept) = split(list, terms.as_ref(), now);
         let mut index = Index::load(repository, options.index_cache)?;
-        let mut segments: Vec<SegmentId> = live
-            .iter()
-            .flat_map(|entry| entry.snapshot.segments.iter().copied())
-            .collect();
-        segments.sort();
-        segments.dedup();
+        let segments = segments_of(live.iter().copied());
         // What is known from here on is known from packs alone.
         let described = index.blobs.pack_count();
         index.complete(repository, &segments)?;

@@ -19,7 +19,7 @@ use crate::numbers;
 use crate::objects::Listed;
 use crate::pack::BlobReader;
 use crate::repository::Repository;
-use crate::snapshots::{SnapshotEntry, SnapshotList};
+use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 
 /// A listing is acted on for so long at most, however long the protection is (DESIGN §3).
 const LISTING_SECONDS_MAX: u64 = 24 * 60 * 60;
@@ -202,12 +202,7 @@ impl Round<'_> {
 
     fn load_index(&self, kept: &[(&SnapshotEntry, Life)]) -> Result<Index> {
         let mut index = Index::load(self.repository, self.options.index_cache)?;
-        let mut wanted: Vec<_> = kept
-            .iter()
-            .flat_map(|(entry, _)| entry.snapshot.segments.iter().copied())
-            .collect();
-        wanted.sort();
-        wanted.dedup();
+        let wanted = segments_of(kept.iter().map(|(entry, _)| *entry));
         index.complete(self.repository, &wanted)?;
         Ok(index)
     }

@@ -1,8 +1,5 @@
 //! `dolmen audit`
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use clap::Args;
 use dolmen_core::audit::{self, Depth, Options, View};
 use dolmen_core::check::ReadData;
@@ -36,10 +33,7 @@ pub(super) fn run(app: &App, args: &AuditArgs) -> Outcome {
 
 /// Looks at everything.
 pub(super) fn audit(app: &App, opened: &Opened, args: &AuditArgs) -> Outcome<View> {
-    let cancel = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&cancel);
-    app.interrupt
-        .tell(move || told.store(true, Ordering::Relaxed));
+    let cancel = app.interrupt.flag();
     let read_data = match args.read_data_subset {
         // Everything: then packs that nothing names, too.
         Some(ReadData::Percent(share)) if share >= 100.0 => ReadData::All,

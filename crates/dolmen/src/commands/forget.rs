@@ -3,7 +3,6 @@
 mod rules;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use dolmen_core::forget::{self, UndoOptions};
@@ -173,10 +172,7 @@ fn undo(app: &App, opened: &Opened, list: &SnapshotList, args: &ForgetArgs) -> O
         return Ok(Exit::Done);
     }
     let mut instance = writer(app, opened, list)?;
-    let cancel = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&cancel);
-    app.interrupt
-        .tell(move || told.store(true, Ordering::Relaxed));
+    let cancel = app.interrupt.flag();
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
     let options = UndoOptions {
         index_cache: index_cache.as_deref(),

@@ -1,7 +1,6 @@
 //! `dolmen prune`
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use dolmen_core::prune::{self, Options, Report, Tally};
@@ -39,10 +38,7 @@ pub(super) fn run(app: &App, args: &PruneArgs) -> Outcome {
 /// Prunes, and remembers what time the store stated.
 pub(super) fn prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome<Report> {
     let mut instance = opened.claim_instance()?;
-    let cancel = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&cancel);
-    app.interrupt
-        .tell(move || told.store(true, Ordering::Relaxed));
+    let cancel = app.interrupt.flag();
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
     let (confirmed, heads) = (opened.confirmed()?, opened.heads());
     let options = Options {

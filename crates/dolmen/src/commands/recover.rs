@@ -1,7 +1,6 @@
 //! `dolmen recover`
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use dolmen_core::Finding;
@@ -37,10 +36,7 @@ pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
     } else {
         opened.put_back(app)?
     };
-    let cancel = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&cancel);
-    app.interrupt
-        .tell(move || told.store(true, Ordering::Relaxed));
+    let cancel = app.interrupt.flag();
     // What came later than that time is no loss then.
     let heads = if at.is_none() {
         opened.heads()

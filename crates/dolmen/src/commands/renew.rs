@@ -1,7 +1,6 @@
 //! `dolmen renew`
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use dolmen_core::renew::{self, Options, Report};
@@ -39,10 +38,7 @@ pub(super) fn renew(app: &App, opened: &Opened, args: &RenewArgs) -> Outcome<Rep
     let list = opened.load_snapshots(app)?;
     // Whoever renews follows the policy as it is now.
     drop(writer(app, opened, &list)?);
-    let cancel = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&cancel);
-    app.interrupt
-        .tell(move || told.store(true, Ordering::Relaxed));
+    let cancel = app.interrupt.flag();
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
     let options = Options {
         dry_run: args.dry_run,

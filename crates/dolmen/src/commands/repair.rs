@@ -1,7 +1,6 @@
 //! `dolmen repair …`
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Subcommand};
 use dolmen_core::repair;
@@ -37,10 +36,7 @@ fn index(app: &App) -> Outcome {
     let opened = open(app)?;
     opened.put_back(app)?;
     let mut instance = opened.claim_instance()?;
-    let cancel = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&cancel);
-    app.interrupt
-        .tell(move || told.store(true, Ordering::Relaxed));
+    let cancel = app.interrupt.flag();
     let reported = Reported(Arc::clone(&app.output));
     let report = repair::rebuild_index(&opened.repository, &mut instance, &reported, &cancel)
         .during(&format!("cannot rebuild the index of {}", opened.address))?;

@@ -2,9 +2,6 @@
 
 mod metrics;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use clap::Args;
 use dolmen_core::audit::{Depth, Options};
 use dolmen_core::prune::Tally;
@@ -32,10 +29,7 @@ pub(crate) struct StatusArgs {
 /// Tells how the repository stands.
 pub(super) fn run(app: &App, args: &StatusArgs) -> Outcome {
     let opened = open(app)?;
-    let cancel = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&cancel);
-    app.interrupt
-        .tell(move || told.store(true, Ordering::Relaxed));
+    let cancel = app.interrupt.flag();
     let (index_cache, scratch, heads) = (opened.index_cache(), opened.scratch(), opened.heads());
     let options = Options {
         depth: Depth::Listing,
