@@ -254,6 +254,9 @@ fn report(
         app.output.json(&documents);
         return;
     }
+    if app.output.is_quiet() {
+        return;
+    }
     for group in groups {
         print_group(app, args, list, group);
     }

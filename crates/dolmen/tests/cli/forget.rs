@@ -100,6 +100,13 @@ fn a_dry_run_retires_nothing() {
 }
 
 #[test]
+fn a_quiet_forget_says_nothing() {
+    let world = with_snapshots();
+    assert_eq!(world.done(&["forget", "--keep-last", "1", "--quiet"]), "");
+    assert_eq!(world.snapshots().len(), 2);
+}
+
+#[test]
 fn what_forget_cannot_mean_is_refused() {
     let world = with_snapshots();
     for (arguments, text) in [
