@@ -63,17 +63,18 @@ pub fn run(
     options: &Options<'_>,
     observer: &dyn Observer,
 ) -> Result<Report> {
+    let now = repository.environment.clock.now();
     let mut renewal = Renewal {
         repository,
         options,
         observer,
         report: Report {
             // Where locks were promised, none is no protection.
-            is_protected: repository.objects.locking().is_some() || !repository.promises_locks(),
+            is_protected: repository.objects.locking().is_some()
+                || !lives::promises_locks(&list.facts, now),
             ..Report::default()
         },
     };
-    let now = repository.environment.clock.now();
     let lives = match lives::terms(&list.facts, now) {
         Some(terms) => lives::lives(list, &terms, now),
         None => Vec::new(),

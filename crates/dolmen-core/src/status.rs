@@ -80,7 +80,7 @@ pub fn run(
     Ok(Status {
         snapshots: u64::try_from(list.snapshots.len()).unwrap_or(u64::MAX),
         last: backups,
-        lock: list.facts.policy().policy.lock,
+        lock: lives::lock(&list.facts, now),
         protect_seconds: terms.as_ref().map(Terms::protect_seconds),
         protected_until: view.protected_until,
         renewal_due: renewal_due

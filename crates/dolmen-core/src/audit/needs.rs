@@ -100,7 +100,7 @@ impl Needs {
         ids.extend(records.map(|(stamp, id)| named(ObjectKey::Ledger(stamp.writer, *id))));
         let standing = repository.standing_objects().iter();
         ids.extend(standing.map(|(key, _)| named(*key)));
-        let policy = list.facts.policy().policy.lock;
+        let policy = lives::lock(&list.facts, now);
         let locks = objects.store().capabilities().locks == LockSupport::ObjectLock;
         let seconds = |count: Option<u64>| i64::try_from(count.unwrap_or(0)).unwrap_or(i64::MAX);
         let (from, leased) = (

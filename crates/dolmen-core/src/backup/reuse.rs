@@ -72,7 +72,8 @@ impl Reuse {
         // Without terms nobody may prune, and no checkpoint ends.
         let lives = terms.map(|terms| lives::lives(list, &terms, now));
         for (entry, life) in lives.unwrap_or_default() {
-            let counts = !snapshots::is_incomplete(repository, &list.facts, entry);
+            let counts = list.facts.trusts(&entry.id)
+                && !snapshots::is_incomplete(repository, &list.facts, entry);
             let is_own = entry.snapshot.stamp.writer == repository.writer();
             if life == Life::Live && is_own && counts {
                 walk.add(repository, entry.id, &entry.snapshot, 0)?;
