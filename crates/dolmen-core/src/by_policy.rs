@@ -119,7 +119,7 @@ fn allowed(list: &SnapshotList, by: &ByMaintenance) -> BTreeSet<SnapshotId> {
     };
     let then = list.snapshots.iter().chain(&list.retired).filter(lived);
     let mut then: Vec<_> = then.collect();
-    then.sort_by_key(|entry| (entry.received, entry.snapshot.time, entry.id));
+    then.sort_by_key(|entry| entry.age());
     let groups = groups(then.into_iter(), list, policy, by.stored_at).unwrap_or_default();
     let asked: BTreeSet<_> = by.snapshots.iter().map(|named| named.digest).collect();
     let mut allowed = BTreeSet::new();

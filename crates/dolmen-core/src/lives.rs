@@ -70,9 +70,7 @@ fn in_force(facts: &Facts, at: Timestamp) -> Option<InForce> {
     let times: [fn(&PolicyRecord) -> Timestamp; 2] =
         [|record| record.stored_at, |record| record.received];
     let both = times.map(|time| lease::effective(&consented(facts, time).policies, at));
-    both.into_iter()
-        .flatten()
-        .reduce(|one, other| one.with(other))
+    both.into_iter().flatten().reduce(InForce::with)
 }
 
 /// The policies that wait for this client's user to confirm them: by themselves, or their protection classes.
@@ -263,4 +261,89 @@ impl Successors {
 fn note<K: Ord>(times: &mut BTreeMap<K, Timestamp>, key: K, at: Timestamp) {
     let first = times.entry(key).or_insert(at);
     *first = at.min(*first);
+}
+
+#[cfg(test)]
+mod tests {
+    use dolmen_format::snapshot::{Body, Snapshot, Summary};
+    use dolmen_format::{InstanceId, ObjectId, WriterId};
+
+    use super::*;
+    use crate::fixture;
+    use crate::lease::{Asked, ExtensionCost};
+    use crate::ledger::{Origin, fold};
+
+    fn entry(id: u8, snapshot: Snapshot) -> SnapshotEntry {
+        let at = Timestamp::from_seconds(i64::from(id));
+        SnapshotEntry {
+            id: ObjectId([id; 32]),
+            snapshot,
+            body: Body {
+                hostname: String::new(),
+                username: String::new(),
+                uid: 0,
+                gid: 0,
+                paths: Vec::new(),
+                tags: Vec::new(),
+                excludes: Vec::new(),
+                program_version: String::new(),
+                tree: None,
+                summary: Summary::default(),
+                backup_start: at,
+                backup_end: at,
+            },
+            received: at,
+            stored_at: at,
+            first_stored_at: at,
+        }
+    }
+
+    /// Whether a checkpoint lives beside another one that names it as its head and is signed like this.
+    fn lives_beside(planted_by: impl FnOnce(&mut Stamp)) -> bool {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let repository = fixture::repository(&runtime);
+        let checkpoint = |number| Snapshot {
+            checkpoint: number,
+            ..fixture::snapshot(&repository, b"")
+        };
+        let own = entry(1, checkpoint(1));
+        let mut next = checkpoint(2);
+        next.heads = vec![own.snapshot.reference(own.id)];
+        planted_by(&mut next.stamp);
+        let next = entry(2, next);
+        let origin = Origin {
+            admin: repository.admin_id(),
+            policy: repository.root().policy.clone(),
+            stored_at: Timestamp::default(),
+        };
+        let list = SnapshotList {
+            snapshots: Vec::new(),
+            retired: Vec::new(),
+            quarantined: Vec::new(),
+            incomplete: Vec::new(),
+            checkpoints: vec![own, next],
+            suspicious: BTreeMap::new(),
+            facts: fold(&BTreeMap::new(), &[], origin),
+            listed_at: Timestamp::default(),
+            findings: Vec::new(),
+        };
+        let asked = Asked {
+            protect_seconds: 100,
+            generation_seconds: None,
+            interval_seconds: None,
+            extension: ExtensionCost::Free,
+        };
+        let terms = Terms::with_defaults(&asked).unwrap();
+        let lives = lives(&list, &terms, Timestamp::from_seconds(10));
+        lives
+            .iter()
+            .any(|(entry, life)| entry.id == ObjectId([1; 32]) && *life == Life::Live)
+    }
+
+    #[test]
+    fn a_checkpoint_ends_by_its_own_signers_and_instances_successor_alone() {
+        assert!(!lives_beside(|_| {}));
+        assert!(lives_beside(|stamp| stamp.writer = WriterId([9; 16])));
+        assert!(lives_beside(|stamp| stamp.instance = InstanceId([9; 16])));
+    }
 }

@@ -125,6 +125,20 @@ impl Repository {
             .find(|key| key.writer_id() == writer)
     }
 
+    /// What people call a writer: `admin`, or the name in its certificate, or nothing where it has none.
+    pub fn name_of(&self, writer: WriterId) -> &str {
+        let own = self.roles_of(writer).next();
+        match own {
+            Some((_, None)) => "admin",
+            Some((_, Some(id))) => {
+                let mut certificates = self.certificates.iter();
+                let found = certificates.find(|(known, _)| *known == id);
+                found.map_or("", |(_, certificate)| certificate.name.as_str())
+            }
+            None => "",
+        }
+    }
+
     /// What a writer may do, with the certificate that says so; `None` for the admin itself.
     pub fn roles_of(&self, writer: WriterId) -> impl Iterator<Item = (Role, Option<ObjectId>)> {
         let admin = (self.admin_id() == writer).then_some((Role::Admin, None));

@@ -30,12 +30,21 @@ pub struct SnapshotEntry {
     pub received: Timestamp,
     /// When the store received it, by the store's clock: the time from which leases are counted.
     pub stored_at: Timestamp,
+    /// The same, or what a witness tells of: what is stored again does not become late by it.
+    pub first_stored_at: Timestamp,
 }
 
 impl SnapshotEntry {
     /// The first 8 digits of the id.
     pub fn short_id(&self) -> String {
         self.id.to_string().chars().take(8).collect()
+    }
+
+    /// By what snapshots are ordered, oldest first. Stores state whole seconds: within one, the writers' own times and
+    /// numbers decide.
+    pub fn age(&self) -> (Timestamp, Timestamp, u64, SnapshotId) {
+        let Snapshot { time, stamp, .. } = &self.snapshot;
+        (self.received, *time, stamp.number, self.id)
     }
 
     /// Whether it claims to be from after it was received.
@@ -143,7 +152,6 @@ impl SnapshotList {
             wanted: wanted.to_owned(),
         };
         if let Some(back) = places_back(wanted) {
-            let back = back.ok_or_else(none)?;
             return self.newest_first(filter, now).nth(back).ok_or_else(none);
         }
         let is_hex = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
@@ -167,7 +175,7 @@ impl SnapshotList {
     /// What a person should know who asked for `latest` or `latest~N` and gets this one: what is wrong with it, and which
     /// one before it is not suspicious.
     pub fn doubt(&self, wanted: &str, filter: &Filter, now: Timestamp) -> Option<Doubt<'_>> {
-        let back = places_back(wanted)??;
+        let back = places_back(wanted)?;
         let mut eligible = self.newest_first(filter, now).skip(back);
         let taken = eligible.next()?;
         let suspicions = self.suspicious.get(&taken.id)?;
@@ -200,14 +208,12 @@ pub struct Doubt<'l> {
     pub before: Option<&'l SnapshotEntry>,
 }
 
-/// How far back `latest` or `latest~N` asks; the inner `None`: no number.
-fn places_back(wanted: &str) -> Option<Option<usize>> {
-    let rest = wanted.strip_prefix("latest")?;
-    Some(match rest.strip_prefix('~') {
-        Some(count) => count.parse().ok(),
-        None if rest.is_empty() => Some(0),
-        None => None,
-    })
+/// How far back `latest` or `latest~N` asks.
+fn places_back(wanted: &str) -> Option<usize> {
+    match wanted.strip_prefix("latest")? {
+        "" => Some(0),
+        rest => rest.strip_prefix('~')?.parse().ok(),
+    }
 }
 
 /// What the store holds below `snapshots/`.
@@ -236,12 +242,9 @@ impl Read {
             for entry in entries.iter_mut() {
                 let signed = entry.snapshot.time;
                 entry.received = receipts.received(&entry.id, signed, entry.received);
+                entry.first_stored_at = receipts.received(&entry.id, signed, entry.stored_at);
             }
-            // Stores state whole seconds: within one, the writers' own times and numbers decide.
-            entries.sort_by_key(|entry| {
-                let Snapshot { time, stamp, .. } = &entry.snapshot;
-                (entry.received, *time, stamp.number, entry.id)
-            });
+            entries.sort_by_key(SnapshotEntry::age);
         }
     }
 
@@ -293,7 +296,7 @@ impl Read {
 pub(crate) fn is_incomplete(repository: &Repository, facts: &Facts, entry: &SnapshotEntry) -> bool {
     let snapshot = &entry.snapshot;
     // The start of the second that the store states: never more than the writer was told.
-    let received = Timestamp::from_seconds(entry.stored_at.seconds);
+    let received = Timestamp::from_seconds(entry.first_stored_at.seconds);
     let protect_seconds = i64::try_from(facts.shortest_protect_seconds).unwrap_or(i64::MAX);
     let wanted = received.saturating_add_seconds(protect_seconds);
     snapshot.store == store_digest(repository)
@@ -390,6 +393,7 @@ fn open(
         body,
         received,
         stored_at: found.copy.stored_at,
+        first_stored_at: found.copy.stored_at,
     })
 }
 

@@ -301,6 +301,20 @@ impl Opened {
             .during("cannot remember that the policy is confirmed")
     }
 
+    /// When maintenance last did all its steps from this machine.
+    pub(crate) fn maintained(&self) -> Outcome<Option<Timestamp>> {
+        let maintained = self.state.maintained(&self.repository.id());
+        maintained.during("cannot tell when maintenance last ran")
+    }
+
+    /// Remembers that maintenance just did all its steps.
+    pub(crate) fn note_maintained(&self) -> Outcome<()> {
+        let now = self.repository.environment.clock.now();
+        self.state
+            .note_maintained(&self.repository.id(), now)
+            .during("cannot remember that maintenance ran")
+    }
+
     /// Takes an identity under which this machine writes.
     pub(crate) fn claim_instance(&self) -> Outcome<Instance> {
         claim_instance(

@@ -212,6 +212,11 @@ impl Needs {
         matches!(key, ObjectKey::Key(_)) || self.ids.contains_key(&key.id())
     }
 
+    /// The time by which leases and locks lapse.
+    pub(super) const fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// Whether what was stored then and is not needed is still under its lease.
     pub(super) fn is_leased(&self, stored_at: Timestamp) -> bool {
         self.terms

@@ -117,9 +117,9 @@ impl Policies {
 
 /// The newest policy, strengthened by what is in doubt and by the promises that still hold.
 fn in_force(policies: &Policies, newest: InForce, promises: &[Promise], at: Timestamp) -> InForce {
-    let promised = promises.iter().filter(|promise| promise.until > at);
-    let promised = promised.map(|promise| promise.holds);
-    promised
+    let holding = promises.iter().filter(|promise| promise.until > at);
+    holding
+        .map(|promise| promise.holds)
         .chain(policies.in_doubt(at))
         .fold(newest, InForce::with)
 }

@@ -41,7 +41,7 @@ struct Step {
 /// another's success.
 pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
     let opened = open(app)?;
-    let mut steps = Vec::new();
+    let (mut steps, mut did_all) = (Vec::new(), !args.dry_run);
     for (name, step) in STEPS {
         let step = match step(app, &opened, args) {
             Ok((document, exit)) => Step {
@@ -52,6 +52,7 @@ pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
             Err(failure) => {
                 app.output.failure(&failure);
+                did_all = false;
                 Step {
                     name,
                     document: json!({ "error": failure.message }),
@@ -60,6 +61,9 @@ pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
             }
         };
         steps.push(step);
+    }
+    if did_all {
+        opened.note_maintained()?;
     }
     let exit = steps
         .iter()
@@ -115,20 +119,17 @@ fn forget(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Ex
         Exit::Unprotected
     };
     let now = app.environment.clock.now();
-    let mut document = match by_policy::plan(&list, now) {
-        Some(planned) => retire(app, opened, args, &list, &planned)?,
-        None => {
-            say(
-                app,
-                if list.facts.is_policy_in_doubt() {
-                    "policies contradict each other: nothing is retired until dolmen policy set settles it"
-                } else {
-                    "the policy has no keep rules: nothing is retired"
-                },
-            );
-            Value::Null
-        }
-    };
+    let mut document = Value::Null;
+    if let Some(planned) = by_policy::plan(&list, now) {
+        document = retire(app, opened, args, &list, &planned)?;
+    } else if list.facts.is_policy_in_doubt() {
+        say(
+            app,
+            "policies contradict each other: nothing is retired until dolmen policy set settles it",
+        );
+    } else {
+        say(app, "the policy has no keep rules: nothing is retired");
+    }
     if answered != Answered::default() {
         if document.is_null() {
             document = json!({ "retired": 0 });

@@ -53,7 +53,7 @@ pub(super) fn run(app: &App, args: &SnapshotsArgs) -> Outcome {
         let quarantined = list.quarantined.iter().filter(|_| wants_quarantined);
         let more = retired.chain(quarantined);
         found.extend(more.filter(|entry| filter.matches(entry)));
-        found.sort_by_key(|entry| (entry.received, entry.snapshot.time, entry.id));
+        found.sort_by_key(|entry| entry.age());
     }
     if args.retired {
         found.retain(|entry| is_retired(entry));
