@@ -371,7 +371,9 @@ fn open(
     if snapshot.stamp.writer != writer {
         return Err("signed for another writer".to_owned());
     }
-    let may_back_up = |(role, _)| matches!(role, Role::Admin | Role::Backup);
+    let may_back_up = |(role, certificate)| {
+        certificate == snapshot.certificate && matches!(role, Role::Admin | Role::Backup)
+    };
     if !repository.roles_of(writer).any(may_back_up) {
         return Err("its signer may not make snapshots".to_owned());
     }

@@ -249,7 +249,7 @@ impl Opened {
         }
         self.settle_policies(app, &mut snapshots)?;
         // One that is there and damaged is told of above.
-        let present = snapshots.snapshots.iter().map(|entry| entry.id);
+        let present = snapshots.all().map(|entry| entry.id);
         let retired = snapshots.facts.retired.keys().copied();
         let present: BTreeSet<_> = present.chain(snapshots.damaged()).chain(retired).collect();
         for head in self.heads() {

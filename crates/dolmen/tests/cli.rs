@@ -25,6 +25,9 @@ mod forget;
 #[path = "cli/planted.rs"]
 mod planted;
 #[cfg(test)]
+#[path = "cli/reader.rs"]
+mod reader;
+#[cfg(test)]
 #[path = "cli/repository.rs"]
 mod repository;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use dolmen_format::signed::Reference;
 use serde_json::Value;
 
 use crate::planted::{Planter, now};
+use crate::reader::read_with_python;
 use crate::world::{World, messages};
 
 fn document(stdout: &str) -> Value {
@@ -22,6 +23,10 @@ fn with_thief() -> (World, Planter) {
 
 fn id(named: &Reference) -> String {
     named.digest.to_string()
+}
+
+fn short(named: &Reference) -> String {
+    id(named).chars().take(8).collect()
 }
 
 fn listed(world: &World, more: &[&str]) -> Vec<Value> {
@@ -97,7 +102,6 @@ fn maintenance_retires_nothing_suspicious_and_nothing_for_it() {
 fn latest_is_taken_with_a_warning_where_it_is_suspicious_and_never_from_the_future() {
     let (world, thief) = with_thief();
     let like = thief.newest();
-    let own = like.id.to_string();
     let ahead = thief.snapshot(&like, |snapshot| {
         snapshot.time = now().saturating_add_seconds(AHEAD_SECONDS);
     });
@@ -107,13 +111,12 @@ fn latest_is_taken_with_a_warning_where_it_is_suspicious_and_never_from_the_futu
     // Number 3 follows a number that is missing.
     let gap = thief.snapshot(&like, |snapshot| snapshot.stamp.number = 3);
     let ran = world.run(&["ls", "latest", "-q"]);
-    let short = |id: &str| id.chars().take(8).collect::<String>();
     assert_eq!(ran.code, 0);
     assert!(
         ran.stderr.contains(&format!(
             "snapshot {} is suspicious (follows missing numbers 2 to 2); the one before it is {}",
-            short(&id(&gap)),
-            short(&own)
+            short(&gap),
+            like.short_id()
         )),
         "{}",
         ran.stderr
@@ -142,6 +145,11 @@ fn what_a_revoked_key_signed_beyond_its_cut_is_quarantined_and_kept() {
     });
     let list = listed(&world, &[]);
     assert!(find(&list, &good).is_some() && find(&list, &planted).is_none());
+    let repository = world.path("repo");
+    let by_reader = read_with_python(&["list".as_ref(), repository.as_ref()], "secret");
+    let by_reader = String::from_utf8(by_reader.stdout).unwrap();
+    assert!(by_reader.contains(&short(&good)) && !by_reader.contains(&short(&planted)));
+    assert_eq!(by_reader.lines().count(), list.len());
     for more in ["--all", "--include-revoked"] {
         let all = listed(&world, &[more]);
         let shown = find(&all, &planted).unwrap();

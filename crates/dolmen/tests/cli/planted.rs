@@ -10,7 +10,7 @@ use dolmen_format::certificate::{Certificate, Role};
 use dolmen_format::ledger::{Fact, Policy, Record};
 use dolmen_format::signed::{Reference, SignedBody, Stamp};
 use dolmen_format::snapshot::Snapshot;
-use dolmen_format::{DomainId, InstanceId, Nonce, ObjectId, ObjectKey, Timestamp};
+use dolmen_format::{InstanceId, Nonce, ObjectId, ObjectKey, Timestamp};
 use dolmen_store::LocalStore;
 use tokio::runtime::Runtime;
 
@@ -58,12 +58,13 @@ impl Planter {
         };
         let located = repository::locate(objects, environment, None, &[]).unwrap();
         let repository = located.unlock(b"secret").unwrap();
+        let domain = repository.domain().id();
         let key = SigningKey::new(&Secret::new([role_byte(role); 32]));
         let certificate = Certificate {
             name: "other".to_owned(),
             role,
             verify_key: key.verify_key().to_bytes(),
-            domain: (role == Role::Backup).then_some(DomainId([9; 16])),
+            domain: (role == Role::Backup).then_some(domain),
             created: now(),
             rights: 0,
             nonce: Nonce([7; 16]),
