@@ -103,7 +103,7 @@ pub struct UndoOptions<'a> {
 /// Brings retired snapshots back to life: one record for each retirement in force that names any of them. Nothing is
 /// written when something that they need is gone; what is then missing is returned.
 ///
-/// Cost: three listings, one request for each manifest node, one put for each retirement.
+/// Cost: three listings, one request for each manifest node and for the clock, one put for each retirement.
 pub fn undo(
     repository: &Repository,
     instance: &mut Instance,
@@ -173,7 +173,7 @@ fn lacking(
     observer: &dyn Observer,
 ) -> Result<Findings> {
     let mut missing = missing(repository, snapshots, options)?;
-    missing.extend(lapsed(repository, list, snapshots));
+    missing.extend(lapsed(repository, list, snapshots)?);
     for finding in &missing {
         observer.finding(finding);
     }
@@ -209,27 +209,36 @@ fn take_back(
     Ok(())
 }
 
-/// Snapshots whose leases have lapsed on a store without locks: what they needed may be deleted at any moment.
-fn lapsed(repository: &Repository, list: &SnapshotList, snapshots: &[&SnapshotEntry]) -> Findings {
-    let now = repository.environment.clock.now();
+/// Snapshots whose leases have lapsed on a store without locks: what they needed may be deleted at any moment. The later
+/// clock tells, and the shorter terms: to be late is to lose.
+///
+/// Cost: one request for the store's clock.
+fn lapsed(
+    repository: &Repository,
+    list: &SnapshotList,
+    snapshots: &[&SnapshotEntry],
+) -> Result<Findings> {
+    let objects = &repository.objects;
+    let store = objects.block_on(objects.store().now())?;
+    let now = repository.environment.clock.now().max(store.latest);
     let Some(terms) =
         lives::terms(&list.facts, now).filter(|_| !lives::promises_locks(&list.facts, now))
     else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let retired = |entry: &&&SnapshotEntry| {
         let retired = list.facts.retired.get(&entry.id);
         retired.is_some_and(|retired| deadlines(retired.stored_at, &terms).0 <= now)
     };
     let late = snapshots.iter().filter(retired);
-    late.map(|entry| {
+    let late = late.map(|entry| {
         let subject = ObjectKey::Snapshot(entry.snapshot.stamp.writer, entry.id);
         Finding::new(
             subject.to_string(),
             "its lease has lapsed: restore it by its id while it is there",
         )
-    })
-    .collect()
+    });
+    Ok(late.collect())
 }
 
 /// Extends the lock of something that an undo needs; says so where it cannot be.

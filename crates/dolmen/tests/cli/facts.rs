@@ -247,6 +247,42 @@ fn maintenance_undoes_what_was_retired_against_the_policy() {
 }
 
 #[test]
+fn one_that_is_not_whole_keeps_no_other_from_coming_back() {
+    let world = World::with_files();
+    world.backup(&["--host", "a", "."]);
+    let before = world.objects("packs");
+    world.write("files/only", &vec![9; 50_000]);
+    world.backup(&["--host", "a", "."]);
+    let after = world.objects("packs");
+    std::fs::remove_file(world.path("files/only")).unwrap();
+    for day in 0..4 {
+        world.write("files/day", format!("{day}").as_bytes());
+        world.backup(&["--host", "a", "."]);
+    }
+    world.done(&["policy", "set", "--keep-last", "9"]);
+    let maintainer = Planter::new(&world, Role::Maintain);
+    let (policy, _) = maintainer.newest_policy();
+    let all = maintainer.snapshots();
+    maintainer.record(Fact::Retirement {
+        snapshots: all.clone(),
+        policy: Some(policy),
+    });
+    for pack in after.iter().filter(|pack| !before.contains(pack)) {
+        std::fs::remove_file(pack).unwrap();
+    }
+    let ran = world.run(&["maintain", "--json"]);
+    let told = document(&ran.stdout);
+    assert_eq!(
+        (&told["forget"]["undone"], &told["forget"]["lost"]),
+        (&5.into(), &1.into()),
+        "{}",
+        ran.stderr
+    );
+    let left = world.snapshots();
+    assert!(find(&left, &all[1]).is_none() && left.len() == 5);
+}
+
+#[test]
 fn policies_that_contradict_each_other_retire_nothing_until_one_settles_it() {
     let world = World::with_files();
     for _ in 0..5 {
