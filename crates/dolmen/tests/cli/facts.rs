@@ -204,6 +204,28 @@ fn a_key_states_no_more_than_its_own_certificate_allows() {
 }
 
 #[test]
+fn nobody_states_a_thing_under_another_signers_certificate() {
+    let (world, thief) = with_thief();
+    let like = thief.newest();
+    let thief = thief.claiming(&Planter::new(&world, Role::Admin));
+    thief.record(Fact::Retirement {
+        snapshots: vec![like.snapshot.reference(like.id)],
+        policy: None,
+    });
+    let planted = thief.snapshot(&like, |_| {});
+    let ran = world.run(&["snapshots", "--json"]);
+    let list = document(&ran.stdout);
+    assert_eq!(list[0]["id"], like.id.to_string());
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert!(
+        ran.stderr.contains("is another signer's certificate"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains(&id(&planted)), "{}", ran.stderr);
+}
+
+#[test]
 fn maintenance_undoes_what_was_retired_against_the_policy() {
     let (world, maintainer) = {
         let world = World::with_files();

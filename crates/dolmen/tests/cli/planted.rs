@@ -82,6 +82,14 @@ impl Planter {
         }
     }
 
+    /// The same key with the certificate of somebody else.
+    pub(crate) fn claiming(self, other: &Self) -> Self {
+        Self {
+            certificate: other.certificate,
+            ..self
+        }
+    }
+
     /// The newest snapshot of the repository.
     pub(crate) fn newest(&self) -> SnapshotEntry {
         let list = SnapshotList::load(&self.repository, None).unwrap();
