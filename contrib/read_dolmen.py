@@ -717,12 +717,11 @@ def snapshots(repo):
     for writer, name in snapshot_names(repo):
         try:
             s = snapshot(repo, writer, name)
-            if not s.checkpoint:
-                found.append(s)
+            found.append(s)
         except (Damage, OSError) as e:
             log.damage(f"snapshots/{writer}/{name}: {e}")
     gone = retired(repo, found)
-    return [s for s in found if s.id not in gone]
+    return [s for s in found if not s.checkpoint and s.id not in gone]
 
 
 def find_snapshot(repo, wanted):
@@ -881,12 +880,13 @@ class Tree:
 
 # ---- 9. Manifests: nobody needs them to restore ----------------------------------------------------------------------
 
-# ---- 10. Ledger records: retirements, undos, and moves of frames, which are then checked like all others -------------
+# ---- 10. Ledger records: retirements, undos, revocations, and moves of frames, which are then checked like all others -------------
 
 LEDGER_MAP = map_of({0: STAMP, 1: time_, 2: B16, 3: B32,
                      4: lambda v: type(v) is list and len(v) > 0 and uint()(v[0])}, optional=[3])
 RETIREMENT = row(uint(2, 2), list_of(REFERENCE), lambda v: v is None or REFERENCE(v))
 UNDO = row(uint(3, 3), REFERENCE, list_of(REFERENCE))
+REVOCATION = row(uint(4, 4), B16, list_of(row(B16, uint(), B32)))
 MOVES = row(uint(7, 7), PACK_ENTRY, list_of(row(B32, uint(4095), uint(4096, 1), uint(4095))))
 
 
@@ -913,17 +913,67 @@ def records(repo):
 
 
 def retired(repo, found):
-    """The ids of snapshots whose lives have ended; `found` are all that are there."""
-    numbers, retirements, undone = collections.Counter(), [], set()
-    numbers.update(tuple(s.map[0]) for s in found)
-    for name, m in records(repo):
-        numbers[tuple(m[0])] += 1
+    """The ids of snapshots whose lives have ended, or which a revocation leaves aside; `found` are all snapshots and
+    checkpoints that are there."""
+    numbers, named, facts = collections.defaultdict(set), {}, list(records(repo))
+    for s in found:
+        named[bytes.fromhex(s.id)] = (tuple(s.map[0]), s)
+        if not s.checkpoint:
+            numbers[tuple(s.map[0])].add(bytes.fromhex(s.id))
+    for name, m in facts:
+        named[name] = (tuple(m[0]), None)
+        numbers[tuple(m[0])].add(name)
         if RETIREMENT(m[4]):
-            retirements.append((name, m))
-        elif UNDO(m[4]):
-            undone.update((m[4][1][3], snapshot[3]) for snapshot in m[4][2])
-    return {snapshot[3].hex() for name, m in retirements if numbers[tuple(m[0])] == 1
-            for snapshot in m[4][1] if (name, snapshot[3]) not in undone}
+            for r in m[4][1]:
+                numbers[tuple(r[:3])].add(r[3])
+    aside = distrusted(repo, facts, named, numbers)
+    undone = {(m[4][1][3], r[3]) for name, m in facts if UNDO(m[4]) and name not in aside for r in m[4][2]}
+    gone = {r[3] for name, m in facts if RETIREMENT(m[4]) and name not in aside and len(numbers[tuple(m[0])]) == 1
+            for r in m[4][1] if (name, r[3]) not in undone}
+    return {i.hex() for i in gone | aside}
+
+
+def distrusted(repo, facts, named, numbers):
+    """The ids of what revoked signers made beyond their cuts."""
+    admin, aside = writer_id(repo.root[3]), set()
+    revocations = [(name, m) for name, m in facts if REVOCATION(m[4]) and len(numbers[tuple(m[0])]) == 1
+                   and m[4][1] != admin]
+    by_admin = [m for _, m in revocations if m[0][0] == admin]
+    for m in by_admin:
+        aside |= beyond(m[4], named, numbers)
+    for m in [m for name, m in revocations if m[0][0] != admin and name not in aside]:
+        aside |= beyond(m[4], named, numbers)
+    return aside
+
+
+def beyond(revocation, named, numbers):
+    """What one revocation does not trust."""
+    writer, chains = revocation[1], {}
+    for instance, number, digest in revocation[2]:
+        linked, lowest, open_ = set(), 2**64, [digest] if named.get(digest, (0, None))[1] else []
+        while open_:
+            one = open_.pop()
+            stamp, s = named.get(one, (None, None))
+            linked.add(one)
+            if s is not None:
+                lowest = min(lowest, stamp[2])
+                for head in s.map[4]:
+                    if (head[0], head[1]) == (writer, instance) and head[2] <= stamp[2] and head[3] not in linked:
+                        lowest = min(lowest, head[2])
+                        open_.append(head[3])
+        chains[instance] = (number, digest, linked, lowest)
+
+    def trusts(one, stamp, s):
+        if stamp[1] not in chains:
+            return False
+        number, digest, linked, lowest = chains[stamp[1]]
+        if one == digest or one in linked:
+            return True
+        if stamp[2] >= number or (s is not None and stamp[2] >= lowest):
+            return False
+        return not numbers[stamp] - {one}
+
+    return {one for one, (stamp, s) in named.items() if stamp[0] == writer and not trusts(one, stamp, s)}
 
 
 class Moves:

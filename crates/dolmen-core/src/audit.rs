@@ -112,7 +112,9 @@ pub struct Space {
     pub live: Tally,
     /// What nothing live needs and whose lease has not lapsed.
     pub retired: Tally,
-    /// What nothing needs any more, what is foreign, and versions beside the authentic one.
+    /// What nothing needs any more and the store still locks.
+    pub locked: Tally,
+    /// What nothing needs any more and no lock keeps, what is foreign, and versions beside the authentic one.
     pub junk: Tally,
 }
 
@@ -324,9 +326,17 @@ impl Look<'_> {
     /// Notes what is authentic and not needed.
     fn unneeded(&mut self, held: &held::Held, is_kept: bool) {
         let newest = held.copies.iter().map(|copy| copy.stored_at).max();
+        let now = self.needs.now();
+        let is_locked = held.copies.iter().any(|copy| match copy.lock {
+            LockStatus::Held { .. } => true,
+            LockStatus::Until(lock) => lock.until > now,
+            LockStatus::None | LockStatus::Unknown => false,
+        });
         let space = &mut self.view.space;
         if is_kept || self.needs.is_leased(newest.unwrap_or_default()) {
             space.retired.add(held.bytes());
+        } else if is_locked {
+            space.locked.add(held.bytes());
         } else {
             space.junk.add(held.bytes());
         }

@@ -12,11 +12,12 @@ use dolmen_format::signed::Reference;
 use dolmen_format::{ObjectKey, ObjectKind, SnapshotId, Timestamp};
 use dolmen_state::state::Instance;
 
+use crate::by_policy::Contrary;
 use crate::check::Observer;
 use crate::error::Result;
 use crate::finding::{Finding, Findings, chain};
 use crate::index::Index;
-use crate::keep::{Alarm, Candidate, Group, GroupBy, KeepError, Rules, limit, select};
+use crate::keep::{Candidate, Group, GroupBy, KeepError, Rules, select};
 use crate::lease::{Terms, deletable, lapse};
 use crate::ledger;
 use crate::live::{LiveWalk, LostNode, StoredNodes};
@@ -28,7 +29,7 @@ use crate::snapshots::{Filter, SnapshotEntry, SnapshotList, segments_of};
 /// Snapshots that one record names at most: some 8 MiB.
 const NAMED_MAX: usize = 80_000;
 
-/// What a policy says of the snapshots that pass a filter.
+/// What rules say of the snapshots that pass a filter. Suspicious ones have no slot: they are kept, and no rule counts them.
 pub fn plan(
     list: &SnapshotList,
     filter: &Filter,
@@ -38,56 +39,11 @@ pub fn plan(
     now: Timestamp,
 ) -> std::result::Result<Vec<Group>, KeepError> {
     let chosen = list.snapshots.iter().filter(|entry| filter.matches(entry));
-    let candidates: Vec<_> = chosen.map(candidate).collect();
+    let candidates: Vec<_> = chosen.map(|entry| candidate(list, entry)).collect();
     select(&candidates, rules, group_by, zone, now)
 }
 
-/// What maintenance would retire under the signed policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ByPolicy {
-    /// The policy's record; `None`: it stands in the root.
-    pub policy: Option<Reference>,
-    /// What goes.
-    pub retire: Vec<SnapshotId>,
-    /// What the rules would let go and the limits keep: the newest of each group, and what takes no slot.
-    pub spared: u64,
-    /// Groups of which more than a quarter goes at once.
-    pub alarms: Vec<Alarm>,
-}
-
-/// Decides what the policy in force retires; `None` where it has no rule. Groups are those of host and paths, and never
-/// span writers.
-pub fn plan_by_policy(
-    list: &SnapshotList,
-    zone: &jiff::tz::TimeZone,
-    now: Timestamp,
-) -> Option<ByPolicy> {
-    let policy = list.facts.policy();
-    let rules = Rules::from(policy.policy.keep);
-    let group_by = GroupBy {
-        writer: true,
-        ..GroupBy::default()
-    };
-    // An empty policy retires nothing.
-    let groups = plan(list, &Filter::default(), &rules, group_by, zone, now).ok()?;
-    let mut by_policy = ByPolicy {
-        policy: policy.reference,
-        retire: Vec::new(),
-        spared: 0,
-        alarms: Vec::new(),
-    };
-    for group in &groups {
-        let asked: BTreeSet<_> = group.removed().collect();
-        let limited = limit(group, &asked);
-        by_policy.retire.extend(limited.retire);
-        let spared = u64::try_from(limited.spared.len()).unwrap_or(u64::MAX);
-        by_policy.spared = by_policy.spared.saturating_add(spared);
-        by_policy.alarms.extend(limited.alarm);
-    }
-    Some(by_policy)
-}
-
-fn candidate(entry: &SnapshotEntry) -> Candidate {
+pub(crate) fn candidate(list: &SnapshotList, entry: &SnapshotEntry) -> Candidate {
     let body = &entry.body;
     Candidate {
         id: entry.id,
@@ -100,7 +56,7 @@ fn candidate(entry: &SnapshotEntry) -> Candidate {
             .iter()
             .map(|tag| tag.clone().into_bytes())
             .collect(),
-        slot: true,
+        slot: !list.suspicious.contains_key(&entry.id),
     }
 }
 
@@ -147,7 +103,7 @@ pub struct UndoOptions<'a> {
 /// Brings retired snapshots back to life: one record for each retirement in force that names any of them. Nothing is
 /// written when something that they need is gone; what is then missing is returned.
 ///
-/// Cost: three listings, one request for each manifest node, one put for each retirement.
+/// Cost: three listings, one request for each manifest node and for the clock, one put for each retirement.
 pub fn undo(
     repository: &Repository,
     instance: &mut Instance,
@@ -156,19 +112,87 @@ pub fn undo(
     options: &UndoOptions<'_>,
     observer: &dyn Observer,
 ) -> Result<Findings> {
+    let missing = lacking(repository, list, snapshots, options, observer)?;
+    if missing.is_empty() {
+        take_back(repository, instance, list, snapshots, |_| true)?;
+    }
+    Ok(missing)
+}
+
+/// What maintenance undid by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answered {
+    /// Snapshots that live again.
+    pub undone: u64,
+    /// Snapshots that were retired against the policy and are not whole any more: a person must look.
+    pub lost: u64,
+}
+
+/// Takes back what was retired against the policy, and no other retirement of the same snapshots.
+///
+/// Cost: what [`undo`] costs; once more for each snapshot where something that one of them needs is gone.
+pub fn answer(
+    repository: &Repository,
+    instance: &mut Instance,
+    list: &SnapshotList,
+    contrary: &[Contrary],
+    options: &UndoOptions<'_>,
+    observer: &dyn Observer,
+) -> Result<Answered> {
+    let records: BTreeSet<_> = contrary.iter().map(|one| one.retirement.digest).collect();
+    let wanted: BTreeSet<_> = contrary.iter().flat_map(|one| &one.snapshots).collect();
+    let retired = list.retired.iter();
+    let all: Vec<&SnapshotEntry> = retired.filter(|entry| wanted.contains(&entry.id)).collect();
+    let mut whole = Vec::new();
+    if lacking(repository, list, &all, options, observer)?.is_empty() {
+        whole.clone_from(&all);
+    } else {
+        // One that was made unreadable must not keep the others dead.
+        for entry in &all {
+            if lacking(repository, list, &[entry], options, observer)?.is_empty() {
+                whole.push(entry);
+            }
+        }
+    }
+    take_back(repository, instance, list, &whole, |by| {
+        records.contains(&by.digest)
+    })?;
+    let count = |entries: usize| u64::try_from(entries).unwrap_or(u64::MAX);
+    Ok(Answered {
+        undone: count(whole.len()),
+        lost: count(all.len().saturating_sub(whole.len())),
+    })
+}
+
+/// Extends what snapshots need, and says what of it is gone or about to go.
+fn lacking(
+    repository: &Repository,
+    list: &SnapshotList,
+    snapshots: &[&SnapshotEntry],
+    options: &UndoOptions<'_>,
+    observer: &dyn Observer,
+) -> Result<Findings> {
     let mut missing = missing(repository, snapshots, options)?;
-    missing.extend(lapsed(repository, list, snapshots));
+    missing.extend(lapsed(repository, list, snapshots)?);
     for finding in &missing {
         observer.finding(finding);
     }
-    if !missing.is_empty() {
-        return Ok(missing);
-    }
+    Ok(missing)
+}
+
+/// Writes one undo for each retirement in force that names any of the snapshots and is to be taken back.
+fn take_back(
+    repository: &Repository,
+    instance: &mut Instance,
+    list: &SnapshotList,
+    snapshots: &[&SnapshotEntry],
+    is_meant: impl Fn(&Reference) -> bool,
+) -> Result<()> {
     let wanted: BTreeSet<SnapshotId> = snapshots.iter().map(|entry| entry.id).collect();
     let mut records: BTreeMap<_, (Reference, Vec<Reference>)> = BTreeMap::new();
     let retired = list.facts.retired.values();
     for retired in retired.filter(|retired| wanted.contains(&retired.snapshot.digest)) {
-        for by in &retired.by {
+        for by in retired.by.iter().filter(|by| is_meant(by)) {
             let (_, named) = records
                 .entry(by.digest)
                 .or_insert_with(|| (*by, Vec::new()));
@@ -182,29 +206,39 @@ pub fn undo(
         };
         ledger::write(repository, instance, fact)?;
     }
-    Ok(missing)
+    Ok(())
 }
 
-/// Snapshots whose leases have lapsed on a store without locks: what they needed may be deleted at any moment.
-fn lapsed(repository: &Repository, list: &SnapshotList, snapshots: &[&SnapshotEntry]) -> Findings {
-    let now = repository.environment.clock.now();
-    let Some(terms) = lives::terms(&list.facts, now).filter(|_| !repository.promises_locks())
+/// Snapshots whose leases have lapsed on a store without locks: what they needed may be deleted at any moment. The later
+/// clock tells, and the shorter terms: to be late is to lose.
+///
+/// Cost: one request for the store's clock.
+fn lapsed(
+    repository: &Repository,
+    list: &SnapshotList,
+    snapshots: &[&SnapshotEntry],
+) -> Result<Findings> {
+    let objects = &repository.objects;
+    let store = objects.block_on(objects.store().now())?;
+    let now = repository.environment.clock.now().max(store.latest);
+    let Some(terms) =
+        lives::terms(&list.facts, now).filter(|_| !lives::promises_locks(&list.facts, now))
     else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let retired = |entry: &&&SnapshotEntry| {
         let retired = list.facts.retired.get(&entry.id);
         retired.is_some_and(|retired| deadlines(retired.stored_at, &terms).0 <= now)
     };
     let late = snapshots.iter().filter(retired);
-    late.map(|entry| {
+    let late = late.map(|entry| {
         let subject = ObjectKey::Snapshot(entry.snapshot.stamp.writer, entry.id);
         Finding::new(
             subject.to_string(),
             "its lease has lapsed: restore it by its id while it is there",
         )
-    })
-    .collect()
+    });
+    Ok(late.collect())
 }
 
 /// Extends the lock of something that an undo needs; says so where it cannot be.

@@ -5,6 +5,7 @@
 //! nothing of them up. [`suspicions`] says which of a backup key's snapshots get none, and [`limit`]
 //! bounds what maintenance may retire by itself.
 
+mod classes;
 mod group;
 mod limits;
 mod rules;
@@ -12,6 +13,7 @@ mod select;
 mod span;
 mod suspicion;
 
+pub use classes::class_promises;
 pub use group::{GroupBy, GroupKey};
 pub use limits::{Alarm, Limited, NEWEST_KEPT, Spared, limit};
 pub use rules::{Count, Counts, Rules, TagList, Withins};

@@ -17,7 +17,9 @@ use crate::finding::{Finding, Findings, chain};
 use crate::objects::{Authentic, FetchError, Source};
 use crate::repository::Repository;
 
-pub use fold::{Facts, PolicyRecord, Retired, fold};
+pub use fold::{
+    ByMaintenance, Facts, Known, Origin, PolicyRecord, Receipts, Retired, fold, receipts,
+};
 
 /// All records that verify, and what does not.
 #[derive(Debug, Default)]
@@ -37,7 +39,7 @@ pub struct Entry {
     pub signer: Signer,
     /// When the store received it, by the store's clock: the time from which leases are counted.
     pub stored_at: Timestamp,
-    /// When it was received, as it is shown; see [`crate::Objects::received`].
+    /// When it was received, as it is shown: what a witness tells of, else see [`crate::Objects::received`].
     pub received: Timestamp,
 }
 
@@ -64,20 +66,21 @@ impl Signer {
             Fact::Policy(_) | Fact::Revocation { .. } | Fact::Retirement { policy: None, .. } => {
                 matches!(self.role, Role::Admin)
             }
-            Fact::Retirement { .. } | Fact::Undo { .. } | Fact::Moves { .. } => {
-                matches!(self.role, Role::Admin | Role::Maintain)
-            }
-            Fact::Witness { .. } => !matches!(self.role, Role::Restore),
+            // A backup key that could witness would date its own snapshots before its theft.
+            Fact::Retirement { .. }
+            | Fact::Undo { .. }
+            | Fact::Moves { .. }
+            | Fact::Witness { .. } => matches!(self.role, Role::Admin | Role::Maintain),
             Fact::Attestation { .. } => self.may_attest,
         }
     }
 }
 
 impl Ledger {
-    /// Reads every record that was received up to `at`.
+    /// Reads every record.
     ///
     /// Cost: one listing and one request for each record that this client keeps no copy of.
-    pub fn load(repository: &Repository, at: Option<Timestamp>, source: Source) -> Result<Self> {
+    pub fn load(repository: &Repository, source: Source) -> Result<Self> {
         let mut ledger = Self::default();
         let (objects, mut listed) = (&repository.objects, Vec::new());
         let foreign = objects.list("ledger/", |object| listed.push(object))?;
@@ -98,10 +101,9 @@ impl Ledger {
                 Ok(found) => verify(repository, key, &found),
             };
             match verified {
-                Ok(entry) if at.is_none_or(|at| entry.received <= at) => {
+                Ok(entry) => {
                     ledger.records.insert(key.id(), entry);
                 }
-                Ok(_) => {}
                 Err(problem) => {
                     let finding = Finding::new(key.to_string(), problem);
                     ledger.findings.push(finding);
@@ -110,6 +112,13 @@ impl Ledger {
         });
         ledger.findings.sort();
         outage.map_or(Ok(ledger), |error| Err(error.into()))
+    }
+
+    /// Dates records as witnesses tell.
+    pub(crate) fn date(&mut self, receipts: &Receipts) {
+        for (id, entry) in &mut self.records {
+            entry.received = receipts.received(id, entry.record.time, entry.received);
+        }
     }
 }
 
@@ -158,6 +167,11 @@ fn signer_of(repository: &Repository, record: &Record) -> std::result::Result<Si
     let found = certificates.iter().find(|(known, _)| *known == id);
     let (_, certificate) =
         found.ok_or_else(|| format!("its signer's certificate keys/{id} is missing"))?;
+    // Else any key could name the certificate of one that may do more.
+    let mut own = repository.roles_of(record.stamp.writer);
+    if !own.any(|(_, named)| named == Some(id)) {
+        return Err(format!("keys/{id} is another signer's certificate"));
+    }
     Ok(Signer {
         role: certificate.role,
         may_attest: certificate.role == Role::Admin || certificate.rights & RIGHT_ATTEST != 0,

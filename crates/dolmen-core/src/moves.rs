@@ -51,7 +51,7 @@ impl Moves {
     ///
     /// Cost: a listing, and a request for each ledger record of which this client keeps no copy.
     pub fn load(repository: &Repository) -> Result<Self> {
-        Ledger::load(repository, None, Source::Copies).map(|ledger| Self::of(&ledger))
+        Ledger::load(repository, Source::Copies).map(|ledger| Self::of(&ledger))
     }
 
     /// The moves of a ledger.

@@ -27,7 +27,9 @@ pub(crate) fn gaps(list: &SnapshotList) -> Findings {
 pub(crate) fn missing_heads(list: &SnapshotList) -> Vec<(Reference, SnapshotId)> {
     let present: BTreeSet<SnapshotId> = list.all().map(|entry| entry.id).collect();
     let (mut missing, numbers) = (Vec::new(), numbers(list));
-    for entry in list.all() {
+    // A revoked signer can tell of anything.
+    let tellers = list.all().filter(|entry| list.facts.trusts(&entry.id));
+    for entry in tellers {
         for head in &entry.snapshot.heads {
             // What is gone and whose number something else bears was a checkpoint, which has none of its own.
             let is_checkpoint = numbers
@@ -117,11 +119,13 @@ fn numbers(list: &SnapshotList) -> Numbers {
         let instance = numbers.entry((writer, instance)).or_default();
         instance.entry(number).or_default().insert(id);
     };
-    for entry in list.all().filter(|entry| entry.snapshot.checkpoint == 0) {
+    let snapshots = list.all().filter(|entry| entry.snapshot.checkpoint == 0);
+    for entry in snapshots.filter(|entry| list.facts.trusts(&entry.id)) {
         let stamp = entry.snapshot.stamp;
         note(stamp.writer, stamp.instance, stamp.number, entry.id);
     }
-    for (stamp, id) in &list.facts.stamps {
+    let records = list.facts.stamps.iter();
+    for (stamp, id) in records.filter(|(_, id)| list.facts.trusts(id)) {
         note(stamp.writer, stamp.instance, stamp.number, *id);
     }
     for retired in list.facts.retired.values() {

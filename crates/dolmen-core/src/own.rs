@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use dolmen_format::ledger::LockStrategy;
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, SegmentId};
 use dolmen_state::state::{Instance, InstanceRecord, JournalEntry};
 
 use crate::error::Result;
+use crate::lease::strength;
 use crate::lives;
-use crate::objects::locking_of;
+use crate::objects::Locking;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
 
@@ -41,17 +43,18 @@ pub fn settle(
 /// Locks what is put from now on as the policy in force says.
 fn lock_by_policy(repository: &Repository, list: &SnapshotList) -> Result<()> {
     let clock = &repository.environment.clock;
-    let terms = lives::terms(&list.facts, clock.now());
-    // The root's: a policy that turned locks off would end all protection at once.
-    let strategy = repository.root().policy.lock;
     let objects = &repository.objects;
-    objects.lock_with(locking_of(
-        objects,
-        strategy,
-        terms,
-        Arc::clone(clock),
-        false,
-    )?);
+    let local = clock.now();
+    let store = objects.block_on(objects.store().now())?;
+    let (earlier, later) = (local.min(store.earliest), local.max(store.latest));
+    let terms = lives::terms_between(&list.facts, earlier, later);
+    // The stronger of both: a weaker one takes effect by the earlier clock, a stronger one by the later.
+    let strategies = [earlier, later].map(|at| lives::lock(&list.facts, at));
+    let strategy = strategies.into_iter().max_by_key(|lock| strength(*lock));
+    let strategy = strategy.unwrap_or(LockStrategy::None);
+    let locking =
+        terms.and_then(|terms| Locking::new(strategy, terms, Arc::clone(clock), store, false));
+    objects.lock_with(locking);
     Ok(())
 }
 

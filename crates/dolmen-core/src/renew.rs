@@ -3,12 +3,13 @@
 //! It comes first in maintenance and depends on nothing that a bad snapshot, a hidden pack or an unreadable manifest could
 //! break: what is known to be needed is renewed, the rest is told.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dolmen_format::{ObjectId, ObjectKey, ObjectKind, Timestamp};
 
+use crate::by_policy;
 use crate::check::Observer;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, chain};
@@ -18,7 +19,7 @@ use crate::lives::{self, Life};
 use crate::objects::{Extended, Listed};
 use crate::pack::BlobReader;
 use crate::repository::Repository;
-use crate::snapshots::{SnapshotList, segments_of};
+use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 
 /// Needed objects in memory while their locks are looked at.
 const BATCH_OBJECTS: usize = 1 << 12;
@@ -63,17 +64,18 @@ pub fn run(
     options: &Options<'_>,
     observer: &dyn Observer,
 ) -> Result<Report> {
+    let now = repository.environment.clock.now();
     let mut renewal = Renewal {
         repository,
         options,
         observer,
         report: Report {
             // Where locks were promised, none is no protection.
-            is_protected: repository.objects.locking().is_some() || !repository.promises_locks(),
+            is_protected: repository.objects.locking().is_some()
+                || !lives::promises_locks(&list.facts, now),
             ..Report::default()
         },
     };
-    let now = repository.environment.clock.now();
     let lives = match lives::terms(&list.facts, now) {
         Some(terms) => lives::lives(list, &terms, now),
         None => Vec::new(),
@@ -84,14 +86,25 @@ pub fn run(
         .map(|(entry, _)| entry)
         .collect();
     let wanted = segments_of(live.iter().copied());
-    let snapshots: BTreeSet<ObjectId> = live.iter().map(|entry| entry.id).collect();
-    let segments: BTreeSet<ObjectId> = wanted.iter().copied().collect();
-    let own: BTreeSet<ObjectId> = repository
-        .standing_objects()
+    let promises = by_policy::promises(list, now);
+    let promise = |entry: &SnapshotEntry| promises.get(&entry.id).copied().unwrap_or(0);
+    let snapshots = live
         .iter()
-        .map(|(key, _)| key.id())
+        .map(|entry| (entry.id, promise(entry)))
         .collect();
-    let records: BTreeSet<ObjectId> = list.facts.stamps.iter().map(|(_, id)| *id).collect();
+    let mut segments = Promised::new();
+    for entry in &live {
+        for segment in &entry.snapshot.segments {
+            let longest = segments.entry(*segment).or_default();
+            *longest = promise(entry).max(*longest);
+        }
+    }
+    // Every snapshot needs what stands.
+    let longest = promises.values().copied().max().unwrap_or(0);
+    let own = repository.standing_objects().iter();
+    let own: Promised = own.map(|(key, _)| (key.id(), longest)).collect();
+    let records = list.facts.stamps.iter();
+    let records = records.map(|(_, id)| (*id, longest)).collect();
     renewal.those("root/", ObjectKind::Root, &own)?;
     renewal.those("keys/", ObjectKind::Root, &own)?;
     renewal.those("ledger/", ObjectKind::Ledger, &records)?;
@@ -102,12 +115,15 @@ pub fn run(
     let blobs = BlobReader::new(repository, &index.blobs);
     let mut walk = LiveWalk::new(options.scratch);
     for entry in live {
-        walk.add(repository, entry.id, &entry.snapshot, 0)?;
+        walk.add(repository, entry.id, &entry.snapshot, promise(entry))?;
     }
     let needed = walk.finish(&mut StoredNodes::new(&blobs, options.cancel))?;
     renewal.packs(&needed)?;
     Ok(renewal.report)
 }
+
+/// Needed objects, and the longest promise in seconds of what needs them; 0 is the protection period.
+type Promised = BTreeMap<ObjectId, u64>;
 
 struct Renewal<'a> {
     repository: &'a Repository,
@@ -118,20 +134,20 @@ struct Renewal<'a> {
 
 impl Renewal<'_> {
     /// Renews the objects below a prefix that are needed.
-    fn those(&mut self, prefix: &str, kind: ObjectKind, needed: &BTreeSet<ObjectId>) -> Result<()> {
+    fn those(&mut self, prefix: &str, kind: ObjectKind, needed: &Promised) -> Result<()> {
         let (mut found, mut missing) = (Vec::new(), needed.clone());
         self.repository.objects.list(prefix, |object| {
-            if needed.contains(&object.key.id()) {
+            if let Some(promise) = needed.get(&object.key.id()) {
                 missing.remove(&object.key.id());
-                found.push(object);
+                found.push((object, *promise));
             }
         })?;
-        for object in found {
-            self.renew(&object, kind)?;
+        for (object, promise) in found {
+            self.renew(&object, kind, promise)?;
         }
         // What the client itself keeps (root, keys) is in more than one folder.
         if !matches!(prefix, "root/" | "keys/") {
-            for id in missing {
+            for id in missing.keys() {
                 self.fail(&format!("{prefix}…/{id}"), "missing");
             }
         }
@@ -147,9 +163,9 @@ impl Renewal<'_> {
         loop {
             let (batch, is_last) = self.next_packs(live, after)?;
             found = found.saturating_add(u64::try_from(batch.len()).unwrap_or(u64::MAX));
-            after = batch.last().map(|object| object.key).or(after);
-            for object in &batch {
-                self.renew(object, ObjectKind::Pack)?;
+            after = batch.last().map(|(object, _)| object.key).or(after);
+            for (object, promise) in &batch {
+                self.renew(object, ObjectKind::Pack, *promise)?;
             }
             if is_last {
                 break;
@@ -168,7 +184,11 @@ impl Renewal<'_> {
     }
 
     /// The needed packs after a key, and whether there are no more. Packs of a writer are listed by their ids.
-    fn next_packs(&self, live: &Live, after: Option<ObjectKey>) -> Result<(Vec<Listed>, bool)> {
+    fn next_packs(
+        &self,
+        live: &Live,
+        after: Option<ObjectKey>,
+    ) -> Result<(Vec<(Listed, u64)>, bool)> {
         let mut needed = live.known_packs();
         let (mut writer, mut batch, mut is_last, mut failed) = (None, Vec::new(), true, None);
         let mut next = next_of(&mut needed);
@@ -178,16 +198,21 @@ impl Renewal<'_> {
                 needed = live.known_packs();
                 next = next_of(&mut needed);
             }
-            while matches!(&next, Ok(Some(id)) if *id < object.key.id()) {
+            while matches!(&next, Ok(Some((id, _))) if *id < object.key.id()) {
                 next = next_of(&mut needed);
             }
-            let is_needed = matches!(&next, Ok(Some(id)) if *id == object.key.id());
+            let promise = match &next {
+                Ok(Some((id, promise))) if *id == object.key.id() => Some(*promise),
+                Ok(_) | Err(_) => None,
+            };
             if next.is_err() {
                 failed = std::mem::replace(&mut next, Ok(None)).err();
             }
-            if is_needed && after.is_none_or(|after| object.key > after) {
+            if let Some(promise) = promise
+                && after.is_none_or(|after| object.key > after)
+            {
                 if batch.len() < BATCH_OBJECTS {
-                    batch.push(object);
+                    batch.push((object, promise));
                 } else {
                     is_last = false;
                 }
@@ -197,7 +222,7 @@ impl Renewal<'_> {
     }
 
     /// Renews the authentic version of an object. One object's failure never stops the others.
-    fn renew(&mut self, object: &Listed, kind: ObjectKind) -> Result<()> {
+    fn renew(&mut self, object: &Listed, kind: ObjectKind, promise_seconds: u64) -> Result<()> {
         if self.options.cancel.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
@@ -219,9 +244,9 @@ impl Renewal<'_> {
             }
         };
         let extended = if self.options.dry_run {
-            objects.would_extend(&object.key, &copy)
+            objects.would_extend(&object.key, &copy, promise_seconds)
         } else {
-            objects.extend_if_due(&object.key, &copy)
+            objects.extend_if_due(&object.key, &copy, promise_seconds)
         };
         let Extended {
             until,
@@ -262,9 +287,9 @@ impl Renewal<'_> {
     }
 }
 
-fn next_of(needed: &mut LivePacks<'_>) -> Result<Option<ObjectId>> {
+fn next_of(needed: &mut LivePacks<'_>) -> Result<Option<(ObjectId, u64)>> {
     needed
         .next()
-        .map(|pack| pack.map(|pack| pack.pack))
+        .map(|pack| pack.map(|pack| (pack.pack, pack.promise_seconds)))
         .transpose()
 }

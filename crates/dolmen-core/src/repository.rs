@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dolmen_crypto::{AdminSecret, CryptoError, DomainKeys, OpenKey, SigningKey, VerifyKey, bundle};
 use dolmen_format::bundle::Bundle;
-use dolmen_format::certificate::Certificate;
-use dolmen_format::ledger::{LockStrategy, Policy};
+use dolmen_format::certificate::{Certificate, Role};
+use dolmen_format::ledger::Policy;
 use dolmen_format::root::{Root, SUITE};
 use dolmen_format::signed::NO_REPOSITORY;
 use dolmen_format::{
@@ -68,17 +68,6 @@ impl Repository {
         self.writer
     }
 
-    /// Whether the repository was made to lock what it holds. A later policy does not take that back.
-    pub const fn promises_locks(&self) -> bool {
-        match self.root.policy.lock {
-            LockStrategy::Compliance | LockStrategy::Governance => true,
-            LockStrategy::None
-            | LockStrategy::Hold
-            | LockStrategy::Hide
-            | LockStrategy::Attribute => false,
-        }
-    }
-
     /// The admin's own name as a writer.
     pub fn admin_id(&self) -> WriterId {
         self.signing.verify_key().writer_id()
@@ -134,6 +123,31 @@ impl Repository {
             .iter()
             .filter_map(|(_, certificate)| VerifyKey::from_bytes(&certificate.verify_key).ok())
             .find(|key| key.writer_id() == writer)
+    }
+
+    /// What people call a writer: `admin`, or the name in its certificate, or nothing where it has none.
+    pub fn name_of(&self, writer: WriterId) -> &str {
+        let own = self.roles_of(writer).next();
+        match own {
+            Some((_, None)) => "admin",
+            Some((_, Some(id))) => {
+                let mut certificates = self.certificates.iter();
+                let found = certificates.find(|(known, _)| *known == id);
+                found.map_or("", |(_, certificate)| certificate.name.as_str())
+            }
+            None => "",
+        }
+    }
+
+    /// What a writer may do, with the certificate that says so; `None` for the admin itself.
+    pub fn roles_of(&self, writer: WriterId) -> impl Iterator<Item = (Role, Option<ObjectId>)> {
+        let admin = (self.admin_id() == writer).then_some((Role::Admin, None));
+        let certified = self.certificates.iter().filter(move |(_, certificate)| {
+            let key = VerifyKey::from_bytes(&certificate.verify_key);
+            key.is_ok_and(|key| key.writer_id() == writer)
+        });
+        let certified = certified.map(|(id, certificate)| (certificate.role, Some(*id)));
+        admin.into_iter().chain(certified)
     }
 
     /// Makes a repository in an empty store: the bundle first, then the root, because a root that nobody can open

@@ -1,15 +1,18 @@
 //! The snapshots of a repository: verified, ordered, selected.
 
-use dolmen_format::signed::Stamp;
+mod doubts;
+
+use std::collections::BTreeMap;
+
+use dolmen_format::certificate::Role;
 use dolmen_format::snapshot::{Body, Snapshot};
-use dolmen_format::{
-    FormatError, ObjectId, ObjectKey, ObjectKind, SegmentId, SnapshotId, Timestamp,
-};
+use dolmen_format::{FormatError, ObjectKey, ObjectKind, SegmentId, SnapshotId, Timestamp};
 use dolmen_store::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
-use crate::ledger::{Facts, Ledger, PolicyRecord, fold};
+use crate::keep::Suspicion;
+use crate::ledger::{Facts, Known, Ledger, Origin, Receipts, fold, receipts};
 use crate::objects::{Authentic, FetchError, Source};
 use crate::repository::Repository;
 
@@ -22,17 +25,26 @@ pub struct SnapshotEntry {
     pub snapshot: Snapshot,
     /// The part for readers.
     pub body: Body,
-    /// When it was received: the store's time; on a store whose times copies do not keep, the
-    /// earlier of that and the snapshot's own.
+    /// When it was received: what a witness tells of, else the store's time; on a store whose times copies do not keep,
+    /// the earlier of that and the snapshot's own.
     pub received: Timestamp,
     /// When the store received it, by the store's clock: the time from which leases are counted.
     pub stored_at: Timestamp,
+    /// The same, or what a witness tells of: what is stored again does not become late by it.
+    pub first_stored_at: Timestamp,
 }
 
 impl SnapshotEntry {
     /// The first 8 digits of the id.
     pub fn short_id(&self) -> String {
         self.id.to_string().chars().take(8).collect()
+    }
+
+    /// By what snapshots are ordered, oldest first. Stores state whole seconds: within one, the writers' own times and
+    /// numbers decide.
+    pub fn age(&self) -> (Timestamp, Timestamp, u64, SnapshotId) {
+        let Snapshot { time, stamp, .. } = &self.snapshot;
+        (self.received, *time, stamp.number, self.id)
     }
 
     /// Whether it claims to be from after it was received.
@@ -51,10 +63,15 @@ pub struct SnapshotList {
     pub snapshots: Vec<SnapshotEntry>,
     /// Those that are retired and still there, oldest first.
     pub retired: Vec<SnapshotEntry>,
+    /// Those of revoked signers from beyond their cuts, oldest first: they live until they are retired by name, and count
+    /// for nothing.
+    pub quarantined: Vec<SnapshotEntry>,
     /// Those that came too late for the locks that they rely on, oldest first: kept like checkpoints.
     pub incomplete: Vec<SnapshotEntry>,
     /// Checkpoints, oldest first.
     pub checkpoints: Vec<SnapshotEntry>,
+    /// What is wrong with some of those that live or are retired: no rule counts them.
+    pub suspicious: BTreeMap<SnapshotId, Vec<Suspicion>>,
     /// What the ledger says.
     pub facts: Facts,
     /// When reading began, by the local clock.
@@ -78,38 +95,55 @@ impl SnapshotList {
         source: Source,
     ) -> Result<Self> {
         let listed_at = repository.environment.clock.now();
-        let ledger = Ledger::load(repository, at, source)?;
+        let mut ledger = Ledger::load(repository, source)?;
         let mut read = Read::default();
-        read.load(repository, at, source)?;
-        let first = PolicyRecord {
-            reference: None,
+        read.load(repository, source)?;
+        let admin = repository.admin_id();
+        let receipts = receipts(&ledger.records, &read.known(), admin);
+        ledger.date(&receipts);
+        read.date(&receipts);
+        if let Some(at) = at {
+            ledger.records.retain(|_, entry| entry.received <= at);
+            read.retain_received(at);
+        }
+        let origin = Origin {
+            admin,
             policy: repository.root().policy.clone(),
             stored_at: repository.root_stored_at(),
         };
-        let facts = fold(&ledger.records, &read.stamps(), first);
+        let facts = fold(&ledger.records, &read.known(), origin);
         let is_retired = |entry: &SnapshotEntry| facts.retired.contains_key(&entry.id);
         let (retired, live): (Vec<_>, Vec<_>) = read.snapshots.into_iter().partition(is_retired);
+        let is_trusted = |entry: &SnapshotEntry| facts.trusts(&entry.id);
+        let (trusted, quarantined): (Vec<_>, Vec<_>) = live.into_iter().partition(is_trusted);
         let is_late = |entry: &SnapshotEntry| is_incomplete(repository, &facts, entry);
-        let (incomplete, snapshots) = live.into_iter().partition(is_late);
+        let (incomplete, snapshots) = trusted.into_iter().partition(is_late);
         let mut findings = read.findings;
         findings.extend(ledger.findings);
         findings.extend(facts.findings.iter().cloned());
         findings.sort();
-        Ok(Self {
+        let mut list = Self {
             snapshots,
             retired,
+            quarantined,
             incomplete,
             checkpoints: read.checkpoints,
+            suspicious: BTreeMap::new(),
             listed_at,
             facts,
             findings,
-        })
+        };
+        list.suspicious = doubts::suspicious(&list, repository);
+        Ok(list)
     }
 
-    /// Snapshots, retired ones too, and checkpoints.
+    /// Snapshots, whatever became of them, and checkpoints.
     pub fn all(&self) -> impl Iterator<Item = &SnapshotEntry> {
         let snapshots = self.snapshots.iter().chain(&self.retired);
-        snapshots.chain(&self.incomplete).chain(&self.checkpoints)
+        snapshots
+            .chain(&self.quarantined)
+            .chain(&self.incomplete)
+            .chain(&self.checkpoints)
     }
 
     /// Those that are there and cannot be used.
@@ -120,33 +154,22 @@ impl SnapshotList {
             .map(|key| key.id())
     }
 
-    /// Finds `latest`, `latest~N`, a full id or a unique prefix. `filter` limits `latest` alone, and retired ones are
-    /// found by their ids alone.
+    /// Finds `latest`, `latest~N`, a full id or a unique prefix. `filter` limits `latest` alone, and retired and
+    /// quarantined ones are found by their ids alone.
     pub fn find(&self, wanted: &str, filter: &Filter, now: Timestamp) -> Result<&SnapshotEntry> {
         let none = || Error::NoSnapshot {
             wanted: wanted.to_owned(),
         };
-        if let Some(rest) = wanted.strip_prefix("latest") {
-            let back: usize = match rest.strip_prefix('~') {
-                Some(count) => count.parse().map_err(|_error| none())?,
-                None if rest.is_empty() => 0,
-                None => return Err(none()),
-            };
-            let mut eligible = self
-                .snapshots
-                .iter()
-                .rev()
-                .filter(|entry| filter.matches(entry) && !entry.is_future_dated(now));
-            return eligible.nth(back).ok_or_else(none);
+        if let Some(back) = places_back(wanted) {
+            return self.newest_first(filter, now).nth(back).ok_or_else(none);
         }
         let is_hex = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
         if wanted.is_empty() || !wanted.bytes().all(is_hex) {
             return Err(none());
         }
-        let mut matching = self
-            .snapshots
-            .iter()
-            .chain(&self.retired)
+        let listed = self.snapshots.iter().chain(&self.retired);
+        let mut matching = listed
+            .chain(&self.quarantined)
             .filter(|entry| entry.id.to_string().starts_with(wanted));
         let found = matching.next().ok_or_else(none)?;
         match matching.count() {
@@ -156,6 +179,49 @@ impl SnapshotList {
                 count: more.saturating_add(1),
             }),
         }
+    }
+
+    /// What a person should know who asked for `latest` or `latest~N` and gets this one: what is wrong with it, and which
+    /// one before it is not suspicious.
+    pub fn doubt(&self, wanted: &str, filter: &Filter, now: Timestamp) -> Option<Doubt<'_>> {
+        let back = places_back(wanted)?;
+        let mut eligible = self.newest_first(filter, now).skip(back);
+        let taken = eligible.next()?;
+        let suspicions = self.suspicious.get(&taken.id)?;
+        let before = eligible.find(|entry| !self.suspicious.contains_key(&entry.id));
+        Some(Doubt {
+            taken,
+            suspicions,
+            before,
+        })
+    }
+
+    fn newest_first<'l, 'f>(
+        &'l self,
+        filter: &'f Filter,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &'l SnapshotEntry> + use<'l, 'f> {
+        let newest_first = self.snapshots.iter().rev();
+        newest_first.filter(move |entry| filter.matches(entry) && !entry.is_future_dated(now))
+    }
+}
+
+/// A suspicious snapshot that was asked for by its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Doubt<'l> {
+    /// It.
+    pub taken: &'l SnapshotEntry,
+    /// What is wrong with it.
+    pub suspicions: &'l [Suspicion],
+    /// The newest one before it that is not suspicious.
+    pub before: Option<&'l SnapshotEntry>,
+}
+
+/// How far back `latest` or `latest~N` asks.
+fn places_back(wanted: &str) -> Option<usize> {
+    match wanted.strip_prefix("latest")? {
+        "" => Some(0),
+        rest => rest.strip_prefix('~')?.parse().ok(),
     }
 }
 
@@ -168,20 +234,35 @@ struct Read {
 }
 
 impl Read {
-    /// The numbers that snapshots use; checkpoints use none of their own.
-    fn stamps(&self) -> Vec<(Stamp, ObjectId)> {
-        self.snapshots
-            .iter()
-            .map(|entry| (entry.snapshot.stamp, entry.id))
-            .collect()
+    /// What others tell of them.
+    fn known(&self) -> Vec<Known> {
+        let all = self.snapshots.iter().chain(&self.checkpoints);
+        all.map(|entry| Known {
+            reference: entry.snapshot.reference(entry.id),
+            checkpoint: entry.snapshot.checkpoint,
+            heads: entry.snapshot.heads.clone(),
+        })
+        .collect()
     }
 
-    fn load(
-        &mut self,
-        repository: &Repository,
-        at: Option<Timestamp>,
-        source: Source,
-    ) -> Result<()> {
+    /// Dates them as witnesses tell, and puts them in order.
+    fn date(&mut self, receipts: &Receipts) {
+        for entries in [&mut self.snapshots, &mut self.checkpoints] {
+            for entry in entries.iter_mut() {
+                let signed = entry.snapshot.time;
+                entry.received = receipts.received(&entry.id, signed, entry.received);
+                entry.first_stored_at = receipts.received(&entry.id, signed, entry.stored_at);
+            }
+            entries.sort_by_key(SnapshotEntry::age);
+        }
+    }
+
+    fn retain_received(&mut self, at: Timestamp) {
+        self.snapshots.retain(|entry| entry.received <= at);
+        self.checkpoints.retain(|entry| entry.received <= at);
+    }
+
+    fn load(&mut self, repository: &Repository, source: Source) -> Result<()> {
         let mut listed = Vec::new();
         let foreign = repository.objects.list("snapshots/", |object| {
             listed.push(object);
@@ -208,7 +289,6 @@ impl Read {
                     .map_err(|error| chain(&error))
                     .and_then(|found| open(repository, &object.key, &found));
                 match opened {
-                    Ok(entry) if at.is_some_and(|at| entry.received > at) => {}
                     Ok(entry) if entry.snapshot.checkpoint == 0 => self.snapshots.push(entry),
                     Ok(entry) => self.checkpoints.push(entry),
                     Err(problem) => self
@@ -216,17 +296,7 @@ impl Read {
                         .push(Finding::new(object.key.to_string(), problem)),
                 }
             });
-        if let Some(error) = outage {
-            return Err(error.into());
-        }
-        for entries in [&mut self.snapshots, &mut self.checkpoints] {
-            // Stores state whole seconds: within one, the writers' own times and numbers decide.
-            entries.sort_by_key(|entry| {
-                let Snapshot { time, stamp, .. } = &entry.snapshot;
-                (entry.received, *time, stamp.number, entry.id)
-            });
-        }
-        Ok(())
+        outage.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 
@@ -235,7 +305,7 @@ impl Read {
 pub(crate) fn is_incomplete(repository: &Repository, facts: &Facts, entry: &SnapshotEntry) -> bool {
     let snapshot = &entry.snapshot;
     // The start of the second that the store states: never more than the writer was told.
-    let received = Timestamp::from_seconds(entry.stored_at.seconds);
+    let received = Timestamp::from_seconds(entry.first_stored_at.seconds);
     let protect_seconds = i64::try_from(facts.shortest_protect_seconds).unwrap_or(i64::MAX);
     let wanted = received.saturating_add_seconds(protect_seconds);
     snapshot.store == store_digest(repository)
@@ -310,6 +380,12 @@ fn open(
     if snapshot.stamp.writer != writer {
         return Err("signed for another writer".to_owned());
     }
+    let may_back_up = |(role, certificate)| {
+        certificate == snapshot.certificate && matches!(role, Role::Admin | Role::Backup)
+    };
+    if !repository.roles_of(writer).any(may_back_up) {
+        return Err("its signer may not make snapshots".to_owned());
+    }
     let aad = Snapshot::box_aad(&repository.id(), &snapshot.nonce);
     let plain = repository
         .read_key()
@@ -328,6 +404,7 @@ fn open(
         body,
         received,
         stored_at: found.copy.stored_at,
+        first_stored_at: found.copy.stored_at,
     })
 }
 

@@ -1,11 +1,12 @@
 //! Status: how a repository stands, from its listing and what is signed. Nothing is changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use dolmen_format::Timestamp;
 use dolmen_format::ledger::LockStrategy;
+use dolmen_format::{ObjectId, Timestamp};
 
 use crate::audit::{self, Depth, Space, View};
+use crate::by_policy;
 use crate::error::Result;
 use crate::lease::Terms;
 use crate::lives;
@@ -20,14 +21,19 @@ const FINDINGS_SHOWN: usize = 10;
 pub struct Status {
     /// Live snapshots.
     pub snapshots: u64,
-    /// The last backup of each host.
-    pub last: BTreeMap<String, LastBackup>,
+    /// The last backup of each writer and host. Suspicious ones are none: a thief's would hide that backups stopped.
+    pub last: BTreeMap<Source, LastBackup>,
     /// How what is needed is locked.
     pub lock: LockStrategy,
     /// The protection period in seconds, where a policy states one.
     pub protect_seconds: Option<u64>,
     /// The protection horizon; `None`: there is none.
     pub protected_until: Option<Timestamp>,
+    /// Snapshots that a class of the policy protects for longer.
+    pub protected_longer: u64,
+    /// When maintenance last did all its steps from this machine, as its state folder has it: a run leaves nothing in
+    /// the repository that would tell.
+    pub maintained: Option<Timestamp>,
     /// When the first lock is due for renewal.
     pub renewal_due: Option<Timestamp>,
     /// What takes up how much.
@@ -36,7 +42,16 @@ pub struct Status {
     pub warnings: Vec<Warning>,
 }
 
-/// A host's last backup.
+/// Where backups come from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// The host.
+    pub host: String,
+    /// Its signer's name: `admin`, or what its certificate calls it.
+    pub writer: String,
+}
+
+/// A source's last backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastBackup {
     /// The snapshot, shortened.
@@ -54,35 +69,47 @@ pub struct Warning {
     pub falls_short: bool,
 }
 
-/// Tells how a repository stands. `max_age_seconds`: a host's last backup may be so old.
+/// What a client knows by itself.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    /// A source's last backup may be so old.
+    pub max_age_seconds: Option<u64>,
+    /// When maintenance last did all its steps from here.
+    pub maintained: Option<Timestamp>,
+    /// The policies that the user confirmed.
+    pub confirmed: BTreeSet<ObjectId>,
+}
+
+/// Tells how a repository stands.
 ///
 /// Cost: what [`audit::look`] costs without hashes.
-pub fn run(
-    repository: &Repository,
-    options: &audit::Options<'_>,
-    max_age_seconds: Option<u64>,
-) -> Result<Status> {
+pub fn run(repository: &Repository, options: &audit::Options<'_>, own: Own) -> Result<Status> {
     let options = audit::Options {
         depth: Depth::Listing,
         ..*options
     };
-    let list = SnapshotList::load(repository, options.at)?;
+    let mut list = SnapshotList::load(repository, options.at)?;
+    list.facts.confirmed = own.confirmed;
     let needs = audit::Needs::gather(repository, &list, &options)?;
     let view = audit::look_for(repository, &options, &list, &needs)?;
     let now = repository.environment.clock.now();
     let terms = lives::terms(&list.facts, now);
-    let backups = last_backups(&list);
-    let mut warnings = age_warnings(&backups, max_age_seconds, now);
+    let backups = last_backups(repository, &list);
+    let mut warnings = age_warnings(&backups, own.max_age_seconds, now);
+    warnings.extend(missed_maintenance(own.maintained, terms.as_ref(), now));
+    warnings.extend(doubt_warnings(&list));
     warnings.extend(view_warnings(&view));
     warnings.extend(oddity_warning(repository, &view));
     let lease = terms.map(|terms| i64::try_from(terms.lease_seconds()).unwrap_or(i64::MAX));
     let renewal_due = view.protected_until.zip(lease);
     Ok(Status {
-        snapshots: u64::try_from(list.snapshots.len()).unwrap_or(u64::MAX),
+        snapshots: count(list.snapshots.len()),
         last: backups,
-        lock: list.facts.policy().policy.lock,
+        lock: lives::lock(&list.facts, now),
         protect_seconds: terms.as_ref().map(Terms::protect_seconds),
         protected_until: view.protected_until,
+        protected_longer: count(by_policy::promises(&list, now).len()),
+        maintained: own.maintained,
         renewal_due: renewal_due
             .map(|(until, lease)| until.saturating_add_seconds(lease.saturating_neg())),
         space: view.space,
@@ -90,21 +117,76 @@ pub fn run(
     })
 }
 
-fn last_backups(list: &SnapshotList) -> BTreeMap<String, LastBackup> {
+fn count(entries: usize) -> u64 {
+    u64::try_from(entries).unwrap_or(u64::MAX)
+}
+
+fn last_backups(repository: &Repository, list: &SnapshotList) -> BTreeMap<Source, LastBackup> {
     let mut backups = BTreeMap::new();
+    let good = list.snapshots.iter();
+    let good = good.filter(|entry| !list.suspicious.contains_key(&entry.id));
     // Oldest first: the newest stays.
-    for entry in &list.snapshots {
+    for entry in good {
         let backup = LastBackup {
             snapshot: entry.short_id(),
             received: entry.received,
         };
-        backups.insert(entry.body.hostname.clone(), backup);
+        let source = Source {
+            host: entry.body.hostname.clone(),
+            writer: repository.name_of(entry.snapshot.stamp.writer).to_owned(),
+        };
+        backups.insert(source, backup);
     }
     backups
 }
 
+/// A machine that maintains tells when a run and the next one are missed; others cannot know.
+fn missed_maintenance(
+    maintained: Option<Timestamp>,
+    terms: Option<&Terms>,
+    now: Timestamp,
+) -> Option<Warning> {
+    let margin = i64::try_from(terms?.margin_seconds()).unwrap_or(i64::MAX);
+    (maintained?.saturating_add_seconds(margin) < now).then(|| Warning {
+        text: "maintenance has not run from this machine for three of the policy's intervals"
+            .to_owned(),
+        falls_short: false,
+    })
+}
+
+/// What makes some snapshots and records count for less.
+fn doubt_warnings(list: &SnapshotList) -> Vec<Warning> {
+    let warning = |text| Warning {
+        text,
+        falls_short: false,
+    };
+    let snapshots = list.snapshots.iter();
+    let suspicious = snapshots.filter(|entry| list.suspicious.contains_key(&entry.id));
+    let counts = [
+        (
+            suspicious.count(),
+            "suspicious: no rule counts or retires them",
+        ),
+        (
+            list.quarantined.len(),
+            "quarantined: signed by a revoked key",
+        ),
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts = counts.map(|(count, what)| {
+        let noun = if count == 1 { "snapshot" } else { "snapshots" };
+        warning(format!(
+            "{count} {noun} {what}; dolmen snapshots --all shows which"
+        ))
+    });
+    let odd = list.facts.findings.iter().take(FINDINGS_SHOWN);
+    counts
+        .chain(odd.map(|finding| warning(finding.to_string())))
+        .collect()
+}
+
 fn age_warnings(
-    last: &BTreeMap<String, LastBackup>,
+    last: &BTreeMap<Source, LastBackup>,
     max_age_seconds: Option<u64>,
     now: Timestamp,
 ) -> Vec<Warning> {
@@ -122,11 +204,11 @@ fn age_warnings(
     let old = last
         .iter()
         .filter(|(_, backup)| backup.received.saturating_add_seconds(seconds) < now);
-    old.map(|(host, backup)| {
+    old.map(|(Source { host, writer }, backup)| {
         let age = now.seconds.saturating_sub(backup.received.seconds);
         let hours = age / 3600;
         falls_short(format!(
-            "the last backup of {host} is {hours} h old, more than it may be"
+            "the last backup of {host} by {writer} is {hours} h old, more than it may be"
         ))
     })
     .collect()
@@ -182,15 +264,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn maintenance_is_missed_after_three_intervals_and_only_where_it_once_ran() {
+        let asked = crate::lease::Asked {
+            protect_seconds: 1000,
+            generation_seconds: Some(100),
+            interval_seconds: Some(10),
+            extension: crate::lease::ExtensionCost::Free,
+        };
+        let terms = Terms::with_defaults(&asked).unwrap();
+        let missed = |maintained: Option<i64>, now| {
+            let maintained = maintained.map(Timestamp::from_seconds);
+            missed_maintenance(maintained, Some(&terms), Timestamp::from_seconds(now)).is_some()
+        };
+        assert!(!missed(None, 10_000));
+        assert!(!missed(Some(100), 130));
+        assert!(missed(Some(100), 131));
+    }
+
+    #[test]
     fn only_a_host_whose_backup_is_too_old_is_warned_of() {
         let at = Timestamp::from_seconds;
         let backup = |seconds| LastBackup {
             snapshot: "1a2b3c4d".to_owned(),
             received: at(seconds),
         };
+        let source = |host: &str| Source {
+            host: host.to_owned(),
+            writer: "admin".to_owned(),
+        };
         let last = BTreeMap::from([
-            ("new".to_owned(), backup(9_000)),
-            ("old".to_owned(), backup(1_000)),
+            (source("new"), backup(9_000)),
+            (source("old"), backup(1_000)),
         ]);
         assert_eq!(age_warnings(&last, None, at(10_000)), []);
         assert_eq!(age_warnings(&last, Some(9_000), at(10_000)), []);
@@ -198,7 +302,7 @@ mod tests {
         assert_eq!(warned.len(), 1);
         assert_eq!(
             warned[0].text,
-            "the last backup of old is 2 h old, more than it may be"
+            "the last backup of old by admin is 2 h old, more than it may be"
         );
         assert!(warned[0].falls_short);
         let none = age_warnings(&BTreeMap::new(), Some(1), at(10_000));

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `pins/<BLAKE3 of the address>` | the repository that the address belongs to |
 //! | `<repository id>/confirmed` | the policies that the user confirmed |
+//! | `<repository id>/maintained` | when this machine's maintenance last did all its steps |
 //! | `<repository id>/<n>/lock` | locked by the process that uses the instance |
 //! | `<repository id>/<n>/record` | the instance's id and [`InstanceRecord`] |
 //! | `<repository id>/<n>/journal` | the instance's [`JournalEntry`]s |
@@ -19,7 +20,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use dolmen_format::signed::Reference;
-use dolmen_format::{InstanceId, ObjectId, RepositoryId};
+use dolmen_format::{InstanceId, ObjectId, RepositoryId, Timestamp};
 
 use crate::durable;
 use crate::error::StateError;
@@ -34,6 +35,9 @@ const PIN_REMEDY: &str =
 
 /// What can be done about a damaged list of confirmed policies.
 const CONFIRMED_REMEDY: &str = "remove the file and confirm again with --confirm-policy";
+
+/// What can be done about a damaged note of the last maintenance.
+const MAINTAINED_REMEDY: &str = "remove the file; the next dolmen maintain writes it anew";
 
 /// A client's state folder.
 #[derive(Debug, Clone)]
@@ -112,6 +116,27 @@ impl StateFolder {
         let path = self.confirmed_path(repository);
         durable::create_folder(durable::folder_of(&path))?;
         record::write(&path, &confirmed)
+    }
+
+    /// When maintenance of a repository last did all its steps from here; `None`: never.
+    pub fn maintained(&self, repository: &RepositoryId) -> Result<Option<Timestamp>, StateError> {
+        let path = self.maintained_path(repository);
+        record::read(&path, "the time of the last maintenance", MAINTAINED_REMEDY)
+    }
+
+    /// Remembers when maintenance did all its steps. Durable when it returns.
+    pub fn note_maintained(
+        &self,
+        repository: &RepositoryId,
+        at: Timestamp,
+    ) -> Result<(), StateError> {
+        let path = self.maintained_path(repository);
+        durable::create_folder(durable::folder_of(&path))?;
+        record::write(&path, &at)
+    }
+
+    fn maintained_path(&self, repository: &RepositoryId) -> PathBuf {
+        self.path.join(repository.to_string()).join("maintained")
     }
 
     fn confirmed_path(&self, repository: &RepositoryId) -> PathBuf {

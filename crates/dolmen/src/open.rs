@@ -252,7 +252,7 @@ impl Opened {
         }
         self.settle_policies(app, &mut snapshots)?;
         // One that is there and damaged is told of above.
-        let present = snapshots.snapshots.iter().map(|entry| entry.id);
+        let present = snapshots.all().map(|entry| entry.id);
         let retired = snapshots.facts.retired.keys().copied();
         let present: BTreeSet<_> = present.chain(snapshots.damaged()).chain(retired).collect();
         for head in self.heads() {
@@ -302,6 +302,20 @@ impl Opened {
         self.state
             .confirm(&self.repository.id(), policies)
             .during("cannot remember that the policy is confirmed")
+    }
+
+    /// When maintenance last did all its steps from this machine.
+    pub(crate) fn maintained(&self) -> Outcome<Option<Timestamp>> {
+        let maintained = self.state.maintained(&self.repository.id());
+        maintained.during("cannot tell when maintenance last ran")
+    }
+
+    /// Remembers that maintenance just did all its steps.
+    pub(crate) fn note_maintained(&self) -> Outcome<()> {
+        let now = self.repository.environment.clock.now();
+        self.state
+            .note_maintained(&self.repository.id(), now)
+            .during("cannot remember that maintenance ran")
     }
 
     /// Takes an identity under which this machine writes.

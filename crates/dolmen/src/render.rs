@@ -1,7 +1,7 @@
 //! Numbers, times and tables as people and programs read them.
 
-use dolmen_core::snapshots::SnapshotEntry;
-use dolmen_format::Timestamp;
+use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
+use dolmen_format::{SnapshotId, Timestamp};
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
@@ -156,6 +156,12 @@ pub(crate) fn snapshot_json(entry: &SnapshotEntry) -> Value {
         );
     }
     value
+}
+
+/// What is wrong with a snapshot.
+pub(crate) fn suspicions(list: &SnapshotList, id: SnapshotId) -> Vec<String> {
+    let wrong = list.suspicious.get(&id).into_iter().flatten();
+    wrong.map(ToString::to_string).collect()
 }
 
 fn texts<T: std::ops::Deref<Target = Vec<u8>>>(list: &[T]) -> Vec<String> {

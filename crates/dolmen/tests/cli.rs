@@ -13,11 +13,20 @@ mod damage;
 #[path = "cli/demo.rs"]
 mod demo;
 #[cfg(test)]
+#[path = "cli/facts.rs"]
+mod facts;
+#[cfg(test)]
 #[path = "cli/failures.rs"]
 mod failures;
 #[cfg(test)]
 #[path = "cli/forget.rs"]
 mod forget;
+#[cfg(test)]
+#[path = "cli/planted.rs"]
+mod planted;
+#[cfg(test)]
+#[path = "cli/reader.rs"]
+mod reader;
 #[cfg(test)]
 #[path = "cli/repository.rs"]
 mod repository;

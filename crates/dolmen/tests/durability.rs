@@ -18,6 +18,12 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+#[cfg(test)]
+#[path = "cli/reader.rs"]
+mod reader;
+
+use reader::read_with_python;
+
 /// A machine with a repository: folders of its own and a passphrase.
 struct Machine {
     folder: TempDir,
@@ -268,26 +274,6 @@ fn a_restored_tree_is_the_tree() {
         .unwrap()
         .blocks();
     assert!(blocks < 1024, "{blocks} blocks");
-}
-
-/// Python with the packages of `contrib/requirements.txt`, as `tools/test` installs them.
-fn python() -> PathBuf {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin/python");
-    assert!(
-        venv.exists(),
-        "run tools/test once: it installs Python packages into target/venv"
-    );
-    venv
-}
-
-fn read_with_python(arguments: &[&std::ffi::OsStr], passphrase: &str) -> Output {
-    let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contrib/read_dolmen.py");
-    Command::new(python())
-        .arg(reader)
-        .args(arguments)
-        .env("DOLMEN_PASSWORD", passphrase)
-        .output()
-        .unwrap()
 }
 
 #[test]

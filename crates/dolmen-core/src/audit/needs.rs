@@ -100,7 +100,7 @@ impl Needs {
         ids.extend(records.map(|(stamp, id)| named(ObjectKey::Ledger(stamp.writer, *id))));
         let standing = repository.standing_objects().iter();
         ids.extend(standing.map(|(key, _)| named(*key)));
-        let policy = list.facts.policy().policy.lock;
+        let policy = lives::lock(&list.facts, now);
         let locks = objects.store().capabilities().locks == LockSupport::ObjectLock;
         let seconds = |count: Option<u64>| i64::try_from(count.unwrap_or(0)).unwrap_or(i64::MAX);
         let (from, leased) = (
@@ -210,6 +210,11 @@ impl Needs {
     /// Whether an object that is no pack, and authentic, is needed. All keys are, of whatever role.
     pub(super) fn is_needed(&self, key: &ObjectKey) -> bool {
         matches!(key, ObjectKey::Key(_)) || self.ids.contains_key(&key.id())
+    }
+
+    /// The time by which leases and locks lapse.
+    pub(super) const fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// Whether what was stored then and is not needed is still under its lease.

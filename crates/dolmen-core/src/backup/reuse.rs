@@ -66,13 +66,16 @@ impl Reuse {
             .objects
             .block_on(repository.objects.store().now())?;
         let now = repository.environment.clock.now();
-        let terms = lives::terms(&list.facts, now);
+        // What is let go is let go by the earlier clock; what lives must do so by the later one, too.
+        let (earlier, later) = (now.min(store.earliest), now.max(store.latest));
+        let terms = lives::terms(&list.facts, earlier);
         let blobs = BlobReader::new(repository, index);
         let mut walk = LiveWalk::new(scratch);
         // Without terms nobody may prune, and no checkpoint ends.
-        let lives = terms.map(|terms| lives::lives(list, &terms, now));
+        let lives = terms.map(|terms| lives::lives(list, &terms, later));
         for (entry, life) in lives.unwrap_or_default() {
-            let counts = !snapshots::is_incomplete(repository, &list.facts, entry);
+            let counts = list.facts.trusts(&entry.id)
+                && !snapshots::is_incomplete(repository, &list.facts, entry);
             let is_own = entry.snapshot.stamp.writer == repository.writer();
             if life == Life::Live && is_own && counts {
                 walk.add(repository, entry.id, &entry.snapshot, 0)?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dolmen_format::signed::Stamp;
 use dolmen_format::{ObjectKey, SegmentId, SnapshotId};
 
 use super::manifests::{Manifests, Named};
@@ -77,6 +78,12 @@ pub(super) fn check(
     if retired > 0 {
         sink.notice(&format!("{retired} retired snapshots were not looked into"));
     }
+    let quarantined = context.list.quarantined.len();
+    if quarantined > 0 {
+        sink.notice(&format!(
+            "{quarantined} quarantined snapshots were not looked into"
+        ));
+    }
     report.suggest_repair_index |= trees.misses_blobs;
     report.snapshots = report.snapshots.saturating_add(lost);
     report.snapshots_damaged = count(damaged.len());
@@ -137,10 +144,15 @@ fn check_checkpoints(
     let list = context.list;
     let snapshots = || list.snapshots.iter().chain(&list.retired);
     let all = || snapshots().chain(&list.checkpoints);
-    let followed: BTreeSet<SnapshotId> = all()
-        .flat_map(|entry| &entry.snapshot.heads)
-        .map(|head| head.digest)
-        .collect();
+    let heads = all().flat_map(|entry| {
+        let Stamp {
+            writer, instance, ..
+        } = entry.snapshot.stamp;
+        let heads = entry.snapshot.heads.iter();
+        // What another signer claims to follow is still of use.
+        heads.filter(move |head| (head.writer, head.instance) == (writer, instance))
+    });
+    let followed: BTreeSet<SnapshotId> = heads.map(|head| head.digest).collect();
     let finished: BTreeSet<_> = snapshots().map(|entry| entry.snapshot.stamp).collect();
     for entry in &list.checkpoints {
         if followed.contains(&entry.id) || finished.contains(&entry.snapshot.stamp) {

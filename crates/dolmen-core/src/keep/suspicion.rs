@@ -36,8 +36,6 @@ pub struct Observed {
     pub number: u64,
     /// What the signer's certificate says. Only a backup key's snapshots are ever suspicious.
     pub role: Role,
-    /// Whether a person said that it counts (`--count-anyway`).
-    pub accepted: bool,
     /// The time that it states itself: when the backup began.
     pub time: Timestamp,
     /// Receipt time of the first checkpoint under its number, which shows how long the backup took.
@@ -119,7 +117,7 @@ pub fn suspicions(
     for (place, one) in order {
         let pace = paces.entry((one.writer, one.instance)).or_default();
         let before = counts.entry((one.writer, one.host, one.paths)).or_default();
-        let is_judged = one.role == Role::Backup && !one.accepted;
+        let is_judged = one.role == Role::Backup;
         let burst = pace.add(one.received, is_judged);
         let all = [
             dated(one),
@@ -248,7 +246,6 @@ mod tests {
             instance: InstanceId([2; 16]),
             number,
             role: Role::Backup,
-            accepted: false,
             time: at(received),
             begun: None,
             received: at(received),
@@ -339,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_mostly_gone_are_suspicious_until_a_person_accepts_it() {
+    fn files_that_are_mostly_gone_are_suspicious() {
         let mut all = series(8, DAY);
         all[5].files = 500;
         assert_eq!(places(&all), []);
@@ -348,13 +345,12 @@ mod tests {
         assert_eq!(found(&all)[5], [Suspicion::FilesGone { files, usual }]);
         all[6].files = 499;
         all[7].files = 499;
-        assert_eq!(places(&all), [5, 6, 7]);
-        all[5].accepted = true;
-        assert_eq!(places(&all), [6, 7]);
-        all[6].accepted = true;
-        all[4].accepted = true;
-        all[4].files = 499;
-        assert_eq!(places(&all), [], "three of the last five are accepted");
+        assert_eq!(places(&all), [5, 6, 7], "they make nothing usual");
+        // What the admin itself backs up is usual, and three of the last five are.
+        for one in &mut all[4..7] {
+            (one.role, one.files) = (Role::Admin, 499);
+        }
+        assert_eq!(places(&all), []);
     }
 
     #[test]

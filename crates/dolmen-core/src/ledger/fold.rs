@@ -1,21 +1,30 @@
 //! What all records say together. Pure, and independent of the order in which they arrived.
 
+mod policies;
+mod receipts;
+mod trust;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use dolmen_format::certificate::Role;
 use dolmen_format::ledger::{Fact, Policy};
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::{InstanceId, ObjectId, PackId, Timestamp, WriterId};
 
 use super::{Entry, reference};
 use crate::finding::{Finding, Findings};
+use policies::Chained;
+use trust::Trust;
+
+pub use receipts::Receipts;
 
 /// What the ledger says.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// The root's policy.
     first: PolicyRecord,
-    /// Those that supersede it and count, each superseded by the next; the last is in force.
-    superseding: Vec<PolicyRecord>,
+    /// The others.
+    chained: Chained,
     /// The shortest protection period of all policies that are there, whether they count or not: by it the reader's
     /// half of the commit rule judges, so that no later record makes a snapshot incomplete.
     pub shortest_protect_seconds: u64,
@@ -23,21 +32,63 @@ pub struct Facts {
     pub confirmed: BTreeSet<ObjectId>,
     /// Snapshots whose lives have ended, by their ids.
     pub retired: BTreeMap<ObjectId, Retired>,
+    /// The retirements in force that maintenance signed.
+    pub by_maintenance: Vec<ByMaintenance>,
     /// Packs that a holder of the read key read in full.
     pub attested: BTreeSet<PackId>,
     /// The numbers that records use.
     pub stamps: Vec<(Stamp, ObjectId)>,
     /// What is odd about the records together.
     pub findings: Findings,
+    trust: Trust,
 }
 
-/// A policy that counts.
+/// Where a repository begins.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The root's signer.
+    pub admin: WriterId,
+    /// The root's policy.
+    pub policy: Policy,
+    /// When the store received the root.
+    pub stored_at: Timestamp,
+}
+
+/// A snapshot or checkpoint, as far as others tell of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its name.
+    pub reference: Reference,
+    /// 0: it is a snapshot; else the checkpoint's sub-number.
+    pub checkpoint: u32,
+    /// What it descends from.
+    pub heads: Vec<Reference>,
+}
+
+/// A policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyRecord {
     /// Its record; `None`: it stands in the root.
     pub reference: Option<Reference>,
     /// What it says.
     pub policy: Policy,
+    /// When the store received it.
+    pub stored_at: Timestamp,
+    /// The same, or what a witness says.
+    pub received: Timestamp,
+    /// Whether no other policy has its place in the chain.
+    pub is_sole: bool,
+}
+
+/// A retirement in force that maintenance signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByMaintenance {
+    /// The record.
+    pub retirement: Reference,
+    /// The policy that it names.
+    pub policy: Reference,
+    /// The snapshots that no undo brought back.
+    pub snapshots: Vec<Reference>,
     /// When the store received it.
     pub stored_at: Timestamp,
 }
@@ -49,211 +100,230 @@ pub struct Retired {
     pub snapshot: Reference,
     /// The retirements in force that name it.
     pub by: Vec<Reference>,
+    /// When the store received the first of them.
+    pub first_stored_at: Timestamp,
     /// When the store received the latest of them: what the snapshot needed is kept for its lease from then on.
     pub stored_at: Timestamp,
 }
 
-/// Folds all records. `first` is the root's policy. `others` are the numbers that snapshots use: a retirement that
-/// shares its number with another object counts for nothing.
-pub fn fold(
-    records: &BTreeMap<ObjectId, Entry>,
-    others: &[(Stamp, ObjectId)],
-    first: PolicyRecord,
-) -> Facts {
+/// Folds all records. `known` are all snapshots and checkpoints that are there: a retirement that shares its number with
+/// another object counts for nothing.
+pub fn fold(records: &BTreeMap<ObjectId, Entry>, known: &[Known], origin: Origin) -> Facts {
+    let mut findings = Vec::new();
+    let twins = Twins::find(records, known);
+    let trust = Trust::judge(records, known, &twins, origin.admin, &mut findings);
+    let distrusted: BTreeSet<ObjectId> = trust.distrusted.keys().copied().collect();
+    let chained = policies::chain(records, &distrusted, &mut findings);
+    let stamps = records.iter();
+    let stamps = stamps.map(|(id, entry)| (entry.record.stamp, *id));
     let mut facts = Facts {
-        shortest_protect_seconds: first.policy.protect_seconds,
-        first,
-        superseding: Vec::new(),
+        shortest_protect_seconds: origin.policy.protect_seconds,
+        first: PolicyRecord {
+            reference: None,
+            policy: origin.policy,
+            stored_at: origin.stored_at,
+            received: origin.stored_at,
+            is_sole: true,
+        },
+        chained,
         confirmed: BTreeSet::new(),
         retired: BTreeMap::new(),
+        by_maintenance: Vec::new(),
         attested: BTreeSet::new(),
-        stamps: Vec::new(),
-        findings: Vec::new(),
+        stamps: stamps.collect(),
+        findings,
+        trust,
     };
-    let twins = Twins::find(records, others);
-    facts.stamps = records
-        .iter()
-        .map(|(id, entry)| (entry.record.stamp, *id))
-        .collect();
-    facts.superseding = superseding(records, &mut facts.findings);
-    let undone = undone(records);
+    let undone = Undone::find(records, &distrusted);
     for (id, entry) in records {
+        facts.take(*id, entry, &twins, &undone);
+    }
+    facts
+}
+
+/// The receipts that witnesses tell of. Those of a revoked signer count up to its cut.
+pub fn receipts(records: &BTreeMap<ObjectId, Entry>, known: &[Known], admin: WriterId) -> Receipts {
+    let twins = Twins::find(records, known);
+    let trust = Trust::judge(records, known, &twins, admin, &mut Vec::new());
+    let trusted = records.iter();
+    let trusted = trusted.filter(|(id, _)| !trust.distrusted.contains_key(id));
+    Receipts::of(trusted.map(|(_, entry)| entry))
+}
+
+impl Facts {
+    /// The policy in force without doubt.
+    pub fn policy(&self) -> &PolicyRecord {
+        self.chained.counting.last().unwrap_or(&self.first)
+    }
+
+    /// All policies that count, the root's first, the one in force last.
+    pub fn policies(&self) -> impl Iterator<Item = &PolicyRecord> {
+        std::iter::once(&self.first).chain(&self.chained.counting)
+    }
+
+    /// Twins and what follows them, with the places in the chain for which they were signed.
+    pub fn doubtful_policies(&self) -> impl Iterator<Item = (usize, &PolicyRecord)> {
+        let doubtful = self.chained.doubtful.iter();
+        doubtful.map(|(place, record)| (*place, record))
+    }
+
+    /// Whether nothing says for sure which policy is in force.
+    pub fn is_policy_in_doubt(&self) -> bool {
+        let places = self.chained.counting.len();
+        let mut doubtful = self.doubtful_policies();
+        doubtful.any(|(place, record)| {
+            let id = record.reference.map(|reference| reference.digest);
+            place > places && id.is_some_and(|id| !self.trust.distrusted.contains_key(&id))
+        })
+    }
+
+    /// The record that the next policy supersedes; `None`: the root's.
+    pub const fn last_policy(&self) -> Option<ObjectId> {
+        self.chained.last
+    }
+
+    /// Whether a snapshot, checkpoint or record counts for anything: its signer was not revoked, or not before it.
+    pub fn trusts(&self, id: &ObjectId) -> bool {
+        !self.trust.distrusted.contains_key(id)
+    }
+
+    /// The signers that were revoked, with the receipt of the first revocation.
+    pub const fn revoked(&self) -> &BTreeMap<WriterId, Timestamp> {
+        &self.trust.revoked
+    }
+
+    /// Takes a record in.
+    fn take(&mut self, id: ObjectId, entry: &Entry, twins: &Twins, undone: &Undone) {
+        let stamp = &entry.record.stamp;
+        let is_trusted = self.trusts(&id);
         match &entry.record.fact {
-            Fact::Retirement { .. } if twins.voids(&entry.record.stamp, *id) => {
-                facts.findings.push(Finding::new(
+            Fact::Retirement { .. } if twins.has(stamp, id) => {
+                self.findings.push(Finding::new(
                     format!("retirement {id}"),
                     "another object has its number: it counts for nothing",
                 ));
             }
-            Fact::Retirement { snapshots, .. } => {
-                let named = snapshots
-                    .iter()
-                    .filter(|named| !undone.contains(&(*id, named.digest)));
-                for snapshot in named {
-                    facts.retire(*snapshot, reference(&entry.record.stamp, *id), entry);
+            Fact::Retirement { snapshots, policy } if is_trusted => {
+                let named = snapshots.iter();
+                let named: Vec<Reference> = named
+                    .filter(|named| !undone.by_trusted.contains(&(id, named.digest)))
+                    .copied()
+                    .collect();
+                for snapshot in &named {
+                    let mut stored_at = entry.stored_at;
+                    // An undo that counts no more leaves the whole lease from when that is known.
+                    if let Some(undo) = undone.by_others.get(&(id, snapshot.digest)) {
+                        let known = self.trust.distrusted.get(undo);
+                        stored_at = stored_at.max(known.copied().unwrap_or(stored_at));
+                    }
+                    self.retire(*snapshot, reference(stamp, id), stored_at);
+                }
+                if let (Role::Maintain, Some(policy)) = (entry.signer.role, policy) {
+                    self.by_maintenance.push(ByMaintenance {
+                        retirement: reference(stamp, id),
+                        policy: *policy,
+                        snapshots: named,
+                        stored_at: entry.stored_at,
+                    });
                 }
             }
-            Fact::Attestation { packs } => facts.attested.extend(packs),
+            Fact::Attestation { packs } if is_trusted => self.attested.extend(packs),
             Fact::Policy(policy) => {
-                let shortest = &mut facts.shortest_protect_seconds;
+                let shortest = &mut self.shortest_protect_seconds;
                 *shortest = policy.protect_seconds.min(*shortest);
             }
-            Fact::Undo { .. }
+            Fact::Retirement { .. }
+            | Fact::Attestation { .. }
+            | Fact::Undo { .. }
             | Fact::Revocation { .. }
             | Fact::Witness { .. }
             | Fact::Moves { .. } => {}
         }
     }
-    facts
-}
 
-impl Facts {
-    /// The policy in force.
-    pub fn policy(&self) -> &PolicyRecord {
-        self.superseding.last().unwrap_or(&self.first)
-    }
-
-    /// All policies that count, the root's first, the one in force last.
-    pub fn policies(&self) -> impl Iterator<Item = &PolicyRecord> {
-        std::iter::once(&self.first).chain(&self.superseding)
-    }
-
-    fn retire(&mut self, snapshot: Reference, by: Reference, entry: &Entry) {
+    fn retire(&mut self, snapshot: Reference, by: Reference, stored_at: Timestamp) {
         let retired = self
             .retired
             .entry(snapshot.digest)
             .or_insert_with(|| Retired {
                 snapshot,
                 by: Vec::new(),
-                stored_at: entry.stored_at,
+                first_stored_at: stored_at,
+                stored_at,
             });
         retired.by.push(by);
-        retired.stored_at = retired.stored_at.max(entry.stored_at);
+        retired.first_stored_at = retired.first_stored_at.min(stored_at);
+        retired.stored_at = retired.stored_at.max(stored_at);
     }
 }
 
 /// What undos take back: retirement and snapshot.
-fn undone(records: &BTreeMap<ObjectId, Entry>) -> BTreeSet<(ObjectId, ObjectId)> {
-    let mut undone = BTreeSet::new();
-    for entry in records.values() {
-        if let Fact::Undo {
-            retirement,
-            snapshots,
-        } = &entry.record.fact
-        {
-            let pairs = snapshots
-                .iter()
-                .map(|snapshot| (retirement.digest, snapshot.digest));
-            undone.extend(pairs);
-        }
-    }
-    undone
+struct Undone {
+    by_trusted: BTreeSet<(ObjectId, ObjectId)>,
+    /// And what those of a revoked signer would, with the undo.
+    by_others: BTreeMap<(ObjectId, ObjectId), ObjectId>,
 }
 
-/// The longest chain of policies that starts from the root's. Where two are the longest, neither of the two counts
-/// until one is superseded.
-fn superseding(records: &BTreeMap<ObjectId, Entry>, findings: &mut Findings) -> Vec<PolicyRecord> {
-    let policy_of = |id: &ObjectId| {
-        let entry = records.get(id)?;
-        if let Fact::Policy(policy) = &entry.record.fact {
-            Some((entry, policy))
-        } else {
-            None
-        }
-    };
-    let mut levels: BTreeMap<usize, BTreeSet<ObjectId>> = BTreeMap::new();
-    let mut known: BTreeMap<ObjectId, Option<usize>> = BTreeMap::new();
-    for id in records.keys().filter(|id| policy_of(id).is_some()) {
-        let previous = |id: &ObjectId| policy_of(id).map(|(_, policy)| policy.previous);
-        match length(*id, &previous, &mut known) {
-            Some(length) => {
-                levels.entry(length).or_default().insert(*id);
+impl Undone {
+    fn find(records: &BTreeMap<ObjectId, Entry>, distrusted: &BTreeSet<ObjectId>) -> Self {
+        let mut undone = Self {
+            by_trusted: BTreeSet::new(),
+            by_others: BTreeMap::new(),
+        };
+        for (id, entry) in records {
+            let Fact::Undo {
+                retirement,
+                snapshots,
+            } = &entry.record.fact
+            else {
+                continue;
+            };
+            let named = snapshots.iter();
+            let pairs = named.map(|snapshot| (retirement.digest, snapshot.digest));
+            if distrusted.contains(id) {
+                undone.by_others.extend(pairs.map(|pair| (pair, *id)));
+            } else {
+                undone.by_trusted.extend(pairs);
             }
-            None => findings.push(Finding::new(
-                format!("policy {id}"),
-                "the policy that it supersedes is missing: it counts for nothing",
-            )),
         }
+        undone
     }
-    let mut last = None;
-    for ids in levels.values().rev() {
-        let mut ids = ids.iter();
-        match (ids.next(), ids.next()) {
-            (Some(id), None) => {
-                last = Some(*id);
-                break;
-            }
-            (Some(id), Some(other)) => findings.push(Finding::new(
-                format!("policy {id}"),
-                format!("another, {other}, supersedes the same one: neither counts"),
-            )),
-            (None, _) => {}
-        }
-    }
-    let mut chain = Vec::new();
-    while let Some((id, (entry, policy))) = last.and_then(|id| Some((id, policy_of(&id)?))) {
-        chain.push(PolicyRecord {
-            reference: Some(reference(&entry.record.stamp, id)),
-            policy: policy.clone(),
-            stored_at: entry.stored_at,
-        });
-        last = policy.previous;
-    }
-    chain.reverse();
-    chain
 }
 
-/// The length of the chain from the root's policy; `None`: a link is missing. A chain has no circle, since each names the hash
-/// of the one before.
-fn length(
-    id: ObjectId,
-    previous: &dyn Fn(&ObjectId) -> Option<Option<ObjectId>>,
-    known: &mut BTreeMap<ObjectId, Option<usize>>,
-) -> Option<usize> {
-    let (mut path, mut at) = (Vec::new(), id);
-    let mut below = loop {
-        if let Some(length) = known.get(&at) {
-            break *length;
-        }
-        path.push(at);
-        match previous(&at) {
-            None => {
-                path.pop();
-                break None;
-            }
-            Some(None) => {
-                path.pop();
-                known.insert(at, Some(1));
-                break Some(1);
-            }
-            Some(Some(before)) => at = before,
-        }
-    };
-    for id in path.into_iter().rev() {
-        below = below.map(|length| length.saturating_add(1));
-        known.insert(id, below);
-    }
-    below
-}
-
-/// Numbers that several objects use.
+/// Numbers that several objects use, as far as these are there or a retirement tells of them: what a retirement names
+/// may be deleted, and what its deletion would bring to force again would end lives at once.
 struct Twins(BTreeMap<(WriterId, InstanceId, u64), BTreeSet<ObjectId>>);
 
 impl Twins {
-    fn find(records: &BTreeMap<ObjectId, Entry>, others: &[(Stamp, ObjectId)]) -> Self {
-        let own = records.iter().map(|(id, entry)| (entry.record.stamp, *id));
+    fn find(records: &BTreeMap<ObjectId, Entry>, known: &[Known]) -> Self {
         let mut numbers: BTreeMap<_, BTreeSet<ObjectId>> = BTreeMap::new();
-        for (stamp, id) in own.chain(others.iter().copied()) {
-            let number = (stamp.writer, stamp.instance, stamp.number);
-            numbers.entry(number).or_default().insert(id);
+        let mut note = |named: Reference| {
+            let number = (named.writer, named.instance, named.number);
+            numbers.entry(number).or_default().insert(named.digest);
+        };
+        for (id, entry) in records {
+            note(reference(&entry.record.stamp, *id));
+            if let Fact::Retirement { snapshots, .. } = &entry.record.fact {
+                snapshots.iter().copied().for_each(&mut note);
+            }
         }
+        // Checkpoints use no numbers.
+        let snapshots = known.iter().filter(|one| one.checkpoint == 0);
+        snapshots.map(|one| one.reference).for_each(&mut note);
         numbers.retain(|_, ids| ids.len() > 1);
         Self(numbers)
     }
 
-    fn voids(&self, stamp: &Stamp, id: ObjectId) -> bool {
-        let number = (stamp.writer, stamp.instance, stamp.number);
-        self.0.get(&number).is_some_and(|ids| ids.contains(&id))
+    /// Whether another object has the number of this one.
+    fn has(&self, stamp: &Stamp, id: ObjectId) -> bool {
+        self.has_reference(&reference(stamp, id))
+    }
+
+    fn has_reference(&self, named: &Reference) -> bool {
+        let number = (named.writer, named.instance, named.number);
+        self.0
+            .get(&number)
+            .is_some_and(|ids| ids.iter().any(|id| *id != named.digest))
     }
 }
 

@@ -201,7 +201,7 @@ impl Objects {
             None => None,
         };
         match copy {
-            Some(copy) => Ok(self.extend_if_due(key, &copy)?.until),
+            Some(copy) => Ok(self.extend_if_due(key, &copy, 0)?.until),
             None => Ok(None),
         }
     }
@@ -213,12 +213,12 @@ impl Objects {
         &self,
         key: &ObjectKey,
         copy: &StoredCopy,
+        promise_seconds: u64,
     ) -> std::result::Result<Extended, StoreError> {
         let mut extended = self.look_at_lock(key, copy)?;
         if let Some(locking) = self.locking() {
-            let next = locking
-                .clocks()
-                .next(&locking.terms, &key.id(), extended.until);
+            let terms = locking.terms.protecting(promise_seconds);
+            let next = locking.clocks().next(&terms, &key.id(), extended.until);
             extended.is_renewed = next.is_some();
             extended.until = next.or(extended.until);
         }
@@ -247,13 +247,14 @@ impl Objects {
         Ok(extended)
     }
 
-    /// Extends the lock of one version where it is due.
+    /// Extends the lock of one version where it is due, by the terms or by a longer promise.
     ///
     /// Cost: at most one request for the lock, one to extend it, and one to read it back where that was refused.
     pub fn extend_if_due(
         &self,
         key: &ObjectKey,
         copy: &StoredCopy,
+        promise_seconds: u64,
     ) -> std::result::Result<Extended, StoreError> {
         let Some(locking) = self.locking() else {
             return Ok(Extended::default());
@@ -263,10 +264,11 @@ impl Objects {
             version: copy.version.clone(),
         };
         let mut extended = self.look_at_lock(key, copy)?;
-        let (terms, clocks) = (&locking.terms, locking.clocks());
-        if let Some(until) = clocks.next(terms, &key.id(), extended.until) {
+        let terms = locking.terms.protecting(promise_seconds);
+        let clocks = locking.clocks();
+        if let Some(until) = clocks.next(&terms, &key.id(), extended.until) {
             let until = clocks
-                .retain_until_max(terms)
+                .retain_until_max(&terms)
                 .map_or(until, |most| until.min(most));
             let lock = Lock {
                 mode: locking.mode,

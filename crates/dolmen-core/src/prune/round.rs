@@ -111,7 +111,7 @@ impl Round<'_> {
         for retired in self.list.facts.retired.values() {
             let is_there = |entry: &SnapshotEntry| entry.id == retired.snapshot.digest;
             let now = self.now.unwrap_or_default();
-            let lapses = if self.repository.promises_locks() {
+            let lapses = if lives::promises_locks(&self.list.facts, now) {
                 self.judge_grace(retired.stored_at)
             } else {
                 judge(retired.stored_at, None, &self.terms, now)

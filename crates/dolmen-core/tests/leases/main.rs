@@ -8,6 +8,7 @@
 
 mod cost;
 mod locks;
+mod policies;
 mod reuse;
 mod space;
 mod world;

@@ -108,11 +108,21 @@ impl World {
 
     /// A store with Object Lock, in compliance mode.
     pub(crate) fn locked() -> Self {
+        Self::locked_with(&policy())
+    }
+
+    /// The same under a policy.
+    pub(crate) fn locked_with(policy: &Policy) -> Self {
         let policy = Policy {
             lock: LockStrategy::Compliance,
-            ..policy()
+            ..policy.clone()
         };
         Self::with(MemoryOptions::LOCKS, &policy)
+    }
+
+    /// A store with Object Lock, which the policy makes no use of.
+    pub(crate) fn lockable() -> Self {
+        Self::with(MemoryOptions::LOCKS, &policy())
     }
 
     fn with(options: MemoryOptions, policy: &Policy) -> Self {

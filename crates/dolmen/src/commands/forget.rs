@@ -40,6 +40,9 @@ pub(crate) struct ForgetArgs {
     /// Apply the rules to each group of snapshots that have these in common
     #[arg(short = 'g', long, value_name = "host,paths,tags", default_value = "host,paths", value_parser = parse_group_by)]
     group_by: GroupBy,
+    /// Let suspicious snapshots compete for the rules' slots like all others, and be retired by them
+    #[arg(long, conflicts_with = "undo")]
+    count_anyway: bool,
     /// Show fewer columns
     #[arg(short = 'c', long)]
     compact: bool,
@@ -68,7 +71,10 @@ pub(super) fn run(app: &App, args: &ForgetArgs) -> Outcome {
     refuse_contradictions(args, rules.is_empty())?;
     let filter = args.filter.filter()?;
     let opened = open(app)?;
-    let list = opened.load_snapshots(app)?;
+    let mut list = opened.load_snapshots(app)?;
+    if args.count_anyway {
+        list.suspicious.clear();
+    }
     if args.undo {
         return undo(app, &opened, &list, args);
     }
@@ -235,7 +241,6 @@ fn report(
     groups: &[Group],
     chosen: &[&SnapshotEntry],
 ) {
-    let deadlines = deadlines(app, list);
     if app.output.is_json() {
         let mut documents: Vec<_> = groups.iter().map(|group| document(list, group)).collect();
         if groups.is_empty() {
@@ -246,10 +251,7 @@ fn report(
             documents.push(json!({ "keep": null, "remove": removed, "reasons": null }));
         }
         for document in &mut documents {
-            if let (Some((undo, space)), Some(fields)) = (deadlines, document.as_object_mut()) {
-                fields.insert("undo_until".to_owned(), render::rfc3339(undo).into());
-                fields.insert("space_returns".to_owned(), render::rfc3339(space).into());
-            }
+            add_deadlines(app, list, document);
         }
         app.output.json(&documents);
         return;
@@ -260,6 +262,8 @@ fn report(
     for group in groups {
         print_group(app, args, list, group);
     }
+    let set_aside: Vec<_> = groups.iter().flat_map(set_aside).collect();
+    say_set_aside(app, list, &set_aside);
     let verb = if args.dry_run {
         "would retire"
     } else {
@@ -268,13 +272,60 @@ fn report(
     let count = u64::try_from(chosen.len()).unwrap_or(u64::MAX);
     app.output
         .line(format!("{verb} {}", render::count(count, "snapshot")));
-    if let (Some((undo, space)), false) = (deadlines, chosen.is_empty()) {
+    if !chosen.is_empty() {
+        say_deadlines(app, list);
+    }
+}
+
+/// The same for programs.
+pub(super) fn add_deadlines(app: &App, list: &SnapshotList, document: &mut Value) {
+    if let (Some((undo, space)), Some(fields)) = (deadlines(app, list), document.as_object_mut()) {
+        fields.insert("undo_until".to_owned(), render::rfc3339(undo).into());
+        fields.insert("space_returns".to_owned(), render::rfc3339(space).into());
+    }
+}
+
+/// Says how long what was just retired can be brought back, and when its space returns.
+pub(super) fn say_deadlines(app: &App, list: &SnapshotList) {
+    if let Some((undo, space)) = deadlines(app, list) {
         app.output.line(format!(
             "until {} `dolmen forget --undo` brings them back; `dolmen prune` gives their space back from {} on",
             render::local_time(undo),
             render::local_time(space)
         ));
     }
+}
+
+/// The snapshots of a group that no rule counted.
+fn set_aside(group: &Group) -> impl Iterator<Item = SnapshotId> {
+    let slotless = group.decisions.iter().filter(|decision| !decision.slot);
+    slotless.map(|decision| decision.id)
+}
+
+/// Says which snapshots no rule counted, and why.
+pub(super) fn say_set_aside(app: &App, list: &SnapshotList, ids: &[SnapshotId]) {
+    if ids.is_empty() || app.output.is_json() || app.output.is_quiet() {
+        return;
+    }
+    let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
+    app.output.line(format!(
+        "set aside {}: suspicious, so that no rule counts or retires them",
+        render::count(count, "snapshot")
+    ));
+    for id in ids {
+        let why = render::suspicions(list, *id).join(", ");
+        let short: String = id.to_string().chars().take(8).collect();
+        app.output.line(format!("  {short}  {why}"));
+    }
+    app.output.line(
+        "  retire one by its id: dolmen forget ID; or count them like all others: dolmen forget --keep-… --count-anyway",
+    );
+}
+
+/// The same for programs.
+pub(super) fn set_aside_json(list: &SnapshotList, ids: impl Iterator<Item = SnapshotId>) -> Value {
+    ids.map(|id| json!({ "id": id.to_string(), "why": render::suspicions(list, id) }))
+        .collect()
 }
 
 /// A group in restic's form.
@@ -317,6 +368,7 @@ fn document(list: &SnapshotList, group: &Group) -> Value {
         "keep": keep,
         "remove": remove,
         "reasons": reasons,
+        "set_aside": set_aside_json(list, set_aside(group)),
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use dolmen_core::{Error, Objects, Repository};
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
-use dolmen_store::{LocalStore, StoreErrorKind};
+use dolmen_store::{LocalStore, LockSupport, StoreErrorKind};
 use serde_json::json;
 
 use super::App;
@@ -52,7 +52,7 @@ pub(super) fn parse_auto(text: &str) -> Result<Auto, String> {
 
 /// The strategies by their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LockName {
+pub(super) enum LockName {
     /// Damage is found, not prevented
     None,
     /// Object Lock that nobody can shorten
@@ -67,6 +67,20 @@ enum LockName {
     Attribute,
 }
 
+impl LockName {
+    /// What a policy calls it.
+    pub(super) const fn strategy(self) -> LockStrategy {
+        match self {
+            Self::None => LockStrategy::None,
+            Self::Compliance => LockStrategy::Compliance,
+            Self::Governance => LockStrategy::Governance,
+            Self::Hold => LockStrategy::Hold,
+            Self::Hide => LockStrategy::Hide,
+            Self::Attribute => LockStrategy::Attribute,
+        }
+    }
+}
+
 /// Longest times: a century is beyond any plan, and far from where sums overflow.
 const LONGEST: u64 = 100 * 365 * DAY;
 
@@ -79,7 +93,9 @@ pub(super) fn run(app: &App, args: &InitArgs) -> Outcome {
     let policy = make_policy(args)?;
     let shown = address.shown();
     refuse_taken(app, address)?;
-    refuse_lock(args.lock, &shown)?;
+    let tried = format!("cannot make a repository at {shown}");
+    // A folder: the store is made below.
+    refuse_lock(args.lock, LockSupport::None, &tried)?;
     if args.protect.0 < DAY {
         app.output.warn(format!(
             "--protect {} is below 1d: fit for tests and drills, not for backups",
@@ -89,7 +105,6 @@ pub(super) fn run(app: &App, args: &InitArgs) -> Outcome {
     let passphrase = secret.read(&format!("new passphrase for {shown}"), Ask::Twice)?;
     // What cannot be remembered is found out before anything is made.
     open::try_state(app)?;
-    let tried = format!("cannot make a repository at {shown}");
     let store = LocalStore::create(address.folder()).during(&tried)?;
     let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
     let environment = app.environment.clone();
@@ -166,24 +181,28 @@ fn refuse_file(folder: &Path, tried: &str) -> Outcome<()> {
     }
 }
 
-fn refuse_lock(lock: Option<LockName>, shown: &str) -> Outcome<()> {
-    let needs = match lock {
-        None | Some(LockName::None) => return Ok(()),
-        Some(LockName::Compliance | LockName::Governance | LockName::Hold) => {
+/// Refuses a strategy that a store cannot keep.
+pub(super) fn refuse_lock(lock: Option<LockName>, locks: LockSupport, tried: &str) -> Outcome<()> {
+    let needs = match (lock, locks) {
+        (None | Some(LockName::None), _)
+        | (
+            Some(LockName::Compliance | LockName::Governance | LockName::Hold),
+            LockSupport::ObjectLock,
+        ) => return Ok(()),
+        (Some(LockName::Compliance | LockName::Governance | LockName::Hold), LockSupport::None) => {
             "needs a store with Object Lock, and a folder has none"
         }
-        Some(LockName::Hide) => "needs a B2 bucket, and this is a folder",
-        Some(LockName::Attribute) => {
+        (Some(LockName::Hide), _) => "needs a B2 bucket, and this is a folder",
+        (Some(LockName::Attribute), _) => {
             "needs a guard on the store's machine, which this version does not have"
         }
     };
     let name = lock.and_then(|lock| lock.to_possible_value());
     let name = name.as_ref().map_or("", |name| name.get_name());
-    Err(Failure::new(
-        Exit::Failed,
-        format!("cannot make a repository at {shown}: --lock {name} {needs}"),
+    Err(
+        Failure::new(Exit::Failed, format!("{tried}: --lock {name} {needs}"))
+            .hint("a folder by itself takes --lock none: damage is then found, not prevented"),
     )
-    .hint("a folder by itself takes --lock none: damage is then found, not prevented"))
 }
 
 /// Works the policy out (DESIGN §3): generation and interval follow from the protection period.

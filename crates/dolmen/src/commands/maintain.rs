@@ -1,13 +1,18 @@
 //! `dolmen maintain`
 
+use std::sync::Arc;
+
 use clap::Args;
-use dolmen_core::forget;
-use jiff::tz::TimeZone;
+use dolmen_core::by_policy::{self, ByPolicy};
+use dolmen_core::forget::{self, Answered, UndoOptions};
+use dolmen_core::lives;
+use dolmen_core::snapshots::SnapshotList;
 use serde_json::{Value, json};
 
 use super::App;
 use super::audit::{self, AuditArgs};
-use super::forget::{entries, writer};
+use super::check::Reported;
+use super::forget::{add_deadlines, entries, say_deadlines, say_set_aside, set_aside_json, writer};
 use super::prune::{self, PruneArgs};
 use super::renew::{self, RenewArgs};
 use crate::exit::{During as _, Exit, Outcome};
@@ -36,7 +41,7 @@ struct Step {
 /// another's success.
 pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
     let opened = open(app)?;
-    let mut steps = Vec::new();
+    let (mut steps, mut did_all) = (Vec::new(), !args.dry_run);
     for (name, step) in STEPS {
         let step = match step(app, &opened, args) {
             Ok((document, exit)) => Step {
@@ -47,6 +52,7 @@ pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
             Err(failure) => {
                 app.output.failure(&failure);
+                did_all = false;
                 Step {
                     name,
                     document: json!({ "error": failure.message }),
@@ -55,6 +61,9 @@ pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
             }
         };
         steps.push(step);
+    }
+    if did_all {
+        opened.note_maintained()?;
     }
     let exit = steps
         .iter()
@@ -97,27 +106,123 @@ fn renew(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exi
     Ok((renew::document(&report), renew::exit_of(&report)))
 }
 
-/// Retires by the signed policy; without rules nothing.
+/// Answers what was retired against the signed policy, then retires by it; without rules nothing.
 fn forget(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exit)> {
-    let list = opened.load_snapshots(app)?;
-    let (zone, now) = (TimeZone::system(), app.environment.clock.now());
-    let Some(planned) = forget::plan_by_policy(&list, &zone, now) else {
-        say(app, "the policy has no keep rules: nothing is retired");
-        return Ok((Value::Null, Exit::Done));
+    let mut list = opened.load_snapshots(app)?;
+    let answered = answer(app, opened, args, &list)?;
+    if answered.undone > 0 && !args.dry_run {
+        list = opened.load_snapshots(app)?;
+    }
+    let exit = if answered == Answered::default() {
+        Exit::Done
+    } else {
+        Exit::Unprotected
     };
-    let chosen = entries(&list, &planned.retire);
+    let now = app.environment.clock.now();
+    let mut document = Value::Null;
+    if let Some(planned) = by_policy::plan(&list, now) {
+        document = retire(app, opened, args, &list, &planned)?;
+    } else if list.facts.is_policy_in_doubt() {
+        say(
+            app,
+            "policies contradict each other: nothing is retired until dolmen policy set settles it",
+        );
+    } else {
+        say(app, "the policy has no keep rules: nothing is retired");
+    }
+    if answered != Answered::default() {
+        if document.is_null() {
+            document = json!({ "retired": 0 });
+        }
+        if let Some(fields) = document.as_object_mut() {
+            fields.insert("undone".to_owned(), answered.undone.into());
+            fields.insert("lost".to_owned(), answered.lost.into());
+        }
+    }
+    Ok((document, exit))
+}
+
+/// Brings back what somebody with the maintenance key retired and the policy keeps.
+fn answer(
+    app: &App,
+    opened: &Opened,
+    args: &MaintainArgs,
+    list: &SnapshotList,
+) -> Outcome<Answered> {
+    let now = app.environment.clock.now();
+    let terms = lives::terms(&list.facts, now);
+    let contrary = terms.map(|terms| by_policy::contrary(list, &terms, now));
+    let contrary = contrary.unwrap_or_default();
+    if contrary.is_empty() {
+        return Ok(Answered::default());
+    }
+    for one in &contrary {
+        app.output.warn(format!(
+            "retirement {} names {} that the policy keeps: somebody misuses the maintenance key",
+            one.retirement.digest,
+            render::count(count(one.snapshots.len()), "snapshot")
+        ));
+    }
+    if args.dry_run {
+        let snapshots = contrary.iter().map(|one| one.snapshots.len()).sum();
+        return Ok(Answered {
+            undone: count(snapshots),
+            lost: 0,
+        });
+    }
+    let mut instance = writer(app, opened, list)?;
+    let cancel = app.interrupt.flag();
+    let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
+    let options = UndoOptions {
+        index_cache: index_cache.as_deref(),
+        scratch: &scratch,
+        cancel: &cancel,
+    };
+    let (repository, reported) = (&opened.repository, Reported(Arc::clone(&app.output)));
+    let answered = forget::answer(
+        repository,
+        &mut instance,
+        list,
+        &contrary,
+        &options,
+        &reported,
+    );
+    let answered = answered.during(&format!(
+        "cannot bring snapshots of {} back",
+        opened.address
+    ))?;
+    say(
+        app,
+        &format!(
+            "brought back {} that the policy keeps",
+            render::count(answered.undone, "snapshot")
+        ),
+    );
+    Ok(answered)
+}
+
+/// Retires what the policy lets go.
+fn retire(
+    app: &App,
+    opened: &Opened,
+    args: &MaintainArgs,
+    list: &SnapshotList,
+    planned: &ByPolicy,
+) -> Outcome<Value> {
+    let chosen = entries(list, &planned.retire);
     if !args.dry_run && !chosen.is_empty() {
-        let mut instance = writer(app, opened, &list)?;
+        let mut instance = writer(app, opened, list)?;
         let repository = &opened.repository;
         forget::retire(repository, &mut instance, &chosen, planned.policy)
             .during(&format!("cannot retire snapshots of {}", opened.address))?;
     }
-    let retired = u64::try_from(chosen.len()).unwrap_or(u64::MAX);
+    let retired = count(chosen.len());
     let verb = if args.dry_run {
         "would retire"
     } else {
         "retired"
     };
+    say_set_aside(app, list, &planned.set_aside);
     say(
         app,
         &format!(
@@ -131,12 +236,23 @@ fn forget(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Ex
             alarm.retired, alarm.of
         ));
     }
-    let document = json!({
+    let mut document = json!({
         "retired": retired,
         "spared": planned.spared,
+        "set_aside": set_aside_json(list, planned.set_aside.iter().copied()),
         "alarms": planned.alarms.len(),
     });
-    Ok((document, Exit::Done))
+    if retired > 0 {
+        add_deadlines(app, list, &mut document);
+        if !app.output.is_json() && !app.output.is_quiet() {
+            say_deadlines(app, list);
+        }
+    }
+    Ok(document)
+}
+
+fn count(entries: usize) -> u64 {
+    u64::try_from(entries).unwrap_or(u64::MAX)
 }
 
 fn prune(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exit)> {

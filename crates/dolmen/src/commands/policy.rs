@@ -1,7 +1,7 @@
 //! `dolmen policy …`
 
 use clap::{Args, Subcommand};
-use dolmen_core::lease::{Asked, ExtensionCost, Terms};
+use dolmen_core::lease::{Asked, ExtensionCost, Terms, strength};
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_core::{ledger, lives};
 use dolmen_format::ledger::{Class, Fact, Policy};
@@ -9,7 +9,7 @@ use dolmen_format::ledger::{Class, Fact, Policy};
 use super::App;
 use super::cat::show;
 use super::forget::writer;
-use super::init::{Auto, parse_auto};
+use super::init::{Auto, LockName, parse_auto, refuse_lock};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::open::{Opened, open};
 use crate::units::{DAY, Seconds, parse_duration};
@@ -41,6 +41,9 @@ struct SetArgs {
     /// How often maintenance is promised to run; `auto`: a quarter of --generation, at most 1d
     #[arg(long, value_name = "DURATION", value_parser = parse_auto)]
     every: Option<Auto>,
+    /// How snapshots are locked from now on: a stronger way at once, a weaker one after one old protection period
+    #[arg(long, value_enum)]
+    lock: Option<LockName>,
     /// Maintenance keeps the last N snapshots; 0 is no rule
     #[arg(long, value_name = "N")]
     keep_last: Option<u32>,
@@ -98,9 +101,13 @@ pub(super) fn run(app: &App, args: &PolicyArgs) -> Outcome {
 fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outcome<()> {
     let current = list.facts.policy();
     let mut policy = change(args, &current.policy)?;
-    policy.previous = current.reference.map(|reference| reference.digest);
+    let locks = opened.repository.objects.store().capabilities().locks;
+    let tried = format!("cannot change the policy of {}", opened.address);
+    refuse_lock(args.lock, locks, &tried)?;
+    policy.lock = args.lock.map_or(current.policy.lock, LockName::strategy);
+    let is_same = policy == current.policy && !list.facts.is_policy_in_doubt();
+    policy.previous = list.facts.last_policy();
     let terms = Terms::try_from(&policy).map_err(|error| Failure::usage(error.to_string()))?;
-    let before = Terms::try_from(&current.policy).ok();
     let doubles = lives::waits(&list.facts, &terms);
     if doubles && !app.config.confirm_policy {
         return Err(Failure::usage(
@@ -110,10 +117,6 @@ fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outco
             "what is locked for so long cannot be unlocked: if it is meant, add --confirm-policy",
         ));
     }
-    let is_same = Policy {
-        previous: current.policy.previous,
-        ..policy.clone()
-    } == current.policy;
     if is_same {
         return Err(Failure::usage(
             "nothing is to change: that is the policy already",
@@ -127,21 +130,33 @@ fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outco
     }
     let mut instance = writer(app, opened, list)?;
     let fact = Fact::Policy(policy.clone());
-    let written = ledger::write(&opened.repository, &mut instance, fact)
-        .during(&format!("cannot change the policy of {}", opened.address))?;
-    if doubles {
+    let written = ledger::write(&opened.repository, &mut instance, fact).during(&tried)?;
+    // Whoever sets a class here means it; a thief's would not count on other machines.
+    if doubles || lives::classes_wait(&list.facts, &policy) {
         opened.confirm(&[written.digest])?;
         app.output
             .notice("other machines go on as before until they are run once with --confirm-policy");
     }
-    if before.is_some_and(|before| terms.protect_seconds() < before.protect_seconds()) {
+    say_what_waits(app, &current.policy, &policy);
+    print(app, &policy);
+    Ok(())
+}
+
+/// Says what of a change takes effect only after one old protection period.
+fn say_what_waits(app: &App, before: &Policy, after: &Policy) {
+    if after.protect_seconds < before.protect_seconds {
         app.output.notice(
             "what is stored keeps its old protection; the shorter one takes effect when the old protection period has \
              passed once",
         );
     }
-    print(app, &policy);
-    Ok(())
+    if strength(after.lock) < strength(before.lock) {
+        app.output.notice(format!(
+            "what is stored keeps its locks, and new objects get --lock {} until the old protection period has passed \
+             once",
+            show::lock_name(before.lock)
+        ));
+    }
 }
 
 /// The policy with what the flags change. Generation and interval that follow from the protection period follow it.

@@ -7,8 +7,8 @@ use jiff::tz::TimeZone;
 
 use super::App;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::paths;
 use crate::units::parse_time;
+use crate::{paths, render};
 
 /// Which snapshots count.
 #[derive(Debug, Clone, Default, Args)]
@@ -126,14 +126,27 @@ pub(crate) fn split_path(wanted: &[u8]) -> Outcome<(String, Vec<u8>)> {
     Ok((snapshot.to_owned(), paths::absolute(path, b"/")))
 }
 
-/// Finds one snapshot.
+/// Finds one snapshot. A suspicious one that was asked for by its place is taken with a warning.
 pub(crate) fn find<'s>(
     app: &App,
     snapshots: &'s SnapshotList,
     wanted: &str,
     filter: &Filter,
 ) -> Outcome<&'s SnapshotEntry> {
-    Ok(snapshots.find(wanted, filter, app.environment.clock.now())?)
+    let now = app.environment.clock.now();
+    let found = snapshots.find(wanted, filter, now)?;
+    if let Some(doubt) = snapshots.doubt(wanted, filter, now) {
+        let before = match doubt.before {
+            Some(entry) => format!("the one before it is {}", entry.short_id()),
+            None => "there is none before it that is not".to_owned(),
+        };
+        let why = render::suspicions(snapshots, doubt.taken.id).join(", ");
+        app.output.warn(format!(
+            "snapshot {} is suspicious ({why}); {before}",
+            doubt.taken.short_id()
+        ));
+    }
+    Ok(found)
 }
 
 /// Finds all that are named, or all that pass the filter when none is.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use dolmen_core::snapshots::SnapshotEntry;
+use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 
 use super::App;
 use super::select::{self, FilterArgs};
@@ -25,10 +25,10 @@ pub(crate) struct SnapshotsArgs {
     /// Retired snapshots only
     #[arg(long, conflicts_with = "all")]
     retired: bool,
-    /// Retired snapshots too
+    /// Retired snapshots too, and quarantined ones
     #[arg(long)]
     all: bool,
-    /// Snapshots of revoked keys too; this version revokes none
+    /// Quarantined snapshots too: what revoked keys signed beyond their cuts
     #[arg(long)]
     include_revoked: bool,
 }
@@ -47,9 +47,13 @@ pub(super) fn run(app: &App, args: &SnapshotsArgs) -> Outcome {
     let list = opened.load_snapshots_at(app, at)?;
     let mut found = select::find_all(app, &list, &args.snapshots, &filter)?;
     let is_retired = |entry: &SnapshotEntry| list.facts.retired.contains_key(&entry.id);
-    if args.snapshots.is_empty() && (args.retired || args.all) {
-        found.extend(list.retired.iter().filter(|entry| filter.matches(entry)));
-        found.sort_by_key(|entry| (entry.received, entry.snapshot.time, entry.id));
+    if args.snapshots.is_empty() {
+        let retired = list.retired.iter().filter(|_| args.retired || args.all);
+        let wants_quarantined = args.include_revoked || args.all;
+        let quarantined = list.quarantined.iter().filter(|_| wants_quarantined);
+        let more = retired.chain(quarantined);
+        found.extend(more.filter(|entry| filter.matches(entry)));
+        found.sort_by_key(|entry| entry.age());
     }
     if args.retired {
         found.retain(|entry| is_retired(entry));
@@ -65,13 +69,17 @@ pub(super) fn run(app: &App, args: &SnapshotsArgs) -> Outcome {
                     let mut shown = render::snapshot_json(entry);
                     if let Some(fields) = shown.as_object_mut() {
                         fields.insert("retired".to_owned(), is_retired(entry).into());
+                        let is_quarantined = !list.facts.trusts(&entry.id);
+                        fields.insert("quarantined".to_owned(), is_quarantined.into());
+                        let suspicious = render::suspicions(&list, entry.id);
+                        fields.insert("suspicious".to_owned(), suspicious.into());
                     }
                     shown
                 })
                 .collect::<Vec<_>>(),
         );
     } else {
-        print_table(app, &found, &is_retired);
+        print_table(app, &list, &found);
     }
     opened.warn_of_oddities(app);
     Ok(Exit::Done)
@@ -94,7 +102,20 @@ fn newest_of_each(found: Vec<&SnapshotEntry>, count: usize) -> Vec<&SnapshotEntr
     kept
 }
 
-fn print_table(app: &App, found: &[&SnapshotEntry], is_retired: &dyn Fn(&SnapshotEntry) -> bool) {
+/// How a snapshot stands, in a word or two.
+fn standing(list: &SnapshotList, entry: &SnapshotEntry) -> &'static str {
+    if list.facts.retired.contains_key(&entry.id) {
+        "retired"
+    } else if !list.facts.trusts(&entry.id) {
+        "quarantined"
+    } else if list.suspicious.contains_key(&entry.id) {
+        "suspicious"
+    } else {
+        "not protected"
+    }
+}
+
+fn print_table(app: &App, list: &SnapshotList, found: &[&SnapshotEntry]) {
     let heads = [
         "ID",
         "Time",
@@ -114,12 +135,7 @@ fn print_table(app: &App, found: &[&SnapshotEntry], is_retired: &dyn Fn(&Snapsho
             paths::display(body.hostname.as_bytes()),
             paths::display(body.tags.join(",").as_bytes()),
             render::bytes(entry.snapshot.counts.bytes),
-            if is_retired(entry) {
-                "retired"
-            } else {
-                "not protected"
-            }
-            .to_owned(),
+            standing(list, entry).to_owned(),
             paths.join(", "),
         ]);
     }

@@ -5,7 +5,7 @@ mod metrics;
 use clap::Args;
 use dolmen_core::audit::{Depth, Options};
 use dolmen_core::prune::Tally;
-use dolmen_core::status::{self, Status};
+use dolmen_core::status::{self, Own, Status};
 use dolmen_format::ledger::LockStrategy;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ use crate::{paths, render};
 /// What to tell.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Warn, and exit with 21, if the last backup of a host is older
+    /// Warn, and exit with 21, if the last backup of a writer and host is older
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     max_age: Option<Seconds>,
     /// Print Prometheus' text format
@@ -39,8 +39,12 @@ pub(super) fn run(app: &App, args: &StatusArgs) -> Outcome {
         scratch: &scratch,
         cancel: &cancel,
     };
-    let max_age = args.max_age.map(|Seconds(seconds)| seconds);
-    let status = status::run(&opened.repository, &options, max_age)
+    let own = Own {
+        max_age_seconds: args.max_age.map(|Seconds(seconds)| seconds),
+        maintained: opened.maintained()?,
+        confirmed: opened.confirmed()?,
+    };
+    let status = status::run(&opened.repository, &options, own)
         .during(&format!("cannot tell how {} stands", opened.address))?;
     if args.metrics {
         app.output.raw(metrics::text(&status).as_bytes());
@@ -62,9 +66,10 @@ fn document(status: &Status) -> Value {
     let last: Vec<_> = status
         .last
         .iter()
-        .map(|(host, backup)| {
+        .map(|(source, backup)| {
             json!({
-                "host": host,
+                "host": source.host,
+                "writer": source.writer,
                 "snapshot": backup.snapshot,
                 "time": render::rfc3339(backup.received),
             })
@@ -78,11 +83,15 @@ fn document(status: &Status) -> Value {
     json!({
         "snapshots": status.snapshots,
         "last_backups": last,
+        "last_maintenance": time(status.maintained),
+        "protect_seconds": status.protect_seconds,
+        "protected_longer": status.protected_longer,
         "protected_until": time(status.protected_until),
         "renewal_due": time(status.renewal_due),
         "bytes": {
             "live": status.space.live.bytes,
             "retired": status.space.retired.bytes,
+            "locked": status.space.locked.bytes,
             "junk": status.space.junk.bytes,
         },
         "warnings": warnings,
@@ -96,19 +105,32 @@ fn print(app: &App, address: &str, status: &Status) {
     if let Some(due) = status.renewal_due {
         output.line(format!("renewal due: {}", render::local_time(due)));
     }
-    output.line(format!("snapshots:  {}", status.snapshots));
+    output.line(match status.maintained {
+        Some(at) => format!("maintained: {} from this machine", render::local_time(at)),
+        None => "maintained: never from this machine".to_owned(),
+    });
+    output.line(if status.protected_longer > 0 {
+        format!(
+            "snapshots:  {}, {} of them protected for longer by a class of the policy",
+            status.snapshots, status.protected_longer
+        )
+    } else {
+        format!("snapshots:  {}", status.snapshots)
+    });
     let space = status.space;
     let show = |tally: Tally| render::bytes(tally.bytes);
     output.line(format!(
-        "space:      {} live, {} retired and still kept, {} junk",
+        "space:      {} live, {} retired and still kept, {} unneeded and still locked, {} junk",
         show(space.live),
         show(space.retired),
+        show(space.locked),
         show(space.junk)
     ));
     let mut rows = Vec::new();
-    for (host, backup) in &status.last {
+    for (source, backup) in &status.last {
         rows.push(vec![
-            format!("  {}", paths::display(host.as_bytes())),
+            format!("  {}", paths::display(source.host.as_bytes())),
+            format!("by {}", paths::display(source.writer.as_bytes())),
             render::local_time(backup.received),
             backup.snapshot.clone(),
         ]);

@@ -135,6 +135,8 @@ fn status_fits_on_a_screen_and_tells_what_is_wrong() {
     );
     assert_eq!(status["protected_until"], Value::Null);
     assert_eq!(status["renewal_due"], Value::Null);
+    assert_eq!(status["last_maintenance"], Value::Null);
+    assert_eq!(status["last_backups"][0]["writer"], "admin");
     assert!(status["bytes"]["live"].as_u64() > Some(0));
     assert_eq!(status["bytes"]["junk"], 0);
     let text = world.done(&["status"]);
@@ -146,7 +148,7 @@ fn status_fits_on_a_screen_and_tells_what_is_wrong() {
     let metrics = world.done(&["status", "--metrics"]);
     assert!(metrics.contains("\ndolmen_snapshots 1\n"), "{metrics}");
     assert!(
-        metrics.contains("dolmen_last_backup_timestamp_seconds{host=\"a\\\"b\"} "),
+        metrics.contains("dolmen_last_backup_timestamp_seconds{host=\"a\\\"b\",writer=\"admin\"} "),
         "{metrics}"
     );
     assert!(metrics.contains("\ndolmen_warnings 0\n"), "{metrics}");
@@ -187,6 +189,12 @@ fn a_retired_snapshot_is_space_and_no_trouble() {
     assert!(status["bytes"]["retired"].as_u64() > Some(0));
     assert_eq!(status["bytes"]["junk"], 0);
     world.done(&["audit", "--read-data-subset", "100%"]);
+    world.done(&["maintain", "--dry-run", "--json"]);
+    let status = document(&world.done(&["status", "--json"]));
+    assert_eq!(status["last_maintenance"], Value::Null);
     let done = document(&world.done(&["maintain", "--json"]));
     assert_eq!(done["audit"]["ok"], true);
+    let status = document(&world.done(&["status", "--json"]));
+    assert!(status["last_maintenance"].is_string());
+    assert_eq!(status["bytes"]["locked"], 0);
 }

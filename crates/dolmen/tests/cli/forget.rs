@@ -150,6 +150,48 @@ fn a_policy_is_shown_and_changed() {
 }
 
 #[test]
+fn a_lock_that_the_store_cannot_keep_is_refused() {
+    let world = World::with_repository();
+    let shown = world.text("repo");
+    world.run(&["policy", "set", "--lock", "compliance"]).fails(
+        1,
+        &format!(
+            "dolmen: cannot change the policy of {shown}: --lock compliance needs a store with Object Lock, and a folder \
+             has none\n\
+             hint: a folder by itself takes --lock none: damage is then found, not prevented\n"
+        ),
+    );
+    world
+        .run(&["policy", "set", "--lock", "none"])
+        .says(2, "nothing is to change");
+}
+
+#[test]
+fn a_class_counts_where_it_was_set_and_waits_on_other_machines() {
+    let world = with_snapshots();
+    let set = [
+        "policy",
+        "set",
+        "--keep-last",
+        "2",
+        "--protect-class",
+        "last=90d",
+    ];
+    let ran = world.run(&set);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("last        protected for 90d"));
+    assert!(ran.stderr.contains("other machines"), "{}", ran.stderr);
+    let status = document(&world.done(&["status", "--json"]));
+    // Two of the one host, and the only one of the other.
+    assert_eq!(status["protected_longer"], 3);
+    let other = world.text("other-state");
+    let on_other = world.run_with(("XDG_STATE_HOME", &other), &["status", "--json"]);
+    assert_eq!(document(&on_other.stdout)["protected_longer"], 0);
+    let told = world.run_with(("XDG_STATE_HOME", &other), &["snapshots"]);
+    assert!(told.stderr.contains("--confirm-policy"), "{}", told.stderr);
+}
+
+#[test]
 fn a_policy_that_more_than_doubles_a_time_waits_on_other_machines() {
     let world = World::with_repository();
     let century = ["policy", "set", "--protect", "100y", "--confirm-policy"];

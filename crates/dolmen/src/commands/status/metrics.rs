@@ -9,18 +9,18 @@ use dolmen_format::Timestamp;
 pub(super) fn text(status: &Status) -> String {
     let mut out = String::new();
     head(&mut out, "dolmen_snapshots", "Live snapshots.");
-    line(&mut out, "dolmen_snapshots", None, status.snapshots);
+    line(&mut out, "dolmen_snapshots", &[], status.snapshots);
     let name = "dolmen_last_backup_timestamp_seconds";
     head(
         &mut out,
         name,
-        "When the last backup of a host was received.",
+        "When the last backup of a host by a writer was received.",
     );
-    for (host, backup) in &status.last {
+    for (source, backup) in &status.last {
         line(
             &mut out,
             name,
-            Some(("host", host)),
+            &[("host", &source.host), ("writer", &source.writer)],
             seconds(backup.received),
         );
     }
@@ -29,9 +29,10 @@ pub(super) fn text(status: &Status) -> String {
     for (kind, tally) in [
         ("live", space.live),
         ("retired", space.retired),
+        ("locked", space.locked),
         ("junk", space.junk),
     ] {
-        line(&mut out, "dolmen_bytes", Some(("kind", kind)), tally.bytes);
+        line(&mut out, "dolmen_bytes", &[("kind", kind)], tally.bytes);
     }
     for (name, help, at) in [
         (
@@ -44,16 +45,21 @@ pub(super) fn text(status: &Status) -> String {
             "When the first lock is due for renewal; 0: nothing is locked.",
             status.renewal_due,
         ),
+        (
+            "dolmen_last_maintenance_timestamp_seconds",
+            "When maintenance last did all its steps from this machine; 0: never.",
+            status.maintained,
+        ),
     ] {
         head(&mut out, name, help);
-        line(&mut out, name, None, at.map_or(0, seconds));
+        line(&mut out, name, &[], at.map_or(0, seconds));
     }
     head(
         &mut out,
         "dolmen_warnings",
         "Warnings that dolmen status shows.",
     );
-    line(&mut out, "dolmen_warnings", None, status.warnings.len());
+    line(&mut out, "dolmen_warnings", &[], status.warnings.len());
     let short = status.warnings.iter().filter(|warning| warning.falls_short);
     head(
         &mut out,
@@ -63,7 +69,7 @@ pub(super) fn text(status: &Status) -> String {
     line(
         &mut out,
         "dolmen_warnings_falling_short",
-        None,
+        &[],
         short.count(),
     );
     out
@@ -79,10 +85,15 @@ fn head(out: &mut String, name: &str, help: &str) {
     let _written = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
 }
 
-fn line(out: &mut String, name: &str, label: Option<(&str, &str)>, value: impl std::fmt::Display) {
-    let _written = match label {
-        Some((key, text)) => writeln!(out, "{name}{{{key}=\"{}\"}} {value}", escaped(text)),
-        None => writeln!(out, "{name} {value}"),
+fn line(out: &mut String, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+    let labels: Vec<_> = labels
+        .iter()
+        .map(|(key, text)| format!("{key}=\"{}\"", escaped(text)))
+        .collect();
+    let _written = if labels.is_empty() {
+        writeln!(out, "{name} {value}")
+    } else {
+        writeln!(out, "{name}{{{}}} {value}", labels.join(","))
     };
 }
 
@@ -105,7 +116,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use dolmen_core::audit::Space;
-    use dolmen_core::status::LastBackup;
+    use dolmen_core::status::{LastBackup, Source};
     use dolmen_format::ledger::LockStrategy;
 
     use super::*;
@@ -116,9 +127,15 @@ mod tests {
             snapshot: "1a2b3c4d".to_owned(),
             received: Timestamp::from_seconds(1_700_000_000),
         };
+        let source = Source {
+            host: "a\"} 0\ndolmen_snapshots 9\\".to_owned(),
+            writer: "admin".to_owned(),
+        };
         let status = Status {
             snapshots: 3,
-            last: BTreeMap::from([("a\"} 0\ndolmen_snapshots 9\\".to_owned(), backup)]),
+            protected_longer: 0,
+            maintained: None,
+            last: BTreeMap::from([(source, backup)]),
             lock: LockStrategy::None,
             protect_seconds: None,
             protected_until: None,
@@ -128,7 +145,7 @@ mod tests {
         };
         let text = text(&status);
         assert!(text.contains(
-            "dolmen_last_backup_timestamp_seconds{host=\"a\\\"} 0\\ndolmen_snapshots 9\\\\\"} 1700000000\n"
+            "dolmen_last_backup_timestamp_seconds{host=\"a\\\"} 0\\ndolmen_snapshots 9\\\\\",writer=\"admin\"} 1700000000\n"
         ));
         assert!(text.contains("\ndolmen_snapshots 3\n"));
         assert!(text.contains("dolmen_bytes{kind=\"junk\"} 0\n"));

@@ -1,0 +1,36 @@
+//! When objects were received that were stored again.
+
+use std::collections::BTreeMap;
+
+use dolmen_format::ledger::Fact;
+use dolmen_format::{ObjectId, Timestamp};
+
+use super::super::Entry;
+
+/// Receipt times that witnesses tell of.
+#[derive(Debug, Clone, Default)]
+pub struct Receipts(BTreeMap<ObjectId, Vec<Timestamp>>);
+
+impl Receipts {
+    /// Gathers them from records that count.
+    pub(super) fn of<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Self {
+        let mut all: BTreeMap<ObjectId, Vec<Timestamp>> = BTreeMap::new();
+        for entry in entries {
+            if let Fact::Witness { receipts } = &entry.record.fact {
+                for receipt in receipts {
+                    let times = all.entry(receipt.object).or_default();
+                    times.push(receipt.received);
+                }
+            }
+        }
+        Self(all)
+    }
+
+    /// The receipt time of an object: the store's, or the oldest that a witness tells of between the time that the object
+    /// itself states and the store's. So no witness dates an object before its own time, and none makes it younger.
+    pub fn received(&self, id: &ObjectId, signed: Timestamp, by_store: Timestamp) -> Timestamp {
+        let told = self.0.get(id).into_iter().flatten().copied();
+        let older = told.filter(|told| (signed..by_store).contains(told));
+        older.min().unwrap_or(by_store)
+    }
+}
