@@ -30,6 +30,7 @@ use dolmen_format::index::IndexedFrame;
 use dolmen_format::pack::Compression;
 use dolmen_format::{BlobId, BlobKind, PackId, SegmentId, WriterId};
 
+pub use self::combine::plan_merge;
 use self::inner::Inner;
 pub use self::trust::PackSet;
 use self::upkeep::Upkeep;

@@ -9,5 +9,6 @@
 mod cost;
 mod locks;
 mod reuse;
+mod segments;
 mod space;
 mod world;

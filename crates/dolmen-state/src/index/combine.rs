@@ -11,12 +11,12 @@ use super::write::{Contents, WriteFailure};
 use crate::merge::Merge;
 use crate::number::{to_u32, to_usize};
 
-/// Decides which tables a new one takes in: those from the returned index on.
+/// Decides which tables, or segments, a new one takes in: those from the returned index on.
 ///
-/// `sizes` are the blobs of the tables that may stay, in order; the new table holds `new` blobs of its own.
+/// `sizes` are the sizes of those that may stay, in order; the new one holds `new` of its own.
 /// Nothing is taken in while there is room for one more. Then whatever is at most twice as large as
-/// all behind it is: so each blob is written again only a logarithmic number of times.
-pub(super) fn plan_merge(sizes: &[u64], new: u64, tables_max: usize) -> usize {
+/// all behind it is: so each entry is written again only a logarithmic number of times.
+pub fn plan_merge(sizes: &[u64], new: u64, tables_max: usize) -> usize {
     let mut start = sizes.len();
     if start < tables_max {
         return start;

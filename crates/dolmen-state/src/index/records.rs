@@ -111,7 +111,7 @@ pub(super) struct SourceRecord {
 }
 
 impl SourceRecord {
-    pub(super) fn encode(&self) -> [u8; SOURCE_BYTES] {
+    pub(super) fn encode(self) -> [u8; SOURCE_BYTES] {
         let mut out = [0; SOURCE_BYTES];
         put(
             &mut out,

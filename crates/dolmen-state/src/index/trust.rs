@@ -27,6 +27,14 @@ impl PackSet {
         }
     }
 
+    /// Takes a pack out.
+    pub fn remove(&mut self, pack: PackRef) {
+        let (word, bit) = position(pack);
+        if let Some(slot) = self.0.get_mut(word) {
+            *slot &= !bit;
+        }
+    }
+
     /// Whether a pack is in it.
     pub fn contains(&self, pack: PackRef) -> bool {
         let (word, bit) = position(pack);
@@ -91,9 +99,20 @@ impl BlobIndex {
         self.write().doubted = doubted;
     }
 
-    /// Takes a description after all others.
-    pub fn doubt(&self, pack: PackRef) {
-        self.write().doubted.insert(pack);
+    /// Takes a description of a pack before all others of it.
+    pub fn settle(&self, truth: PackRef) {
+        let mut inner = self.write();
+        let Some(info) = inner.pack(truth) else {
+            return;
+        };
+        let all: Vec<_> = inner.find_packs(&info.pack).collect();
+        for pack in all {
+            if pack == truth {
+                inner.doubted.remove(pack);
+            } else {
+                inner.doubted.insert(pack);
+            }
+        }
     }
 
     /// Whether others are taken before this description.

@@ -86,7 +86,7 @@ where
         out.section(layout.packs.start, layout.packs.end, packs)?;
         let order = self.order.map(u32::to_le_bytes);
         out.section(layout.order.start, layout.order.end, order)?;
-        let sources = self.sources.map(|source| source.encode());
+        let sources = self.sources.map(SourceRecord::encode);
         out.section(layout.sources.start, layout.sources.end, sources)?;
         let frames = self.frames.map(|frame| frame.encode());
         out.section(layout.frames.start, layout.frames.end, frames)?;

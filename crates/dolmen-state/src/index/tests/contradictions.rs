@@ -48,7 +48,7 @@ fn assert_two_descriptions(index: &BlobIndex) {
     }
     index.prefer(&by(&[0, 1]));
     assert_eq!(index.contested(), [info(1).pack]);
-    index.doubt(honest);
+    index.settle(lying);
     assert_eq!(index.find_pack(&info(1).pack), Some(lying));
     index.prefer(&by(&[0, 1, 2]));
 }
@@ -106,7 +106,9 @@ fn another_size_is_another_description() {
     index.prefer(&BTreeSet::from([segment(0).id]));
     // What no segment states is not doubted for that.
     assert!(!index.is_doubted(other));
-    index.doubt(other);
+    index.prefer(&BTreeSet::new());
+    index.settle(honest);
+    assert!(index.is_doubted(other));
     assert_eq!(index.locations(&blob_id(100))[0].pack, honest);
     assert_eq!(index.lookup(&blob_id(100)).unwrap().pack, honest);
 }
