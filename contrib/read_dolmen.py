@@ -503,8 +503,8 @@ class Pack:
 
 # ---- 6. Index segments -----------------------------------------------------------------------------------------------
 
-SEGMENT_MAP = map_of({0: B16, 1: B16, 2: B16, 3: B32, 4: list_of(row(
-    B32, uint(LARGEST[PACK]), uint(LARGEST[PACK]), ANY, text())), 5: data_(16, 1 << 32)})
+PACK_ENTRY = row(B32, uint(LARGEST[PACK]), uint(LARGEST[PACK]), ANY, text())
+SEGMENT_MAP = map_of({0: B16, 1: B16, 2: B16, 3: B32, 4: list_of(PACK_ENTRY), 5: data_(16, 1 << 32)})
 
 
 class Store:
@@ -619,8 +619,8 @@ class Store:
         data = attempt(pack_id, ordinal, pack_bytes, table_bytes)
         if data is None:
             self.moves = self.moves or Moves(self.repo)
-            for new, position in self.moves.places(pack_id, ordinal):
-                data = attempt(new, position)
+            for new, new_bytes, new_table_bytes, position in self.moves.places(pack_id, ordinal):
+                data = attempt(new, position, new_bytes, new_table_bytes)
                 if data is not None:
                     break
         if data is None:
@@ -887,7 +887,7 @@ LEDGER_MAP = map_of({0: STAMP, 1: time_, 2: B16, 3: B32,
                      4: lambda v: type(v) is list and len(v) > 0 and uint()(v[0])}, optional=[3])
 RETIREMENT = row(uint(2, 2), list_of(REFERENCE), lambda v: v is None or REFERENCE(v))
 UNDO = row(uint(3, 3), REFERENCE, list_of(REFERENCE))
-MOVES = row(uint(7, 7), B32, list_of(row(B32, uint(4095), uint(4096, 1), uint(4095))))
+MOVES = row(uint(7, 7), PACK_ENTRY, list_of(row(B32, uint(4095), uint(4096, 1), uint(4095))))
 
 
 def record(repo, signer, name):
@@ -935,9 +935,9 @@ class Moves:
                     self.of[origin].append((m[1], first, count, position, m[4][1]))
 
     def places(self, pack_id, ordinal):
-        """-> (new pack id, position) of a frame, the newest first"""
+        """-> (new pack id, its size, its table's, position) of a frame, the newest first"""
         found = [m for m in self.of.get(pack_id, ()) if m[1] <= ordinal < m[1] + m[2]]
-        return [(new, position + ordinal - first) for _, first, _, position, new in sorted(found, reverse=True)]
+        return [(*new[:3], position + ordinal - first) for _, first, _, position, new in sorted(found, reverse=True)]
 
 
 # ---- 11. Restoring ---------------------------------------------------------------------------------------------------

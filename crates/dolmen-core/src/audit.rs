@@ -23,7 +23,7 @@ use futures_util::StreamExt as _;
 use crate::check::ReadData;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings};
-use crate::objects::Objects;
+use crate::objects::{Objects, Source};
 use crate::prune::Tally;
 use crate::repository::Repository;
 use crate::snapshots::SnapshotList;
@@ -164,7 +164,7 @@ pub struct Covered {
 /// Cost: what loading the snapshots and the index costs, one request for each manifest node and each small object, one
 /// listing, and one request for each pack that is hashed; for each needed object one more where listings state no locks.
 pub fn look(repository: &Repository, options: &Options<'_>) -> Result<View> {
-    let list = SnapshotList::load(repository, options.at)?;
+    let list = SnapshotList::load_from(repository, options.at, Source::Store)?;
     let needs = Needs::gather(repository, &list, options)?;
     look_for(repository, options, &list, &needs)
 }

@@ -30,6 +30,7 @@ use dolmen_store::{StoreError, StoreErrorKind};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, counted};
 use crate::index::Index;
+use crate::objects::Source;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotList, segments_of};
 
@@ -139,7 +140,7 @@ pub fn run(
     let mut report = Report::default();
     standing::check(repository, &sink)?;
     progress.check_cancelled()?;
-    let list = SnapshotList::load(repository, None)?;
+    let list = SnapshotList::load_from(repository, None, Source::Store)?;
     sink.findings(&list.findings);
     let gone = history::check(repository, &list, options.head.as_ref(), &sink);
     progress.check_cancelled()?;

@@ -13,7 +13,7 @@ use dolmen_store::Version;
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
-use crate::objects::Listed;
+use crate::objects::{Listed, listing_of};
 use crate::pack::describe::{READS_MAX, describe_all};
 use crate::repository::Repository;
 
@@ -196,14 +196,9 @@ pub(crate) const fn info_of(writer: WriterId, entry: &PackEntry) -> PackInfo {
     }
 }
 
-/// What the cache remembers of a segment: whoever touches the object changes its version or its size.
+/// What the cache remembers of a segment.
 fn seen(id: SegmentId, version: &Version, bytes: u64) -> SeenSegment {
-    let mut hasher = blake3::Hasher::new();
-    hasher
-        .update(&bytes.to_le_bytes())
-        .update(version.as_str().as_bytes());
-    let mut listing = [0; 16];
-    hasher.finalize_xof().fill(&mut listing);
+    let listing = listing_of(version, bytes);
     SeenSegment { id, listing }
 }
 

@@ -14,7 +14,7 @@ use dolmen_store::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
-use crate::objects::{Authentic, FetchError};
+use crate::objects::{Authentic, FetchError, Source};
 use crate::repository::Repository;
 
 pub use fold::{Facts, PolicyRecord, Retired, fold};
@@ -76,8 +76,8 @@ impl Signer {
 impl Ledger {
     /// Reads every record that was received up to `at`.
     ///
-    /// Cost: one listing and one request for each record.
-    pub fn load(repository: &Repository, at: Option<Timestamp>) -> Result<Self> {
+    /// Cost: one listing and one request for each record that this client keeps no copy of.
+    pub fn load(repository: &Repository, at: Option<Timestamp>, source: Source) -> Result<Self> {
         let mut ledger = Self::default();
         let (objects, mut listed) = (&repository.objects, Vec::new());
         let foreign = objects.list("ledger/", |object| listed.push(object))?;
@@ -86,7 +86,7 @@ impl Ledger {
             ledger.findings.push(finding);
         }
         let (kind, mut outage) = (ObjectKind::Ledger, None);
-        objects.fetch_all(&listed, kind, |object, fetched| {
+        objects.fetch_small(&listed, kind, source, |object, fetched| {
             let key = &object.key;
             let verified = match fetched {
                 // A store that does not answer is no damage.

@@ -3,6 +3,7 @@
 //! On a store with versions the plain view is only the fast way. What it hides or shows with other bytes is looked for
 //! among all versions of the key; the authentic one is the one whose bytes hash to the name.
 
+mod kept;
 mod locks;
 mod versions;
 
@@ -17,6 +18,9 @@ use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
+use kept::KeptBodies;
+pub use kept::Source;
+pub(crate) use kept::listing_of;
 use locks::Locks;
 pub use locks::{Extended, Locking, locking_of};
 use versions::Views;
@@ -33,6 +37,7 @@ pub struct Objects {
     address: Arc<str>,
     views: Arc<Views>,
     locks: Arc<Locks>,
+    bodies: Arc<KeptBodies>,
 }
 
 /// An authentic object.
@@ -77,6 +82,7 @@ impl Objects {
             address: Arc::from(address),
             views: Arc::default(),
             locks: Arc::default(),
+            bodies: Arc::default(),
         }
     }
 
@@ -122,11 +128,11 @@ impl Objects {
     /// were listed: prune may run beside every reader.
     ///
     /// Cost: one request each; for a key that is hidden or has several versions one for each until the authentic one.
-    pub fn fetch_all(
+    pub fn fetch_all<'l>(
         &self,
-        listed: &[Listed],
+        listed: impl IntoIterator<Item = &'l Listed>,
         kind: ObjectKind,
-        mut each: impl FnMut(&Listed, std::result::Result<Authentic, FetchError>),
+        mut each: impl FnMut(&'l Listed, std::result::Result<Authentic, FetchError>),
     ) {
         self.runtime.block_on(async {
             let mut fetched = futures_util::stream::iter(listed)

@@ -10,7 +10,7 @@ use dolmen_store::{StoreError, StoreErrorKind};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
 use crate::ledger::{Facts, Ledger, PolicyRecord, fold};
-use crate::objects::{Authentic, FetchError};
+use crate::objects::{Authentic, FetchError, Source};
 use crate::repository::Repository;
 
 /// A verified snapshot with its body opened.
@@ -66,12 +66,21 @@ pub struct SnapshotList {
 impl SnapshotList {
     /// Reads every snapshot object and the ledger, as far as they were received up to `at`.
     ///
-    /// Cost: two listings and one request for each object.
+    /// Cost: two listings and one request for each object that this client keeps no copy of.
     pub fn load(repository: &Repository, at: Option<Timestamp>) -> Result<Self> {
+        Self::load_from(repository, at, Source::Copies)
+    }
+
+    /// As [`Self::load`]; with [`Source::Store`] every object is fetched.
+    pub fn load_from(
+        repository: &Repository,
+        at: Option<Timestamp>,
+        source: Source,
+    ) -> Result<Self> {
         let listed_at = repository.environment.clock.now();
-        let ledger = Ledger::load(repository, at)?;
+        let ledger = Ledger::load(repository, at, source)?;
         let mut read = Read::default();
-        read.load(repository, at)?;
+        read.load(repository, at, source)?;
         let first = PolicyRecord {
             reference: None,
             policy: repository.root().policy.clone(),
@@ -167,7 +176,12 @@ impl Read {
             .collect()
     }
 
-    fn load(&mut self, repository: &Repository, at: Option<Timestamp>) -> Result<()> {
+    fn load(
+        &mut self,
+        repository: &Repository,
+        at: Option<Timestamp>,
+        source: Source,
+    ) -> Result<()> {
         let mut listed = Vec::new();
         let foreign = repository.objects.list("snapshots/", |object| {
             listed.push(object);
@@ -180,7 +194,7 @@ impl Read {
         let kind = ObjectKind::Snapshot;
         repository
             .objects
-            .fetch_all(&listed, kind, |object, fetched| {
+            .fetch_small(&listed, kind, source, |object, fetched| {
                 // A store that does not answer is no damage.
                 if let Err(FetchError::Store(StoreError {
                     kind: StoreErrorKind::Unavailable,

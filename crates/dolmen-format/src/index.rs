@@ -62,16 +62,19 @@ impl SignedBody for Segment {
     const KIND: ObjectKind = ObjectKind::Index;
 
     fn validate(&self) -> Result<(), FormatError> {
-        for pack in &self.packs {
-            let (pack_bytes, table_bytes) = (u64::from(pack.pack_bytes), pack.table_bytes);
-            let table_bytes = usize::try_from(table_bytes).unwrap_or(usize::MAX);
-            if pack_bytes > PACK_BYTES_MAX || table_bytes > TABLE_BYTES_MAX {
-                return Err(FormatError::Invalid { field: "packs" });
-            }
-            check_count("checksum", pack.checksum.len(), 64)?;
-            check_count("version", pack.version.len(), 1024)?;
+        self.packs.iter().try_for_each(PackEntry::validate)
+    }
+}
+
+impl PackEntry {
+    /// Sizes are within what a pack may have.
+    pub(crate) fn validate(&self) -> Result<(), FormatError> {
+        let table_bytes = usize::try_from(self.table_bytes).unwrap_or(usize::MAX);
+        if u64::from(self.pack_bytes) > PACK_BYTES_MAX || table_bytes > TABLE_BYTES_MAX {
+            return Err(FormatError::Invalid { field: "packs" });
         }
-        Ok(())
+        check_count("checksum", self.checksum.len(), 64)?;
+        check_count("version", self.version.len(), 1024)
     }
 }
 

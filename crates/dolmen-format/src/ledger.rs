@@ -5,6 +5,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::error::FormatError;
 use crate::ids::{InstanceId, Nonce, ObjectId, PackId, WriterId};
+use crate::index::PackEntry;
 use crate::limits::{CLASSES_MAX, PACK_FRAMES_MAX};
 use crate::prologue::ObjectKind;
 use crate::signed::{Reference, SignedBody, Stamp, check_count, check_stamp, decode_items};
@@ -69,8 +70,8 @@ pub enum Fact {
     },
     /// Frames also lie in another pack now.
     Moves {
-        /// The pack that was written.
-        pack: PackId,
+        /// The pack that was written, as a segment would state it; it lies under the signer's name.
+        pack: PackEntry,
         /// Runs of frames.
         runs: Vec<MoveRun>,
     },
@@ -211,7 +212,10 @@ impl SignedBody for Record {
         check_stamp(&self.stamp)?;
         match &self.fact {
             Fact::Policy(policy) => policy.validate(),
-            Fact::Moves { runs, .. } => runs.iter().try_for_each(MoveRun::validate),
+            Fact::Moves { pack, runs } => {
+                pack.validate()?;
+                runs.iter().try_for_each(MoveRun::validate)
+            }
             Fact::Retirement { .. }
             | Fact::Undo { .. }
             | Fact::Revocation { .. }

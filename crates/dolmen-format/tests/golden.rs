@@ -186,9 +186,14 @@ fn ledger_records_say_what_was_written() {
         panic!("another fact")
     };
     assert_eq!(receipts[0].received, Timestamp::from_seconds(1_700_000_003));
-    let Fact::Moves { runs, .. } = fact("ledger-moves.bin") else {
+    let Fact::Moves { pack, runs } = fact("ledger-moves.bin") else {
         panic!("another fact")
     };
+    assert_eq!(
+        (pack.pack_bytes, pack.table_bytes, pack.checksum.len()),
+        (33_554_432, 4096, 16)
+    );
+    assert_eq!(pack.version, "version 6");
     assert_eq!(
         (runs[0].first_ordinal, runs[0].count, runs[0].position),
         (4000, 96, 7)

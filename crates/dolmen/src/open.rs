@@ -77,6 +77,9 @@ pub(crate) fn open(app: &App) -> Outcome<Opened> {
         ));
     }
     let cache = cache_folder(app, &id);
+    if let Some(cache) = &cache {
+        repository.objects.keep_bodies(cache);
+    }
     Ok(Opened {
         repository,
         cache,

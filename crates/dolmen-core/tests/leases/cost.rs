@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use dolmen_store::Operation;
+use bytes::Bytes;
+use dolmen_core::objects::Source;
+use dolmen_core::snapshots::SnapshotList;
+use dolmen_store::{Operation, Place, StoreKey};
 
 use super::world::{Client, DAY, World};
 
@@ -86,4 +89,37 @@ fn listings_do_not_grow_with_the_number_of_snapshots() {
     let many = with_snapshots(12);
     let listings = |world: &World| of(&world.count(|| world.backup(HOME)), Operation::ListVersions);
     assert_eq!(listings(&few), listings(&many));
+}
+
+#[test]
+fn what_a_client_keeps_copies_of_is_not_fetched_again() {
+    let world = with_snapshots(5);
+    world.repository.objects.keep_bodies(&world.path("."));
+    let reads = |list: &dyn Fn() -> SnapshotList| of(&world.count(list), Operation::Get);
+    assert_eq!(reads(&|| world.list()), 5);
+    assert_eq!(reads(&|| world.list()), 0);
+    let afresh = || SnapshotList::load_from(&world.repository, None, Source::Store).unwrap();
+    assert_eq!(reads(&afresh), 5);
+    // A new one was read when the backup looked for it.
+    world.backup(HOME);
+    assert_eq!(reads(&|| world.list()), 0);
+    assert_eq!(world.list().snapshots.len(), 6);
+}
+
+#[test]
+fn a_copy_of_an_object_that_was_touched_since_does_not_count() {
+    let world = with_snapshots(2);
+    world.repository.objects.keep_bodies(&world.path("."));
+    let entry = world.list().snapshots[0].clone();
+    let name = format!("snapshots/{}/{}", entry.snapshot.stamp.writer, entry.id);
+    let key = StoreKey::try_from(name).unwrap();
+    let objects = &world.repository.objects;
+    let junk = Bytes::from_static(b"junk");
+    objects
+        .block_on(objects.store().put(&key, junk, None, Place::OnTop))
+        .unwrap();
+    // The versions are looked through: the authentic one is found, and the warning is made.
+    let list = world.list();
+    assert_eq!(list.snapshots.len(), 2);
+    assert_eq!(objects.oddities().overwritten.len(), 1);
 }

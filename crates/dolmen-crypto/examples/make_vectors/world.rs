@@ -300,7 +300,13 @@ impl World {
             (
                 "moves",
                 Fact::Moves {
-                    pack: object(0xe6),
+                    pack: PackEntry {
+                        pack: object(0xe6),
+                        pack_bytes: 33_554_432,
+                        table_bytes: 4096,
+                        checksum: counting::<16>(0xe8).to_vec(),
+                        version: "version 6".to_owned(),
+                    },
                     runs: vec![MoveRun {
                         origin: object(0xe7),
                         first_ordinal: 4000,
