@@ -10,6 +10,7 @@
 mod beneath;
 mod damage;
 mod heal;
+mod lies;
 mod moved;
 mod overwrite;
 mod round_trip;
