@@ -3,7 +3,6 @@
 mod builder;
 mod compress;
 pub(crate) mod describe;
-mod moved;
 pub mod reader;
 pub mod writer;
 

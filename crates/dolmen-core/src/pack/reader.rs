@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dolmen_crypto::{CryptoError, OpenKey, PackKey};
+use dolmen_crypto::{CryptoError, PackKey};
 use dolmen_format::limits::FRAME_RAW_BYTES_MAX;
 use dolmen_format::pack::{Compression, PackTable, Recipient, TRAILER_BYTES};
 use dolmen_format::{BlobId, BlobKind, FormatError, ObjectKey, PackId};
 use dolmen_state::index::{BlobIndex, FrameInfo, Location, PackInfo, PackRef};
 use dolmen_store::{ByteRange, StoreError, StoreErrorKind};
 
-use super::moved::MovedFrames;
 use crate::error::Error;
 use crate::repository::Repository;
 
@@ -72,7 +71,6 @@ pub struct BlobReader<'a> {
     index: &'a BlobIndex,
     packs: Mutex<HashMap<PackRef, Arc<PackKey>>>,
     frames: Mutex<FrameCache>,
-    moved: MovedFrames,
 }
 
 /// A few decompressed frames, oldest first.
@@ -109,7 +107,6 @@ impl<'a> BlobReader<'a> {
             index,
             packs: Mutex::default(),
             frames: Mutex::default(),
-            moved: MovedFrames::default(),
         }
     }
 
@@ -179,11 +176,9 @@ impl<'a> BlobReader<'a> {
         Ok(raw)
     }
 
-    /// Reads, opens and decompresses one frame into `raw`, exactly: out of its origin, else out of a pack that it was
-    /// moved into.
+    /// Reads, opens and decompresses one frame into `raw`, exactly.
     ///
-    /// Cost: at most two requests; where the plain view is not authentic, what [`Self::look_beneath`] costs; where the
-    /// origin does not have it, once a listing of the ledger, and two requests for each place.
+    /// Cost: at most two requests; where the plain view is not authentic, what [`Self::look_beneath`] costs.
     pub fn open_frame(
         &self,
         pack: PackRef,
@@ -192,49 +187,19 @@ impl<'a> BlobReader<'a> {
         raw: &mut Vec<u8>,
     ) -> Result<(), BlobError> {
         let (info, frame) = self.frame_info(pack, ordinal)?;
-        let in_origin = self.open_in_origin(pack, &info, ordinal, &frame, opener, raw);
-        let Err(error) = in_origin else { return Ok(()) };
-        if error.outage().is_some() {
-            return Err(error);
-        }
-        let (repository, raw_bytes) = (self.repository, frame.raw_bytes);
-        self.moved
-            .find(repository, info.pack, ordinal, raw_bytes, |found| {
-                opener.open(&found.key, &info, ordinal, &found.frame, &found.stored, raw)
-            })
-            .ok_or(error)
-    }
-
-    fn open_in_origin(
-        &self,
-        pack: PackRef,
-        info: &PackInfo,
-        ordinal: u32,
-        frame: &FrameInfo,
-        opener: &mut FrameOpener,
-        raw: &mut Vec<u8>,
-    ) -> Result<(), BlobError> {
         let key = self.pack_key(pack)?;
         let range = ByteRange::FromTo {
             offset: u64::from(frame.offset),
             len: u64::from(frame.frame_bytes),
         };
         let mut open = || {
-            let stored = self.read(info, range)?;
-            opener.open(&key, info, ordinal, frame, &stored, raw)
+            let stored = self.read(&info, range)?;
+            opener.open(&key, &info, ordinal, &frame, &stored, raw)
         };
         match open() {
-            Err(BlobError::Frame { .. }) if self.look_beneath(info)? => open(),
+            Err(BlobError::Frame { .. }) if self.look_beneath(&info)? => open(),
             outcome => outcome,
         }
-    }
-
-    /// Whether a frame is said to lie anywhere beside its origin.
-    ///
-    /// Cost: a listing of the ledger, once.
-    pub fn is_moved(&self, pack: PackRef, ordinal: u32) -> bool {
-        let info = self.index.pack(pack);
-        info.is_some_and(|info| self.moved.is_claimed(self.repository, info.pack, ordinal))
     }
 
     /// Looks for the authentic version of a pack whose plain bytes do not open; true if it is worth reading again.
@@ -333,16 +298,11 @@ pub fn open_table(repository: &Repository, table: &PackTable) -> Result<PackKey,
         .origins
         .first()
         .ok_or(FormatError::Invalid { field: "origins" })?;
-    let key = recipient_opener(repository, table.recipient);
-    PackKey::open(origin, repository.id(), key)
-}
-
-/// The key that opens what is sealed to a recipient.
-pub(super) const fn recipient_opener(repository: &Repository, recipient: Recipient) -> &OpenKey {
-    match recipient {
+    let key = match table.recipient {
         Recipient::Read => repository.read_key(),
         Recipient::Maintain => repository.maintain_key(),
-    }
+    };
+    PackKey::open(origin, repository.id(), key)
 }
 
 /// Opens and decompresses frames; keeps its buffers and its zstd context for the next one.

@@ -196,7 +196,7 @@ impl<'s> Worker<'s> {
         job.check_length(content_offset)
     }
 
-    /// Finds a blob in any place but one of which only the origin was tried, reads its frame into `raw` and verifies it.
+    /// Finds a blob in any place but one, reads its frame into `raw` and verifies it.
     fn find_blob<'r>(
         &mut self,
         id: &BlobId,
@@ -207,8 +207,7 @@ impl<'s> Worker<'s> {
         let mut failed = BlobError::Unknown(*id);
         let mut found = None;
         for at in blobs.index().locations(id) {
-            let was_tried = but.is_some_and(|but| (but.pack, but.ordinal) == (at.pack, at.ordinal));
-            if was_tried && !blobs.is_moved(at.pack, at.ordinal) {
+            if but.is_some_and(|but| (but.pack, but.ordinal) == (at.pack, at.ordinal)) {
                 continue;
             }
             let read = self

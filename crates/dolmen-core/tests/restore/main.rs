@@ -11,7 +11,6 @@ mod beneath;
 mod damage;
 mod heal;
 mod lies;
-mod moved;
 mod overwrite;
 mod round_trip;
 mod select;
