@@ -10,6 +10,7 @@
 mod beneath;
 mod damage;
 mod heal;
+mod moves;
 mod overwrite;
 mod round_trip;
 mod select;
