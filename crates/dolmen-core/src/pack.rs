@@ -3,6 +3,7 @@
 mod builder;
 mod compress;
 pub(crate) mod describe;
+mod moved;
 pub mod reader;
 pub mod writer;
 

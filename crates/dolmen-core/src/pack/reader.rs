@@ -10,6 +10,7 @@ use dolmen_format::{BlobId, BlobKind, FormatError, ObjectKey, PackId};
 use dolmen_state::index::{BlobIndex, FrameInfo, Location, PackInfo, PackRef};
 use dolmen_store::{ByteRange, StoreError, StoreErrorKind};
 
+use super::moved::MovedFrames;
 use crate::error::Error;
 use crate::repository::Repository;
 
@@ -71,6 +72,9 @@ pub struct BlobReader<'a> {
     index: &'a BlobIndex,
     packs: Mutex<HashMap<PackRef, Arc<PackKey>>>,
     frames: Mutex<FrameCache>,
+    /// Why packs that are gone cannot be read: nobody asks for them again.
+    gone: Mutex<HashMap<PackRef, BlobError>>,
+    pub(super) moved: MovedFrames,
 }
 
 /// A few decompressed frames, oldest first.
@@ -107,6 +111,8 @@ impl<'a> BlobReader<'a> {
             index,
             packs: Mutex::default(),
             frames: Mutex::default(),
+            gone: Mutex::default(),
+            moved: MovedFrames::default(),
         }
     }
 
@@ -176,10 +182,29 @@ impl<'a> BlobReader<'a> {
         Ok(raw)
     }
 
-    /// Reads, opens and decompresses one frame into `raw`, exactly.
+    /// Reads, opens and decompresses one frame into `raw`, exactly: from its origin, else from where it was moved.
     ///
-    /// Cost: at most two requests; where the plain view is not authentic, what [`Self::look_beneath`] costs.
+    /// Cost: at most two requests; where the plain view is not authentic, what [`Self::look_beneath`] costs, and where
+    /// the origin does not give it, what [`Self::open_moved`] does.
     pub fn open_frame(
+        &self,
+        pack: PackRef,
+        ordinal: u32,
+        opener: &mut FrameOpener,
+        raw: &mut Vec<u8>,
+    ) -> Result<(), BlobError> {
+        let error = match self.open_at_origin(pack, ordinal, opener, raw) {
+            Err(error) if error.outage().is_none() => error,
+            outcome => return outcome,
+        };
+        if self.open_moved(pack, ordinal, error.is_gone(), opener, raw)? {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    }
+
+    fn open_at_origin(
         &self,
         pack: PackRef,
         ordinal: u32,
@@ -262,6 +287,9 @@ impl<'a> BlobReader<'a> {
         if let Some(key) = lock(&self.packs).get(&pack) {
             return Ok(Arc::clone(key));
         }
+        if let Some(error) = lock(&self.gone).get(&pack) {
+            return Err(error.clone());
+        }
         let info = self.index.pack(pack).ok_or(BlobError::Frame {
             pack: PackId::from_bytes([0; 32]),
             ordinal: 0,
@@ -270,6 +298,11 @@ impl<'a> BlobReader<'a> {
             Err(BlobError::Table { .. }) if self.look_beneath(&info)? => self.open_pack(&info),
             opened => opened,
         };
+        if let Err(error) = &opened
+            && error.is_gone()
+        {
+            lock(&self.gone).insert(pack, error.clone());
+        }
         let key = Arc::new(opened?);
         let mut packs = lock(&self.packs);
         if packs.len() >= OPEN_PACKS_MAX {
@@ -280,15 +313,25 @@ impl<'a> BlobReader<'a> {
     }
 
     fn open_pack(&self, info: &PackInfo) -> Result<PackKey, BlobError> {
-        let len = u64::from(info.table_bytes).saturating_add(TRAILER_BYTES as u64);
-        let tail = self.read(info, ByteRange::Last { len })?;
-        let table = |source| BlobError::Table {
+        let table = self.read_table(info)?;
+        open_table(self.repository, &table).map_err(|source| BlobError::Table {
             pack: info.pack,
             source,
-        };
-        let decoded = PackTable::decode_tail(&tail, u64::from(info.pack_bytes))
-            .map_err(|error| table(error.into()))?;
-        open_table(self.repository, &decoded).map_err(table)
+        })
+    }
+
+    /// Reads a pack's table, unverified.
+    ///
+    /// Cost: one request.
+    pub(super) fn read_table(&self, info: &PackInfo) -> Result<PackTable, BlobError> {
+        let len = u64::from(info.table_bytes).saturating_add(TRAILER_BYTES as u64);
+        let tail = self.read(info, ByteRange::Last { len })?;
+        PackTable::decode_tail(&tail, u64::from(info.pack_bytes)).map_err(|error| {
+            BlobError::Table {
+                pack: info.pack,
+                source: error.into(),
+            }
+        })
     }
 }
 
@@ -394,6 +437,6 @@ impl FrameCache {
 }
 
 /// A poisoned lock means that another thread panicked; what it guards is only a cache.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

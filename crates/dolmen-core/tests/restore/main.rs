@@ -11,6 +11,7 @@ mod beneath;
 mod damage;
 mod heal;
 mod lies;
+mod moves;
 mod overwrite;
 mod round_trip;
 mod select;
