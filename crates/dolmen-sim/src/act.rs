@@ -1,7 +1,7 @@
 //! What honest people and machines do, each act as a process of its own.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +13,7 @@ use dolmen_core::pack::Effort;
 use dolmen_core::snapshots::{Filter, SnapshotList};
 use dolmen_core::{Error, Finding, Repository, check, own, prune, repair};
 use dolmen_format::{InstanceId, SnapshotId, Timestamp};
+use dolmen_fs::{PathKey, Place, Root};
 use dolmen_state::state::{Instance, StateFolder};
 use dolmen_store::memory::Right;
 use dolmen_store::{Credential, FaultLayer, FaultPlan, Store};
@@ -291,6 +292,8 @@ impl Process<'_> {
     }
 
     fn backup(&self, repository: &Repository, checkpoints: bool) -> Result<Done, Error> {
+        // A folder that cannot be dated is a snapshot that differs from run to run, nothing worse.
+        files::date_alike(&self.machine.source()).ok();
         let instance = Mutex::new(self.claim(repository)?);
         let snapshots = SnapshotList::load(repository, None)?;
         let index = Index::load(repository, None)?;
@@ -411,11 +414,9 @@ fn select(list: &SnapshotList, count: u32, now: Timestamp) -> BTreeSet<SnapshotI
 }
 
 fn backup_options(machine: &Machine) -> backup::Options {
-    let source = path_bytes(&machine.source());
     backup::Options {
-        paths: vec![source.clone()],
-        // A path that is absolute is a root.
-        roots: dolmen_fs::Root::absolute(&source).into_iter().collect(),
+        paths: vec![SOURCE.to_vec()],
+        roots: source_root(machine).into_iter().collect(),
         selector: backup::select_everything(),
         one_file_system: false,
         hostname: machine.name.clone(),
@@ -439,7 +440,13 @@ fn backup_options(machine: &Machine) -> backup::Options {
     }
 }
 
-/// A path as the repository has it.
-pub(crate) fn path_bytes(path: &Path) -> Vec<u8> {
-    path.as_os_str().as_encoded_bytes().to_vec()
+/// What every snapshot calls the folder that it holds: where the world's files lie tells one run from another.
+pub(crate) const SOURCE: &[u8] = b"/source";
+
+fn source_root(machine: &Machine) -> Option<Root> {
+    let place = Place::new(machine.folder.as_os_str().as_encoded_bytes(), b"/").ok()?;
+    Some(Root {
+        place: Arc::new(place),
+        key: PathKey::from_path(SOURCE).ok()?,
+    })
 }

@@ -14,7 +14,7 @@ use dolmen_format::{ObjectKey, SnapshotId};
 use dolmen_fs::pattern::PatternList;
 use dolmen_store::Credential;
 
-use crate::act::{Notes, path_bytes};
+use crate::act::{Notes, SOURCE};
 use crate::error::SimError;
 use crate::files;
 use crate::kit::{Kit, Machine};
@@ -162,7 +162,7 @@ impl Scene<'_> {
         let target = self.restorer.folder.join("target");
         files::remove(&target)?;
         std::fs::create_dir_all(&target)?;
-        let options = restore_options(target.clone(), promise);
+        let options = restore_options(target.clone());
         let notes = RestoreNotes::default();
         let progress = restore::Progress::default();
         let report = restore::run(repository, index, entry, &options, &notes, &progress);
@@ -243,10 +243,10 @@ impl Scene<'_> {
     }
 }
 
-fn restore_options(target: PathBuf, promise: &Promise) -> restore::Options {
+fn restore_options(target: PathBuf) -> restore::Options {
     restore::Options {
         target,
-        subpath: Some(path_bytes(&promise.source)),
+        subpath: Some(SOURCE.to_vec()),
         include: PatternList::default(),
         exclude: PatternList::default(),
         overwrite: Overwrite::Always,

@@ -5,7 +5,6 @@
 //! the last one that does was received.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -70,8 +69,6 @@ pub struct Promise {
     pub number: usize,
     /// Who made it.
     pub machine: String,
-    /// The folder that it holds.
-    pub source: PathBuf,
     /// What was in it.
     pub picture: Arc<Picture>,
     /// The keys of all that it needs.

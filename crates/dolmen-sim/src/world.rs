@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dolmen_core::check::ReadData;
 use dolmen_core::finding;
 use dolmen_crypto::VerifyKey;
-use dolmen_format::{ObjectKey, SnapshotId};
+use dolmen_format::{ObjectId, ObjectKey, SnapshotId, Timestamp};
 use dolmen_store::fault::Effect;
 use dolmen_store::{Credential, Fault, FaultPlan, MemoryOptions};
 use tempfile::TempDir;
@@ -550,7 +550,6 @@ impl World {
                 id,
                 number: self.model.promises.len(),
                 machine: outcome.machine.name.clone(),
-                source: outcome.machine.source(),
                 picture: Arc::clone(&outcome.picture),
                 needs,
                 has_lapsed: false,
@@ -653,6 +652,13 @@ impl World {
             }
             None => Ok(()),
         }
+    }
+
+    /// Each version in the store: its key, when it was received, and the hash of its bytes.
+    pub fn content(&self) -> Result<Vec<(String, Timestamp, ObjectId)>, SimError> {
+        let all = all_versions(&self.kit)?;
+        let line = |one: Stored| (one.key.to_string(), one.received, ObjectId::of(&one.body));
+        Ok(all.into_iter().map(line).collect())
     }
 
     /// Where the world's files lie.

@@ -58,3 +58,18 @@ fn a_failure_of_the_world_is_no_violation() {
     let failure = Failure::from(std::io::Error::other("disk"));
     assert!(matches!(failure, Failure::Sim(_)));
 }
+
+#[test]
+fn a_seed_is_the_same_world_each_time() {
+    for seed in [2, 4, 5] {
+        let [first, second] = [(), ()].map(|()| {
+            let mut world = World::new(seed, &Options::default()).expect("the world begins");
+            world.run(12).expect("everything holds");
+            (world.log.clone(), world.content().expect("it is listed"))
+        });
+        for (first, second) in first.0.iter().zip(&second.0) {
+            assert_eq!(first, second, "seed {seed}");
+        }
+        assert!(first == second, "seed {seed}: the stores differ");
+    }
+}
