@@ -69,6 +69,9 @@ pub enum Error {
     /// No bundle opens.
     #[error("wrong passphrase or no key found")]
     WrongPassphrase,
+    /// Only a bundle opens that a newer one has replaced.
+    #[error("this passphrase was changed")]
+    ReplacedPassphrase,
     /// No snapshot matches.
     #[error("no snapshot matches {wanted}")]
     NoSnapshot {

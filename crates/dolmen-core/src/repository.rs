@@ -198,6 +198,7 @@ impl Repository {
             root,
             root_stored_at: created,
             bundles: BTreeMap::from([(slot, bundle)]),
+            replaced: Vec::new(),
             certificates: Vec::new(),
             standing,
             findings: Vec::new(),
@@ -254,6 +255,7 @@ impl Repository {
             certificates,
             standing,
             findings,
+            ..
         } = candidate;
         let signing = admin.signing_key();
         Self {
@@ -283,11 +285,26 @@ struct Candidate {
     id: RepositoryId,
     root: Root,
     root_stored_at: Timestamp,
+    /// The newest of each slot.
     bundles: BTreeMap<SlotId, Bundle>,
+    /// The others.
+    replaced: Vec<Bundle>,
     certificates: Vec<(ObjectId, Certificate)>,
     standing: Vec<(ObjectKey, Bytes)>,
     findings: Findings,
 }
+
+/// Which passphrases open a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accept {
+    /// Those that nobody has changed since.
+    Current,
+    /// Those that somebody has changed, too: a thief who knows one could else lock its owner out.
+    Replaced,
+}
+
+/// Replaced bundles that are tried, newest first; each costs a KDF.
+const REPLACED_MAX: usize = 16;
 
 /// The repositories behind an address, before any passphrase is asked for.
 #[derive(Debug)]
@@ -402,23 +419,36 @@ fn gather(objects: &Objects, kept: &[(ObjectKey, Bytes)]) -> Result<Gathered> {
     Ok(gathered)
 }
 
+/// A candidate's position, the slot that opened, and what was in it.
+type Opened = (usize, SlotId, AdminSecret);
+
+impl Candidate {
+    /// Opens a bundle; one of another repository's secret is as good as a wrong passphrase.
+    fn open(
+        &self,
+        bundle: &Bundle,
+        passphrase: &[u8],
+    ) -> std::result::Result<AdminSecret, CryptoError> {
+        let admin = bundle::unwrap(&self.id, bundle, passphrase)?;
+        match admin.matches(&self.root) {
+            Ok(()) => Ok(admin),
+            Err(_) => Err(CryptoError::Passphrase),
+        }
+    }
+}
+
 impl Located {
-    /// Opens with a passphrase: each slot's newest bundle, the oldest root first.
+    /// Opens with a passphrase: each slot's newest bundle, the oldest root first; with [`Accept::Replaced`], where none
+    /// of these opens, the older bundles too.
     ///
-    /// Cost: no request; one KDF (64 MiB, a fifth of a second) for each passphrase that the repository has.
-    pub fn unlock(self, passphrase: &[u8]) -> Result<Repository> {
-        let mut opened = Vec::new();
-        let mut damaged = None;
-        for (position, candidate) in self.candidates.iter().enumerate() {
-            for (slot, bundle) in &candidate.bundles {
-                match bundle::unwrap(&candidate.id, bundle, passphrase) {
-                    Ok(admin) if admin.matches(&candidate.root).is_ok() => {
-                        opened.push((position, *slot, admin));
-                        break;
-                    }
-                    Ok(_) | Err(CryptoError::Passphrase) => {}
-                    Err(error) => damaged = Some(error),
-                }
+    /// Cost: no request; one KDF (64 MiB, a fifth of a second) for each passphrase that the repository has, and for a
+    /// wrong one 16 more at most.
+    pub fn unlock(self, passphrase: &[u8], accept: Accept) -> Result<Repository> {
+        let (mut opened, damaged) = self.open_current(passphrase);
+        if opened.is_empty() {
+            opened = self.open_replaced(passphrase);
+            if !opened.is_empty() && accept == Accept::Current {
+                return Err(Error::ReplacedPassphrase);
             }
         }
         let ids: Vec<_> = self
@@ -459,6 +489,40 @@ impl Located {
             admin,
         ))
     }
+
+    /// The roots whose newest bundles a passphrase opens, and why one that is damaged does not open.
+    fn open_current(&self, passphrase: &[u8]) -> (Vec<Opened>, Option<CryptoError>) {
+        let (mut opened, mut damaged) = (Vec::new(), None);
+        for (position, candidate) in self.candidates.iter().enumerate() {
+            for (slot, bundle) in &candidate.bundles {
+                match candidate.open(bundle, passphrase) {
+                    Ok(admin) => {
+                        opened.push((position, *slot, admin));
+                        break;
+                    }
+                    Err(CryptoError::Passphrase) => {}
+                    Err(error) => damaged = Some(error),
+                }
+            }
+        }
+        (opened, damaged)
+    }
+
+    /// The roots whose older bundles a passphrase opens, as far as they are tried.
+    fn open_replaced(&self, passphrase: &[u8]) -> Vec<Opened> {
+        let mut opened = Vec::new();
+        for (position, candidate) in self.candidates.iter().enumerate() {
+            let mut bundles: Vec<_> = candidate.replaced.iter().collect();
+            bundles.sort_by_key(|bundle| std::cmp::Reverse(bundle.number));
+            let mut bundles = bundles.into_iter().take(REPLACED_MAX);
+            let found = bundles.find_map(|bundle| {
+                let admin = candidate.open(bundle, passphrase).ok()?;
+                Some((position, bundle.slot, admin))
+            });
+            opened.extend(found);
+        }
+        opened
+    }
 }
 
 /// Verifies a root by its own key.
@@ -478,6 +542,7 @@ fn make_candidate(id: RepositoryId, root: Root, gathered: &Gathered) -> Candidat
         root,
         root_stored_at,
         bundles: BTreeMap::new(),
+        replaced: Vec::new(),
         certificates: Vec::new(),
         standing: Vec::new(),
         findings: Vec::new(),
@@ -509,13 +574,13 @@ fn take_key(
 ) -> std::result::Result<(), CryptoError> {
     if kind_of(body)? == ObjectKind::Bundle {
         let (bundle, _) = admin.verify::<Bundle>(&candidate.id, body)?;
-        let newest = candidate
-            .bundles
-            .get(&bundle.slot)
-            .map_or(0, |known| known.number);
-        if bundle.number > newest {
-            candidate.bundles.insert(bundle.slot, bundle);
-        }
+        let newest = candidate.bundles.get(&bundle.slot);
+        let older = if newest.is_none_or(|newest| bundle.number > newest.number) {
+            candidate.bundles.insert(bundle.slot, bundle)
+        } else {
+            Some(bundle)
+        };
+        candidate.replaced.extend(older);
     } else {
         let (certificate, _) = admin.verify::<Certificate>(&candidate.id, body)?;
         candidate.certificates.push((key_id, certificate));

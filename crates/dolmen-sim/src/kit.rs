@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use dolmen_core::{Clock, Environment, Objects, Random, Repository, repository};
+use dolmen_core::repository::{self, Accept};
+use dolmen_core::{Clock, Environment, Objects, Random, Repository};
 use dolmen_crypto::{AdminSecret, Secret, bundle};
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_format::root::{Root, SUITE};
@@ -193,7 +194,7 @@ impl Kit {
             }),
         };
         let located = repository::locate(self.objects(store), environment, Some(self.id), &[])?;
-        located.unlock(&self.passphrase())
+        located.unlock(&self.passphrase(), Accept::Current)
     }
 
     /// Everybody uses another passphrase from now on.

@@ -131,6 +131,9 @@ pub(crate) struct Global {
         conflicts_with = "repository_id"
     )]
     pub(crate) trust_repository: Option<RepositoryId>,
+    /// Open the repository with a passphrase that was changed since: for whoever was locked out by a thief who knew it
+    #[arg(long, global = true)]
+    pub(crate) replaced_passphrase: bool,
     /// Take the store's clock as true in this run, however far the local one is off [env: DOLMEN_CONFIRM_CLOCK=1]
     #[arg(long, global = true)]
     pub(crate) confirm_clock: bool,

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use dolmen_core::repository::Accept;
 use dolmen_format::RepositoryId;
 
 use crate::arguments::Global;
@@ -38,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) repository_id: Option<RepositoryId>,
     /// The id that is accepted in place of the one that was known.
     pub(crate) trusted: Option<RepositoryId>,
+    /// Which passphrases open a repository.
+    pub(crate) accept: Accept,
     /// Whether policies that more than double a time are accepted.
     pub(crate) confirm_policy: bool,
     /// Whether the store's clock is to be taken as true.
@@ -68,6 +71,11 @@ impl Config {
             state: state.or_else(|| below_home("XDG_STATE_HOME", ".local/state")),
             repository_id: global.repository_id,
             trusted: global.trust_repository,
+            accept: if global.replaced_passphrase {
+                Accept::Replaced
+            } else {
+                Accept::Current
+            },
             confirm_policy: global.confirm_policy,
             confirm_clock: global.confirm_clock || is_on("DOLMEN_CONFIRM_CLOCK"),
             trust_own_history: global.trust_own_history || is_on("DOLMEN_TRUST_OWN_HISTORY"),

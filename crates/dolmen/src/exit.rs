@@ -131,6 +131,12 @@ impl From<Error> for Failure {
             Error::WrongPassphrase => {
                 failure.hint("check --password-file, --password-command and DOLMEN_PASSWORD")
             }
+            Error::ReplacedPassphrase => failure
+                .hint("use the new one")
+                .hint(
+                    "if nobody of yours changed it, somebody did who knew it: open the repository with \
+                     --replaced-passphrase, restore, and make a new one with another passphrase",
+                ),
             Error::OtherRepository { found, wanted, .. } => failure
                 .hint("somebody may have put another repository in its place; nothing was changed")
                 .hint(format!(
@@ -229,7 +235,7 @@ fn target_hint(failure: Failure, errno: Option<Errno>) -> Failure {
 const fn exit_of(error: &Error) -> Exit {
     match error {
         Error::NoRepository { .. } => Exit::NoRepository,
-        Error::WrongPassphrase => Exit::WrongKey,
+        Error::WrongPassphrase | Error::ReplacedPassphrase => Exit::WrongKey,
         Error::Interrupted => Exit::Interrupted,
         Error::Usage { .. } => Exit::Usage,
         Error::Damaged { .. } => Exit::Damage,

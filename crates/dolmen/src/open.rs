@@ -60,7 +60,7 @@ pub(crate) fn open(app: &App) -> Outcome<Opened> {
     let located = repository::locate(objects, app.environment.clone(), pinned, &copies);
     let located = located.during(&tried)?;
     let passphrase = secret.read(&format!("passphrase for {shown}"), Ask::Once)?;
-    let repository = located.unlock(&passphrase).during(&tried)?;
+    let repository = located.unlock(&passphrase, config.accept).during(&tried)?;
     drop(passphrase);
     for finding in repository.findings() {
         app.output.warn(finding.to_string());

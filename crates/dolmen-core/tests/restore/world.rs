@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 use dolmen_core::backup::{self, Change, Context, SourceError};
 use dolmen_core::index::Index;
 use dolmen_core::pack::Effort;
+use dolmen_core::repository::{self, Accept};
 use dolmen_core::restore::{
     self, Action, FailureKind, Observer, Options, Overwrite, Progress, Report,
 };
 use dolmen_core::snapshots::{Filter, SnapshotEntry, SnapshotList};
-use dolmen_core::{Clock, Environment, Error, Objects, Random, Repository, repository};
+use dolmen_core::{Clock, Environment, Error, Objects, Random, Repository};
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_format::{InstanceId, Timestamp};
 use dolmen_fs::pattern::{Case, Pattern, PatternList};
@@ -206,7 +207,7 @@ impl World {
         let objects = Objects::new(store, self.runtime.handle().clone(), "again");
         let environment = self.repository.environment.clone();
         let located = repository::locate(objects, environment, None, &[]).unwrap();
-        self.repository = located.unlock(b"secret").unwrap();
+        self.repository = located.unlock(b"secret", Accept::Current).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

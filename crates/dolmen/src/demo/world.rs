@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dolmen_core::backup::{self, Context, SourceError};
 use dolmen_core::index::Index;
 use dolmen_core::pack::Effort;
+use dolmen_core::repository::{self, Accept};
 use dolmen_core::restore::{self, Action, FailureKind};
 use dolmen_core::snapshots::{Filter, SnapshotList};
-use dolmen_core::{Environment, Finding, Objects, Repository, check, repair, repository};
+use dolmen_core::{Environment, Finding, Objects, Repository, check, repair};
 use dolmen_format::InstanceId;
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_fs::Root;
@@ -150,7 +151,7 @@ impl Site {
         let located = repository::locate(objects, app.environment.clone(), None, &[]);
         let repository = located
             .during(tried)?
-            .unlock(&self.passphrase)
+            .unlock(&self.passphrase, Accept::Current)
             .during(tried)?;
         let fresh = InstanceId(app.environment.bytes());
         Self::new(

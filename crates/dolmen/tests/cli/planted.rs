@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use dolmen_core::repository::{self, Accept};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
-use dolmen_core::{Clock, Environment, Objects, Random, Repository, repository};
+use dolmen_core::{Clock, Environment, Objects, Random, Repository};
 use dolmen_crypto::{Secret, SigningKey};
 use dolmen_format::certificate::{Certificate, Role};
 use dolmen_format::ledger::{Fact, Policy, Record};
@@ -57,7 +58,7 @@ impl Planter {
             random: Arc::new(System),
         };
         let located = repository::locate(objects, environment, None, &[]).unwrap();
-        let repository = located.unlock(b"secret").unwrap();
+        let repository = located.unlock(b"secret", Accept::Current).unwrap();
         let domain = repository.domain().id();
         let key = SigningKey::new(&Secret::new([role_byte(role); 32]));
         let certificate = Certificate {

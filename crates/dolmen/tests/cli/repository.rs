@@ -167,7 +167,16 @@ fn a_new_passphrase_replaces_the_old_one() {
     ran.says(0, "the old key bundle stays in the repository");
     ran.says(0, "make a new repository with another one");
     assert_eq!(world.objects("keys").len(), 2);
-    assert_eq!(world.run(&["snapshots"]).code, 12);
+    let repo = world.text("repo");
+    world.run(&["snapshots"]).fails(
+        12,
+        &format!(
+            "dolmen: cannot open the repository at {repo}: this passphrase was changed\n\
+             hint: use the new one\n\
+             hint: if nobody of yours changed it, somebody did who knew it: open the repository with \
+             --replaced-passphrase, restore, and make a new one with another passphrase\n"
+        ),
+    );
     let ran = world.run_with(("DOLMEN_PASSWORD", "changed"), &["snapshots"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     world.write("third", b"third\n");
@@ -187,6 +196,30 @@ fn a_new_passphrase_replaces_the_old_one() {
             .code,
         0
     );
+}
+
+#[test]
+fn a_thief_who_changes_the_passphrase_locks_nobody_out() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    for stolen in ["changed", "again", "and again"] {
+        let ran = world.run_with(
+            ("DOLMEN_NEW_PASSWORD", stolen),
+            &["key", "passwd", "--replaced-passphrase"],
+        );
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    assert_eq!(world.run(&["snapshots"]).code, 12);
+    let target = world.text("target");
+    let restore = ["restore", "latest", "--target", &target];
+    let ran = world.run(&[&restore[..], &["--replaced-passphrase"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    // A wrong one stays wrong.
+    let ran = world.run_with(
+        ("DOLMEN_PASSWORD", "wrong"),
+        &["snapshots", "--replaced-passphrase"],
+    );
+    ran.says(12, "wrong passphrase");
 }
 
 #[test]
