@@ -18,9 +18,11 @@ mod protect;
 mod reader;
 mod resume;
 mod reuse;
+mod segments;
 mod select;
 mod session;
 mod stdin;
+mod trust;
 mod worker;
 
 use std::io::Read;
@@ -41,6 +43,7 @@ use crate::repository::Repository;
 use crate::snapshots::SnapshotList;
 
 pub use select::{IfPresent, Selector};
+pub(crate) use trust::trusts_chains;
 
 /// What to back up and how.
 #[derive(Debug)]
@@ -83,6 +86,8 @@ pub struct Options {
     pub skip_if_unchanged: bool,
     /// Change nothing anywhere.
     pub dry_run: bool,
+    /// Build upon what live snapshots of this signer list, whoever made them; where nothing is locked that is done anyway.
+    pub trust_own_history: bool,
     /// The repository's cache folder; `None` for no cache.
     pub cache: Option<PathBuf>,
     /// A folder for what does not fit into memory.
@@ -210,6 +215,8 @@ pub struct Report {
     pub summary: Summary,
     /// Things that could not be saved.
     pub errors: u64,
+    /// Bytes that were stored again, because nothing that this client believes says that they are there.
+    pub again_bytes: u64,
     /// Whether this client's state folder was set back or copied; it went on as a new instance.
     pub is_set_back: bool,
     /// When it began.

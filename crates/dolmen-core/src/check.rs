@@ -8,6 +8,7 @@
 //! Memory: some dozen bytes for each pack, each tree and list node, and each run of neighbouring frames
 //! that such a node uses; one bit for each frame; and as many packs as there are threads.
 
+mod attest;
 mod history;
 mod manifests;
 mod nodes;
@@ -31,8 +32,9 @@ use crate::finding::{Finding, Findings, counted};
 use crate::index::Index;
 use crate::objects::Source;
 use crate::repository::Repository;
-use crate::snapshots::SnapshotList;
+use crate::snapshots::{SnapshotList, segments_of};
 
+pub use self::attest::attest;
 pub(crate) use self::packs::choose;
 use self::sink::Sink;
 pub(crate) use self::standing::verify as verify_standing;
@@ -57,6 +59,8 @@ pub enum ReadData {
     None,
     /// Every one.
     All,
+    /// Those that no attestation names.
+    Unattested,
     /// Those whose ids fall into part `n`, from 1, of `t`: all `t` parts together are all packs.
     Part {
         /// Which part.
@@ -112,6 +116,8 @@ pub struct Report {
     pub snapshots_damaged: u64,
     /// Packs that are missing or are not what they should be.
     pub broken_packs: Vec<PackId>,
+    /// Packs that were read in full and are whole, and that no attestation names.
+    pub attestable: Vec<PackId>,
     /// Packs read in full.
     pub packs_read: u64,
     /// Their bytes.
@@ -141,14 +147,21 @@ pub fn run(
     let index = Index::load(repository, None)?;
     sink.findings(&index.findings);
     report.suggest_repair_index = !index.findings.is_empty();
+    let entries = list.snapshots.iter().chain(&list.incomplete);
+    let listed = segments_of(entries.chain(&list.checkpoints));
+    index.prefer(repository, &listed.into_iter().collect())?;
     compare_cache(options, &index, &sink)?;
 
     let mut health = packs::compare(repository, &index.blobs, &sink)?;
-    packs::read(
-        repository,
-        &index.blobs,
+    let attested = &list.facts.attested;
+    report.attestable = packs::read(
+        &packs::Context {
+            repository,
+            index: &index.blobs,
+            attested,
+            options,
+        },
         &mut health,
-        options,
         &sink,
         progress,
     )?;
@@ -182,18 +195,14 @@ fn compare_cache(options: &Options, index: &Index, sink: &Sink<'_>) -> Result<()
     let fresh = &index.blobs;
     let mut wrong = 0_u64;
     cached.for_each_blob(|id, found| {
-        let place = cached
-            .pack(found.pack)
-            .and_then(|info| fresh.find_pack(&info.pack));
-        let agrees = |pack| {
-            let same = |known: &dolmen_state::index::Location| {
-                known.pack == pack
-                    && (known.kind, known.ordinal) == (found.kind, found.ordinal)
-                    && (known.offset, known.length) == (found.offset, found.length)
-            };
-            fresh.locations(id).iter().any(same)
+        let pack = cached.pack(found.pack);
+        let same = |known: &dolmen_state::index::Location| {
+            fresh.pack(known.pack) == pack
+                && (known.kind, known.ordinal) == (found.kind, found.ordinal)
+                && (known.offset, known.length) == (found.offset, found.length)
         };
-        wrong = wrong.saturating_add(u64::from(!place.is_some_and(agrees)));
+        let is_known = pack.is_some() && fresh.locations(id).iter().any(same);
+        wrong = wrong.saturating_add(u64::from(!is_known));
     });
     if wrong > 0 {
         let (folder, wrong) = (cache.display(), counted(wrong, "place"));

@@ -2,12 +2,12 @@
 
 pub(crate) mod segments;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bytes::Bytes;
-use dolmen_format::index::{PackEntry, Segment, decode_frames};
-use dolmen_format::{ObjectId, ObjectKey, ObjectKind, SegmentId, WriterId};
+use dolmen_format::index::{IndexedFrame, PackEntry, Segment, decode_frames};
+use dolmen_format::{ObjectId, ObjectKey, ObjectKind, PackId, SegmentId, WriterId};
 use dolmen_state::index::{BlobIndex, PackInfo, SeenSegment};
 use dolmen_store::Version;
 
@@ -24,6 +24,8 @@ pub struct Index {
     pub blobs: BlobIndex,
     /// The segments that they hold, as the store lists them.
     pub segments: Vec<SeenSegment>,
+    /// The sizes of the segments in the store.
+    pub segment_bytes: BTreeMap<SegmentId, u64>,
     /// What does not verify.
     pub findings: Findings,
 }
@@ -44,6 +46,7 @@ impl Index {
         let mut index = Self {
             blobs,
             segments,
+            segment_bytes: listed.iter().flat_map(sizes).collect(),
             findings: Vec::new(),
         };
         for name in foreign {
@@ -97,20 +100,25 @@ impl Index {
         Ok(index)
     }
 
-    /// Adds what packs say of themselves, where a segment that is `wanted` is not there: the index is then good for
-    /// reading, whatever became of segments. Returns how many packs it added.
+    /// Prefers what the segments that are `wanted` say, and adds what packs say of themselves, where such a segment is not
+    /// there: the index is then good for reading, whatever became of segments, and whatever others say. Returns how many
+    /// packs it added.
     ///
     /// Nothing of it is kept: what a backup relies on must be in segments.
-    /// Cost: nothing where all segments are there; else one listing, and one or two requests for each pack that no
-    /// segment names.
+    /// Cost: nothing where all segments are there and none of them contradicts another; what [`Self::prefer`] costs; and
+    /// where one is missing a listing, and one or two requests for each pack that no wanted segment describes.
     pub fn complete(&mut self, repository: &Repository, wanted: &[SegmentId]) -> Result<u64> {
+        let wanted: BTreeSet<SegmentId> = wanted.iter().copied().collect();
+        self.prefer(repository, &wanted)?;
         let known: BTreeSet<SegmentId> = self.segment_ids().collect();
-        if wanted.iter().all(|id| known.contains(id)) {
+        if wanted.is_subset(&known) {
             return Ok(0);
         }
+        let believed = self.blobs.described_by(&wanted);
         let mut unnamed = Vec::new();
         repository.objects.list("packs/", |pack| {
-            if self.blobs.find_pack(&pack.key.id()).is_none() {
+            let described = self.blobs.find_packs(&pack.key.id());
+            if !described.iter().any(|pack| believed.contains(*pack)) {
                 unnamed.push(pack);
             }
         })?;
@@ -122,8 +130,11 @@ impl Index {
                 };
                 match described {
                     Ok((entry, frames)) => {
-                        self.blobs.add_pack(info_of(writer, &entry), &frames)?;
-                        added = added.saturating_add(1);
+                        let info = info_of(writer, &entry);
+                        let is_known = self.blobs.find_description(&info, &frames).is_some();
+                        let truth = self.blobs.add_pack(info, &frames)?;
+                        self.blobs.settle(truth);
+                        added = added.saturating_add(u64::from(!is_known));
                     }
                     Err(problem) => self
                         .findings
@@ -132,6 +143,41 @@ impl Index {
             }
         }
         Ok(added)
+    }
+
+    /// Takes what these segments say before what others say; where they contradict each other, what the pack says of
+    /// itself. A wrong description hides nothing: it is tried last.
+    ///
+    /// Cost: nothing where none contradicts another; else one listing and one or two requests for each pack over which
+    /// they differ.
+    pub fn prefer(&self, repository: &Repository, segments: &BTreeSet<SegmentId>) -> Result<()> {
+        self.blobs.prefer(segments);
+        for batch in self.blobs.contested().chunks(READS_MAX) {
+            let mut packs = Vec::new();
+            for key in batch.iter().flat_map(|pack| self.keys_of(pack)) {
+                repository.objects.list(&key.to_string(), |object| {
+                    if object.key == key {
+                        packs.push(object);
+                    }
+                })?;
+            }
+            for (pack, described) in packs.iter().zip(describe_all(repository, &packs)?) {
+                if let (Some(writer), Ok((entry, frames))) = (pack.key.writer(), described) {
+                    let truth = self.blobs.add_pack(info_of(writer, &entry), &frames)?;
+                    self.blobs.settle(truth);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where descriptions say that a pack lies: a key for each writer.
+    fn keys_of(&self, pack: &PackId) -> BTreeSet<ObjectKey> {
+        let described = self.blobs.find_packs(pack).into_iter();
+        let infos = described.filter_map(|pack| self.blobs.pack(pack));
+        infos
+            .map(|info| ObjectKey::Pack(info.writer, info.pack))
+            .collect()
     }
 
     /// The ids of the segments.
@@ -165,6 +211,12 @@ fn seen_copies(object: &Listed) -> impl Iterator<Item = SeenSegment> {
         .map(move |copy| seen(id, &copy.version, copy.bytes))
 }
 
+/// A segment's size, once for each version of it.
+fn sizes(object: &Listed) -> impl Iterator<Item = (SegmentId, u64)> {
+    let id = object.key.id();
+    object.copies.iter().map(move |copy| (id, copy.bytes))
+}
+
 /// Verifies a segment and adds what it says.
 fn add_segment(
     repository: &Repository,
@@ -172,6 +224,26 @@ fn add_segment(
     key: &ObjectKey,
     stored: &Bytes,
 ) -> Result<()> {
+    let writer = key.writer().unwrap_or(WriterId([0; 16]));
+    open_segment(repository, key, stored)?.for_each_pack(|entry, frames| {
+        let pack = blobs.add_pack(info_of(writer, entry), &frames)?;
+        blobs.note_source(pack, key.id());
+        Ok(())
+    })
+}
+
+/// What a segment says, verified.
+pub(crate) struct OpenedSegment {
+    packs: Vec<PackEntry>,
+    frames: Vec<u8>,
+}
+
+/// Verifies and decrypts a segment.
+pub(crate) fn open_segment(
+    repository: &Repository,
+    key: &ObjectKey,
+    stored: &Bytes,
+) -> Result<OpenedSegment> {
     let damaged =
         |error: Box<dyn std::error::Error + Send + Sync>| Error::damaged(key.to_string(), error);
     let writer = key.writer().unwrap_or(WriterId([0; 16]));
@@ -187,21 +259,32 @@ fn add_segment(
     let Segment {
         salt,
         packs,
-        blobs: mut sealed,
+        mut blobs,
         ..
     } = segment;
     let plain = repository
         .domain()
-        .open_segment(&repository.id(), &salt, &mut sealed)
+        .open_segment(&repository.id(), &salt, &mut blobs)
         .map_err(|error| damaged(error.into()))?;
-    // Once to be sure of all of it, and once to take it: a segment is added whole or not at all.
+    // Once to be sure of all of it, and once to take it: a segment is taken whole or not at all.
     decode_frames(plain, packs.len(), |_, _| {}).map_err(|error| damaged(error.into()))?;
-    let mut failed = None;
-    decode_frames(plain, packs.len(), |position, frames| {
-        if let (Some(pack), None) = (packs.get(position), &failed) {
-            failed = blobs.add_pack(info_of(writer, pack), &frames).err();
-        }
-    })
-    .map_err(|error| damaged(error.into()))?;
-    failed.map_or(Ok(()), |error| Err(error.into()))
+    let frames = plain.to_vec();
+    Ok(OpenedSegment { packs, frames })
+}
+
+impl OpenedSegment {
+    /// Visits each pack with its frames.
+    pub(crate) fn for_each_pack(
+        &self,
+        mut visit: impl FnMut(&PackEntry, Vec<IndexedFrame>) -> Result<()>,
+    ) -> Result<()> {
+        let mut outcome = Ok(());
+        decode_frames(&self.frames, self.packs.len(), |position, frames| {
+            if let (Some(pack), Ok(())) = (self.packs.get(position), &outcome) {
+                outcome = visit(pack, frames);
+            }
+        })
+        .map_err(Error::encode_format("an index segment"))?;
+        outcome
+    }
 }

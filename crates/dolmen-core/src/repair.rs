@@ -1,5 +1,6 @@
 //! Rebuilding what can be rebuilt.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dolmen_format::{ObjectId, ObjectKey, ObjectKind, SegmentId};
@@ -7,6 +8,7 @@ use dolmen_state::state::Instance;
 use dolmen_store::{StoreErrorKind, VersionInfo, VersionKind};
 use futures_util::TryStreamExt as _;
 
+use crate::backup::trusts_chains;
 use crate::check::Observer;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, chain};
@@ -71,13 +73,14 @@ pub fn rebuild_index(
     writer.flush(repository)?;
     let old = old_segments(repository)?;
     let mut record = instance.record().clone();
-    record.segments = old
-        .intact
-        .into_iter()
-        .chain(writer.written().iter().map(|segment| segment.id))
-        .collect();
-    record.segments.sort();
-    record.segments.dedup();
+    // What a pack says of itself nobody vouches for. It is believed where all that is listed is.
+    record.segments.retain(|id| old.intact.contains(id));
+    if trusts_chains(repository) {
+        let written = writer.written().iter();
+        record
+            .segments
+            .extend(written.map(|segment| segment.seen.id));
+    }
     instance.save(record)?;
     remove(repository, &old.junk, observer);
     Ok(report)
@@ -87,7 +90,7 @@ pub fn rebuild_index(
 #[derive(Debug, Default)]
 struct OldSegments {
     /// Whose bytes are what their names say.
-    intact: Vec<SegmentId>,
+    intact: BTreeSet<SegmentId>,
     /// Whose bytes are not: by definition no objects of a repository.
     junk: Vec<VersionInfo>,
 }
@@ -112,7 +115,9 @@ fn old_segments(repository: &Repository) -> Result<OldSegments> {
             limit,
         ));
         match body {
-            Ok(body) if ObjectId::of(&body) == id => old.intact.push(id),
+            Ok(body) if ObjectId::of(&body) == id => {
+                old.intact.insert(id);
+            }
             Ok(_) => old.junk.push(version),
             Err(error) if error.kind == StoreErrorKind::Unavailable => return Err(error.into()),
             // Whatever it is, it was not read: nobody can say that it is junk.

@@ -431,6 +431,7 @@ fn backup_options(machine: &Machine) -> backup::Options {
         force: true,
         skip_if_unchanged: false,
         dry_run: false,
+        trust_own_history: false,
         cache: None,
         scratch: machine.scratch(),
         checkpoint_bytes: backup::CHECKPOINT_BYTES,

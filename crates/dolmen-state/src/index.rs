@@ -17,6 +17,7 @@ mod records;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod upkeep;
 mod write;
 
@@ -29,7 +30,9 @@ use dolmen_format::index::IndexedFrame;
 use dolmen_format::pack::Compression;
 use dolmen_format::{BlobId, BlobKind, PackId, SegmentId, WriterId};
 
+pub use self::combine::plan_merge;
 use self::inner::Inner;
+pub use self::trust::PackSet;
 use self::upkeep::Upkeep;
 use crate::error::StateError;
 
@@ -55,7 +58,8 @@ pub struct SeenSegment {
     pub listing: [u8; 16],
 }
 
-/// Number of a pack within one [`BlobIndex`], the same for as long as that lives.
+/// Number of a pack within one [`BlobIndex`], the same for as long as that lives: to be exact, of one description of it.
+/// Segments may contradict each other; each different description has a number of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackRef(u32);
 
@@ -172,12 +176,13 @@ impl BlobIndex {
         (index, uncovered)
     }
 
-    /// Adds a pack with its frames in the order of their ordinals; a pack that is known stays as it is.
+    /// Adds a pack with its frames in the order of their ordinals. One that is known like that stays as it is; one that is
+    /// known otherwise gets one more description.
     ///
     /// When memory is full this writes a temporary table and may fail for it; the pack is added all the same.
     pub fn add_pack(&self, info: PackInfo, frames: &[IndexedFrame]) -> Result<PackRef, StateError> {
         let mut inner = self.write();
-        if let Some(known) = inner.find_pack(&info.pack) {
+        if let Some(known) = inner.find_description(&info, frames) {
             inner.rely_on(known);
             return Ok(known);
         }
@@ -190,13 +195,17 @@ impl BlobIndex {
         Ok(pack)
     }
 
-    /// Looks a blob up; of several places any one.
+    /// Looks a blob up; of several places any one that is not doubted, if there is one.
     pub fn lookup(&self, id: &BlobId) -> Option<Location> {
         let inner = self.read();
-        let mut tables = inner.tables.iter();
-        tables
-            .find_map(|table| table.locations(id).next())
-            .or_else(|| inner.memory.locations(id).next())
+        let mut doubted = None;
+        for at in inner.locations(id) {
+            if !inner.doubted.contains(at.pack) {
+                return Some(at);
+            }
+            doubted = doubted.or(Some(at));
+        }
+        doubted
     }
 
     /// Whether a blob is in any pack.
@@ -204,37 +213,46 @@ impl BlobIndex {
         self.lookup(id).is_some()
     }
 
-    /// All places of a blob, for a reader that tries another when one is damaged.
+    /// All places of a blob, for a reader that tries another when one is damaged; those that are doubted last.
     pub fn locations(&self, id: &BlobId) -> Vec<Location> {
         let inner = self.read();
-        let tables = inner.tables.iter().flat_map(|table| table.locations(id));
-        tables.chain(inner.memory.locations(id)).collect()
+        let mut locations: Vec<_> = inner.locations(id).collect();
+        locations.sort_by_key(|at| inner.doubted.contains(at.pack));
+        locations
     }
 
     /// The pack with this number.
     pub fn pack(&self, pack: PackRef) -> Option<PackInfo> {
-        let inner = self.read();
-        match inner.table_of(pack) {
-            Some(table) => table.pack(pack),
-            None => inner.memory.pack(pack),
-        }
+        self.read().pack(pack)
     }
 
     /// Where a frame lies in its pack.
     pub fn frame(&self, pack: PackRef, ordinal: u32) -> Option<FrameInfo> {
-        let inner = self.read();
-        match inner.table_of(pack) {
-            Some(table) => table.frame(pack, ordinal),
-            None => inner.memory.frame(pack, ordinal),
-        }
+        self.read().frame(pack, ordinal)
     }
 
-    /// Looks a pack up by its id.
+    /// Looks a pack up by its id; of several descriptions the first that is not doubted, if there is one.
     pub fn find_pack(&self, id: &PackId) -> Option<PackRef> {
-        self.read().find_pack(id)
+        let inner = self.read();
+        let mut packs = inner.find_packs(id);
+        let first = packs.next()?;
+        if !inner.doubted.contains(first) {
+            return Some(first);
+        }
+        packs
+            .find(|pack| !inner.doubted.contains(*pack))
+            .or(Some(first))
     }
 
-    /// Visits every pack once, in the order of the numbers. What is added meanwhile may be left out.
+    /// All descriptions of a pack; those that are doubted last.
+    pub fn find_packs(&self, id: &PackId) -> Vec<PackRef> {
+        let inner = self.read();
+        let mut packs: Vec<_> = inner.find_packs(id).collect();
+        packs.sort_by_key(|pack| inner.doubted.contains(*pack));
+        packs
+    }
+
+    /// Visits every description of every pack once, in the order of the numbers. What is added meanwhile may be left out.
     pub fn for_each_pack(&self, mut visit: impl FnMut(PackRef, PackInfo)) {
         let (tables, base, packs) = {
             let inner = self.read();
@@ -281,7 +299,7 @@ impl BlobIndex {
             .saturating_add(inner.memory.blob_count())
     }
 
-    /// How many packs there are: their numbers are 0 to this, exclusive.
+    /// How many packs there are, counted once for each description: their numbers are 0 to this, exclusive.
     pub fn pack_count(&self) -> u32 {
         let inner = self.read();
         inner.memory.end()

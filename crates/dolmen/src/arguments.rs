@@ -134,6 +134,11 @@ pub(crate) struct Global {
     /// Take the store's clock as true in this run, however far the local one is off [env: DOLMEN_CONFIRM_CLOCK=1]
     #[arg(long, global = true)]
     pub(crate) confirm_clock: bool,
+    /// Build upon all that snapshots of this key list, whichever machine made them, when this machine does not remember
+    /// them: without it that is stored again unless it is attested; where nothing is locked it is done anyway [env:
+    /// DOLMEN_TRUST_OWN_HISTORY=1]
+    #[arg(long, global = true)]
+    pub(crate) trust_own_history: bool,
     /// Accept a policy that more than doubles a time: what is locked for so long cannot be unlocked
     #[arg(long, global = true)]
     pub(crate) confirm_policy: bool,

@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) confirm_policy: bool,
     /// Whether the store's clock is to be taken as true.
     pub(crate) confirm_clock: bool,
+    /// Whether a backup builds upon what others under this key list.
+    pub(crate) trust_own_history: bool,
 }
 
 impl Config {
@@ -58,6 +60,7 @@ impl Config {
         let cache = first(global.cache_dir.as_ref(), variables("DOLMEN_CACHE_DIR"));
         let state = first(global.state_dir.as_ref(), variables("DOLMEN_STATE_DIR"));
         let cache = cache.or_else(|| below_home("XDG_CACHE_HOME", ".cache"));
+        let is_on = |name: &str| variables(name).is_some_and(|value| value == "1");
         Self {
             address: find_address(global, variables),
             secret: secret::find(global, variables),
@@ -66,8 +69,8 @@ impl Config {
             repository_id: global.repository_id,
             trusted: global.trust_repository,
             confirm_policy: global.confirm_policy,
-            confirm_clock: global.confirm_clock
-                || variables("DOLMEN_CONFIRM_CLOCK").is_some_and(|value| value == "1"),
+            confirm_clock: global.confirm_clock || is_on("DOLMEN_CONFIRM_CLOCK"),
+            trust_own_history: global.trust_own_history || is_on("DOLMEN_TRUST_OWN_HISTORY"),
         }
     }
 

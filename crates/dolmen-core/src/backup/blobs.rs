@@ -49,6 +49,11 @@ impl<'s> BlobWriter<'s> {
         counters
             .raw_bytes
             .fetch_add(u64::from(length), Ordering::Relaxed);
+        if self.session.is_disbelieved(&id) {
+            counters
+                .again_bytes
+                .fetch_add(u64::from(length), Ordering::Relaxed);
+        }
         if self.session.options.dry_run {
             return Ok(());
         }

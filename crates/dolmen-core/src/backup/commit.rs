@@ -9,13 +9,13 @@ use dolmen_format::manifest::FrameSet;
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::snapshot::{Body, Labels, Snapshot, Summary};
 use dolmen_format::{BlobId, ObjectKey, PackId, SegmentId, SnapshotId, Timestamp};
-use dolmen_state::index::SeenSegment;
 use dolmen_state::state::JournalEntry;
 
 use super::Report;
 use super::assemble::Finished;
 use super::protect::protect;
 use super::reuse::Listing;
+use super::segments::{Merging, list_segments};
 use super::session::{Session, lock};
 use crate::error::{Error, Result};
 use crate::lease::{self, Commit, Reliance};
@@ -37,13 +37,26 @@ pub(super) fn commit(session: &Session<'_>, finished: &Finished) -> Result<Repor
         is_set_back: session.is_set_back,
         start: session.start,
         end,
+        again_bytes: session.counters.again_bytes.load(Ordering::Relaxed),
     };
+    tell_of_disbelief(session, report.again_bytes);
     let unchanged = parent.is_some_and(|entry| entry.body.tree == finished.root);
     if session.options.dry_run || (session.options.skip_if_unchanged && unchanged) {
         return Ok(report);
     }
     report.snapshot = Some(write_snapshot(session, finished, summary, 0, end)?);
     Ok(report)
+}
+
+/// Says what it costs that this client does not believe everybody.
+fn tell_of_disbelief(session: &Session<'_>, again_bytes: u64) {
+    if again_bytes > 0 {
+        session.observer.notice(&format!(
+            "{again_bytes} bytes were stored again: they are in the repository, but nothing that this machine remembers \
+             vouches for them. `check --attest` does so for every machine; --trust-own-history believes the \
+             snapshots that are there"
+        ));
+    }
 }
 
 fn fill_summary(session: &Session<'_>, finished: &Finished, summary: &mut Summary) {
@@ -75,7 +88,7 @@ const COMMITS_MAX: usize = 3;
 /// Writes a snapshot, or with a sub-number a checkpoint, of what is stored so far. Whether it counts is decided by the
 /// answer to its own put: where a lock ends too early by then, it is written once more.
 ///
-/// Cost: one put, one for a new segment, those of the manifest, and those of locks that are due.
+/// Cost: one put, one for a new segment and what [`list_segments`] costs, those of the manifest, and those of locks that are due.
 fn write_snapshot(
     session: &Session<'_>,
     finished: &Finished,
@@ -89,14 +102,13 @@ fn write_snapshot(
     let stored = |id: &BlobId| session.locate(id);
     let (manifest, node_packs) =
         write_manifest(repository, session.index, &stored, &needed, session)?;
-    let segments = {
-        let mut builder = lock(&session.segment);
-        builder.flush(repository)?;
-        let loaded = session.loaded.segments.iter();
-        loaded.chain(builder.written()).copied().collect::<Vec<_>>()
+    let merging = if checkpoint == 0 {
+        Merging::WhereTooMany
+    } else {
+        Merging::Never
     };
-    let ids: Vec<_> = segments.iter().map(|segment| segment.id).collect();
     for _ in 0..COMMITS_MAX {
+        let ids = list_segments(session, &node_packs, merging)?;
         let relied_until = match repository.objects.locking() {
             Some(_) => protect(session, &ids, &node_packs)?,
             None => session.reuse.relied_until(),
@@ -105,14 +117,14 @@ fn write_snapshot(
             stamp: next_stamp(session),
             checkpoint,
             heads: heads(session),
-            segments: ids.clone(),
+            segments: ids,
             manifest: manifest.clone(),
             relied_until,
             finished,
             summary,
             end,
         };
-        let (id, committed) = put_snapshot(session, &parts, &segments)?;
+        let (id, committed) = put_snapshot(session, &parts)?;
         match committed {
             Commit::Committed => {
                 session.reuse.own_are_named();
@@ -128,11 +140,7 @@ fn write_snapshot(
 }
 
 /// Puts a snapshot, notes it as the head, and says whether it counts.
-fn put_snapshot(
-    session: &Session<'_>,
-    parts: &Parts<'_>,
-    segments: &[SeenSegment],
-) -> Result<(SnapshotId, Commit)> {
+fn put_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<(SnapshotId, Commit)> {
     let repository = session.repository;
     let snapshot = make_snapshot(session, parts)?;
     let (stored, id) = repository
@@ -146,7 +154,11 @@ fn put_snapshot(
     let receipt = repository.objects.put(&key, Bytes::from(stored))?;
     // On the way, packs join the index that no segment names yet: only the end may be remembered.
     if parts.checkpoint == 0 {
-        session.index.persist(segments)?;
+        let mut covered = session.loaded.segments.clone();
+        let builder = lock(&session.segment);
+        covered.extend(builder.written().iter().map(|segment| segment.seen));
+        drop(builder);
+        session.index.persist(&covered)?;
     }
     let mut instance = lock(session.instance);
     let mut record = instance.record().clone();
@@ -197,11 +209,16 @@ fn assure(session: &Session<'_>, listing: Listing) -> Result<()> {
 
 /// The frames needed, by pack ids instead of this run's numbers.
 fn needed_packs(session: &Session<'_>) -> BTreeMap<PackId, FrameSet> {
-    let needed = session.needed();
-    needed
-        .iter()
-        .filter_map(|(pack, frames)| Some((session.index.pack(*pack)?.pack, frames.clone())))
-        .collect()
+    let mut packs: BTreeMap<PackId, FrameSet> = BTreeMap::new();
+    for (pack, frames) in session.needed().iter() {
+        if let Some(info) = session.index.pack(*pack) {
+            let needed = packs.entry(info.pack).or_default();
+            for ordinal in frames.iter() {
+                needed.insert(ordinal);
+            }
+        }
+    }
+    packs
 }
 
 struct Parts<'f> {

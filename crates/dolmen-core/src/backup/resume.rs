@@ -1,4 +1,4 @@
-//! What an earlier run left behind: packs that no segment names.
+//! What an earlier run left behind: packs that no segment names which this client believes.
 
 use dolmen_crypto::CryptoError;
 use dolmen_format::index::{IndexedFrame, PackEntry};
@@ -23,8 +23,9 @@ pub(super) fn adopt_journal(session: &Session<'_>) -> Result<()> {
     for entry in entries {
         match entry {
             JournalEntry::PutPack { writer, pack, .. } => {
-                if session.index.find_pack(&pack).is_none() && writer == session.repository.writer()
-                {
+                let described = session.index.find_packs(&pack);
+                let is_believed = described.iter().any(|pack| session.reuse.trusts(*pack));
+                if !is_believed && writer == session.repository.writer() {
                     adopted += u64::from(adopt_pack(session, &ObjectKey::Pack(writer, pack))?);
                 }
             }
@@ -66,7 +67,7 @@ fn is_safe(session: &Session<'_>, key: &ObjectKey) -> Result<bool> {
     Ok(safe_since.is_some())
 }
 
-/// Adds a pack that no segment names to the index and to the coming segment; false if it is not there.
+/// Adds a pack that no believed segment names to the index and to the coming segment; false if it is not there.
 fn adopt_pack(session: &Session<'_>, key: &ObjectKey) -> Result<bool> {
     if !is_safe(session, key)? {
         return Ok(false);
@@ -82,7 +83,9 @@ fn adopt_pack(session: &Session<'_>, key: &ObjectKey) -> Result<bool> {
         return Ok(false);
     };
     let info = info_of(session.repository.writer(), &entry);
-    session.index.add_pack(info, &frames)?;
+    let pack = session.index.add_pack(info, &frames)?;
+    session.index.settle(pack);
+    session.reuse.take_over(pack);
     lock(&session.segment).push(session.repository, entry, &frames)?;
     Ok(true)
 }

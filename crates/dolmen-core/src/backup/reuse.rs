@@ -6,15 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use dolmen_format::manifest::FrameSet;
-use dolmen_format::{ObjectId, PackId, Timestamp};
-use dolmen_state::index::{BlobIndex, Location, PackRef};
+use dolmen_format::{ObjectId, PackId, SegmentId, Timestamp};
+use dolmen_state::index::{BlobIndex, Location, PackRef, PackSet};
 use dolmen_store::StoreTime;
 
 use super::session::lock;
+use super::trust::Trust;
 use crate::error::{Error, Result};
 use crate::frames::{Cover, FrameNumbers, Run};
 use crate::lease::{self, Commit, Reliance, Terms};
@@ -36,7 +37,14 @@ pub(super) enum Listing {
 /// The frames that may be built upon.
 pub(super) struct Reuse {
     numbers: FrameNumbers,
+    trust: Arc<Trust>,
     cover: Cover,
+    /// The believed descriptions of packs of which something live needs a frame.
+    live: PackSet,
+    /// The segments that something live lists, as the last listing shows it: others may go at any moment.
+    listed: Mutex<BTreeSet<SegmentId>>,
+    /// Packs that this run read and took over.
+    taken_over: Mutex<PackSet>,
     terms: Option<Terms>,
     confirmed: BTreeSet<ObjectId>,
     /// When the listing began that this was learnt from, by the local clock.
@@ -48,7 +56,8 @@ pub(super) struct Reuse {
 }
 
 impl Reuse {
-    /// Learns what live snapshots and checkpoints of this signer need. Packs that join the index later are the run's own.
+    /// Learns what live snapshots and checkpoints of this signer need of the packs that are believed. Packs that join the
+    /// index later are the run's own.
     ///
     /// What came too late to count vouches for nothing.
     ///
@@ -57,11 +66,12 @@ impl Reuse {
         repository: &Repository,
         index: &BlobIndex,
         list: &SnapshotList,
+        trust: Arc<Trust>,
         scratch: &Path,
         cancel: &AtomicBool,
     ) -> Result<Self> {
         let numbers = FrameNumbers::new(index);
-        let mut cover = numbers.cover();
+        let (mut cover, mut known_live) = (numbers.cover(), PackSet::default());
         let store = repository
             .objects
             .block_on(repository.objects.store().now())?;
@@ -73,25 +83,38 @@ impl Reuse {
         let mut walk = LiveWalk::new(scratch);
         // Without terms nobody may prune, and no checkpoint ends.
         let lives = terms.map(|terms| lives::lives(list, &terms, later));
+        let mut listed = BTreeSet::new();
         for (entry, life) in lives.unwrap_or_default() {
             let counts = list.facts.trusts(&entry.id)
                 && !snapshots::is_incomplete(repository, &list.facts, entry);
             let is_own = entry.snapshot.stamp.writer == repository.writer();
             if life == Life::Live && is_own && counts {
                 walk.add(repository, entry.id, &entry.snapshot, 0)?;
+                listed.extend(&entry.snapshot.segments);
             }
         }
         let live = walk.finish(&mut StoredNodes::new(&blobs, cancel))?;
         // What cannot be read of a manifest is merely not built upon.
         for needed in live.known_packs() {
             let needed = needed?;
-            if let Some(pack) = index.find_pack(&needed.pack) {
-                add(&mut cover, &numbers, pack, &needed.frames);
+            let described = index.find_packs(&needed.pack).into_iter();
+            for pack in described.filter(|pack| trust.allows(*pack)) {
+                known_live.insert(pack);
+                // A bit without a frame would count as the next pack's.
+                let frames = needed.frames.iter();
+                for ordinal in frames.filter(|at| index.frame(pack, *at).is_some()) {
+                    let first = numbers.number(pack, ordinal);
+                    cover.insert(Run { first, count: 1 });
+                }
             }
         }
         Ok(Self {
             numbers,
+            trust,
             cover,
+            live: known_live,
+            listed: Mutex::new(listed),
+            taken_over: Mutex::default(),
             terms,
             confirmed: list.facts.confirmed.clone(),
             listed_at: Mutex::new(list.listed_at),
@@ -106,7 +129,42 @@ impl Reuse {
     }
 
     fn has(&self, pack: PackRef, ordinal: u32) -> bool {
-        !self.numbers.knows(pack) || self.cover.contains(self.numbers.number(pack, ordinal))
+        self.is_own(pack) || self.covers(pack, ordinal)
+    }
+
+    /// Whether a pack is the run's own, or was taken over.
+    fn is_own(&self, pack: PackRef) -> bool {
+        !self.numbers.knows(pack) || lock(&self.taken_over).contains(pack)
+    }
+
+    /// Whether what a description says is believed.
+    pub(super) fn trusts(&self, pack: PackRef) -> bool {
+        self.is_own(pack) || self.trust.allows(pack)
+    }
+
+    /// Whether the run itself or the client's head says where a blob lies: such a place is taken before others.
+    pub(super) fn is_first_hand(&self, pack: PackRef) -> bool {
+        self.is_own(pack) || self.trust.is_own(pack)
+    }
+
+    /// The believed descriptions of packs of which something live needs a frame.
+    pub(super) const fn live(&self) -> &PackSet {
+        &self.live
+    }
+
+    /// Whether something live lists a segment. Without terms nothing is let go.
+    pub(super) fn is_listed(&self, segment: &SegmentId) -> bool {
+        self.terms.is_none() || lock(&self.listed).contains(segment)
+    }
+
+    /// Whose word is taken.
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Notes a pack of an earlier run that was read.
+    pub(super) fn take_over(&self, pack: PackRef) {
+        lock(&self.taken_over).insert(pack);
     }
 
     /// Seconds between checkpoints, at most: what a checkpoint names is safe from then on.
@@ -177,9 +235,10 @@ impl Reuse {
         }
         let mut list = SnapshotList::load(repository, None)?;
         list.facts.confirmed.clone_from(&self.confirmed);
-        let fresh = Self::learn(repository, index, &list, scratch, cancel)?;
+        let trust = Arc::clone(&self.trust);
+        let fresh = Self::learn(repository, index, &list, trust, scratch, cancel)?;
         for (pack, frames) in needed {
-            let is_own = !self.numbers.knows(*pack);
+            let is_own = self.is_own(*pack);
             let ended = frames.iter().find(|ordinal| !fresh.covers(*pack, *ordinal));
             if let (false, Some(ordinal)) = (is_own, ended) {
                 let pack = index
@@ -188,18 +247,12 @@ impl Reuse {
                 return Err(Error::ReuseEnded { pack, ordinal });
             }
         }
+        *lock(&self.listed) = std::mem::take(&mut *lock(&fresh.listed));
         *lock(&self.listed_at) = list.listed_at;
         Ok(())
     }
 
     fn covers(&self, pack: PackRef, ordinal: u32) -> bool {
         self.cover.contains(self.numbers.number(pack, ordinal))
-    }
-}
-
-fn add(cover: &mut Cover, numbers: &FrameNumbers, pack: PackRef, frames: &FrameSet) {
-    for ordinal in frames.iter() {
-        let first = numbers.number(pack, ordinal);
-        cover.insert(Run { first, count: 1 });
     }
 }

@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dolmen_format::index::PackEntry;
 use dolmen_format::manifest::FrameSet;
 use dolmen_format::pack::Recipient;
 use dolmen_format::snapshot::Counts;
-use dolmen_format::{BlobId, BlobKind, ObjectKey, Timestamp};
+use dolmen_format::{BlobId, BlobKind, Timestamp};
 use dolmen_state::index::{BlobIndex, Location, PackInfo, PackRef};
 use dolmen_state::state::{Instance, JournalEntry};
 
 use super::commit::{self, Checkpoints};
 use super::reuse::Reuse;
+use super::trust::{Stored, Trust, trusts_chains};
 use super::{Context, Observer, Options, Progress, Report, Stdin, assemble, resume, stdin};
 use crate::error::{Error, Result};
 use crate::finding::counted;
@@ -66,6 +67,8 @@ pub(super) struct Counters {
     pub(super) tree_blobs: AtomicU64,
     pub(super) raw_bytes: AtomicU64,
     pub(super) packed_bytes: AtomicU64,
+    /// Of what the index knows, from segments that are not believed.
+    pub(super) again_bytes: AtomicU64,
 }
 
 /// Whether a blob must be written.
@@ -95,6 +98,7 @@ pub(super) fn run(
         let notice = |text: &str| observer.notice(text);
         own::settle(repository, &mut lock(instance), snapshots, &notice)?
     };
+    let (trust, segment, absent) = learn_trust(context, options, observer)?;
     let session = Session {
         repository,
         index: &index.blobs,
@@ -106,14 +110,15 @@ pub(super) fn run(
         start: repository.environment.clock.now(),
         is_set_back,
         instance,
-        segment: Mutex::new(SegmentWriter::new(lock(instance).id())),
+        segment: Mutex::new(segment),
         counters: Counters::default(),
         checkpoints: Mutex::new(Checkpoints::new(repository.environment.clock.now())),
-        absent: absent_packs(repository, &index.blobs, observer)?,
+        absent,
         reuse: Reuse::learn(
             repository,
             &index.blobs,
             snapshots,
+            trust,
             &options.scratch,
             &progress.cancel,
         )?,
@@ -198,12 +203,20 @@ impl Session<'_> {
         let is_there = |location: &Location| {
             !self.absent.contains(&location.pack) && self.reuse.allows(location)
         };
-        match self.index.lookup(id) {
-            Some(location) if !is_there(&location) => {
-                self.index.locations(id).into_iter().find(is_there)
-            }
-            found => found,
+        let is_first_hand = |at: &Location| is_there(at) && self.reuse.is_first_hand(at.pack);
+        let found = self.index.lookup(id)?;
+        if is_first_hand(&found) {
+            return Some(found);
         }
+        let all = self.index.locations(id);
+        let first_hand = all.iter().copied().find(is_first_hand);
+        first_hand.or_else(|| all.into_iter().find(is_there))
+    }
+
+    /// Whether the index knows a blob, but only from whom this client does not believe.
+    pub(super) fn is_disbelieved(&self, id: &BlobId) -> bool {
+        let all = self.index.locations(id);
+        !all.is_empty() && !all.iter().any(|at| self.reuse.trusts(at.pack))
     }
 
     /// The frames that are needed so far.
@@ -273,31 +286,41 @@ impl PackListener for Session<'_> {
     }
 }
 
-/// Finds packs that the index names and the store does not list with their size.
+/// Learns whose word is taken, takes attested packs over, and finds the packs that are believed and not there.
 ///
-/// Cost: one listing of this writer's packs.
-fn absent_packs(
-    repository: &Repository,
-    index: &BlobIndex,
+/// Cost: one listing of packs; see [`Trust::learn`] and [`Trust::adopt_attested`].
+fn learn_trust(
+    context: &Context<'_>,
+    options: &Options,
     observer: &dyn Observer,
-) -> Result<BTreeSet<PackRef>> {
-    let mut present = BTreeSet::new();
-    repository.objects.list("packs/", |object| {
-        let pack = index.find_pack(&object.key.id());
-        let info = pack.and_then(|pack| Some((pack, index.pack(pack)?)));
-        if let Some((pack, info)) = info
-            && object.has_size(u64::from(info.pack_bytes))
-            && object.key == ObjectKey::Pack(info.writer, info.pack)
-        {
-            present.insert(pack);
+) -> Result<(Arc<Trust>, SegmentWriter, BTreeSet<PackRef>)> {
+    let Context {
+        repository,
+        index,
+        snapshots,
+        instance,
+    } = *context;
+    let instance = lock(instance);
+    let chains = options.trust_own_history || trusts_chains(repository);
+    let mut trust = Trust::learn(repository, index, snapshots, instance.record(), chains)?;
+    let stored = trust.list_packs(repository, &index.blobs, snapshots)?;
+    let mut segment = SegmentWriter::new(instance.id());
+    let adopted = trust.adopt_attested(repository, &index.blobs, &stored, |entry, frames| {
+        if options.dry_run {
+            return Ok(());
         }
+        segment.push(repository, entry, frames)
     })?;
-    let mut absent = BTreeSet::new();
-    index.for_each_pack(|pack, _| {
-        if !present.contains(&pack) {
-            absent.insert(pack);
-        }
-    });
+    if adopted > 0 {
+        observer.notice(&format!(
+            "building upon {} that this client did not make and that somebody with the read key has attested",
+            match adopted {
+                1 => "1 pack".to_owned(),
+                packs => format!("{packs} packs"),
+            }
+        ));
+    }
+    let Stored { absent, .. } = stored;
     if !absent.is_empty() {
         observer.notice(&format!(
             "missing or cut short in the store: {}; what was in there is stored again where it is found, run \
@@ -305,7 +328,7 @@ fn absent_packs(
             counted(absent.len(), "pack")
         ));
     }
-    Ok(absent)
+    Ok((Arc::new(trust), segment, absent))
 }
 
 /// A poisoned lock means that a thread of ours panicked, which ends the run with an error of its own.

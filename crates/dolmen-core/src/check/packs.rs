@@ -11,6 +11,7 @@ use super::sink::{Sink, lock};
 use super::verify::{Damage, LostFrames, PackVerifier};
 use super::{Options, Progress, ReadData};
 use crate::error::{Error, Result};
+use crate::finding::counted;
 use crate::repository::Repository;
 
 /// Packs that no segment names are named up to this number.
@@ -36,6 +37,8 @@ struct PackHealth {
 enum State {
     Whole,
     Missing,
+    /// A segment describes it otherwise than the segments that snapshots list, or than it describes itself.
+    Misdescribed,
     /// Of another size: its table is not where it should be.
     Resized,
     /// Read, and found to be damaged.
@@ -48,7 +51,13 @@ impl Health {
         match self.get(pack).map(|known| &known.state) {
             Some(State::Whole | State::Broken(LostFrames::None)) => true,
             Some(State::Broken(LostFrames::Some(lost))) => !lost.contains(ordinal),
-            Some(State::Missing | State::Resized | State::Broken(LostFrames::All)) | None => false,
+            Some(
+                State::Missing
+                | State::Misdescribed
+                | State::Resized
+                | State::Broken(LostFrames::All),
+            )
+            | None => false,
         }
     }
 
@@ -60,7 +69,7 @@ impl Health {
         let id = known.info.pack;
         match known.state {
             State::Missing => format!("needs pack {id}, which is missing"),
-            State::Whole | State::Resized | State::Broken(_) => {
+            State::Whole | State::Misdescribed | State::Resized | State::Broken(_) => {
                 format!("needs pack {id}, which is damaged")
             }
         }
@@ -79,7 +88,7 @@ impl Health {
                     let key = ObjectKey::Pack(writer, pack);
                     sink.notice(&format!("{key} is missing, and no snapshot needs it"));
                 }
-                State::Whole | State::Resized | State::Broken(_) => {}
+                State::Whole | State::Misdescribed | State::Resized | State::Broken(_) => {}
             }
         }
     }
@@ -93,7 +102,7 @@ impl Health {
     /// Packs that are missing or are not what they should be.
     pub(super) fn broken_packs(&self) -> Vec<PackId> {
         let broken = |known: &&PackHealth| match known.state {
-            State::Whole => false,
+            State::Whole | State::Misdescribed => false,
             State::Missing | State::Resized | State::Broken(_) => true,
         };
         let mut packs: Vec<_> = self
@@ -127,11 +136,21 @@ pub(super) fn compare(
     for name in foreign {
         sink.finding(name, "not an object of this repository");
     }
-    let mut packs = Vec::new();
+    let (mut packs, mut misdescribed) = (Vec::new(), 0_usize);
     index.for_each_pack(|pack, info| {
         let key = ObjectKey::Pack(info.writer, info.pack);
-        let state = match listed.remove(&key) {
+        let is_doubted = index.is_doubted(pack);
+        let first = index.find_pack(&info.pack);
+        let state = match listed.get(&key) {
+            _ if is_doubted && first.is_some_and(|first| !index.is_doubted(first)) => {
+                misdescribed = misdescribed.saturating_add(1);
+                State::Misdescribed
+            }
             Some(sizes) if sizes.contains(&u64::from(info.pack_bytes)) => State::Whole,
+            Some(_) if is_doubted => {
+                misdescribed = misdescribed.saturating_add(1);
+                State::Misdescribed
+            }
             Some(sizes) => {
                 let (found, wanted) = (sizes.last().copied().unwrap_or_default(), info.pack_bytes);
                 sink.finding(key, format!("has {found} bytes instead of {wanted}"));
@@ -141,6 +160,15 @@ pub(super) fn compare(
         };
         packs.push(PackHealth { pack, info, state });
     });
+    if misdescribed > 0 {
+        let count = counted(misdescribed, "description");
+        sink.notice(&format!(
+            "ignored {count} of packs in index segments that other segments or the packs themselves contradict"
+        ));
+    }
+    for known in &packs {
+        listed.remove(&ObjectKey::Pack(known.info.writer, known.info.pack));
+    }
     for key in listed.keys().take(ORPHANS_NAMED_MAX) {
         sink.notice(&format!(
             "{key} is in no index segment: what an interrupted backup leaves"
@@ -156,22 +184,37 @@ pub(super) fn compare(
     })
 }
 
-/// Reads packs in full, some at the same time, and notes what is broken.
+/// What is read, and by what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) index: &'a BlobIndex,
+    pub(super) attested: &'a BTreeSet<PackId>,
+    pub(super) options: &'a Options,
+}
+
+/// Reads packs in full, some at the same time, and notes what is broken. Returns those that are whole and that no
+/// attestation names.
 ///
 /// Cost: one request for each pack.
 pub(super) fn read(
-    repository: &Repository,
-    index: &BlobIndex,
+    context: &Context<'_>,
     health: &mut Health,
-    options: &Options,
     sink: &Sink<'_>,
     progress: &Progress,
-) -> Result<()> {
-    let selected = select(repository, health, options.read_data)?;
+) -> Result<Vec<PackId>> {
+    let Context {
+        repository,
+        index,
+        attested,
+        options,
+    } = *context;
+    let selected = select(context, health)?;
     let total = u64::try_from(selected.len()).unwrap_or(u64::MAX);
     progress.total_packs.store(total, Ordering::Relaxed);
     let next = AtomicUsize::new(0);
     let (broken, failure) = (Mutex::new(Vec::new()), Mutex::new(None));
+    let whole = Mutex::new(Vec::new());
     let work = || {
         let mut verifier = PackVerifier::new(repository, index);
         while lock(&failure).is_none() {
@@ -179,18 +222,25 @@ pub(super) fn read(
             let Some((pack, info)) = selected.get(next.fetch_add(1, Ordering::Relaxed)) else {
                 break;
             };
-            let damage = verifier.verify(*pack, info)?;
+            let mut damage = verifier.verify(*pack, info)?;
+            // What no snapshot's segment says, nobody relies on.
+            let is_told = damage.index_is_wrong && index.is_doubted(*pack);
+            damage.index_is_wrong &= !is_told;
             progress.packs.fetch_add(1, Ordering::Relaxed);
             progress.bytes.fetch_add(damage.bytes, Ordering::Relaxed);
             let key = ObjectKey::Pack(info.writer, info.pack);
+            let text = "the index says something else of it than its own table";
+            if is_told {
+                sink.notice(&format!("{key}: {text}"));
+            }
             if damage.index_is_wrong {
-                sink.finding(
-                    key,
-                    "the index says something else of it than its own table",
-                );
+                sink.finding(key, text);
             }
             if !damage.problems.is_empty() {
                 sink.finding(key, damage.problems.join("; "));
+            }
+            if !damage.is_missing && damage.problems.is_empty() && !attested.contains(&info.pack) {
+                lock(&whole).push(info.pack);
             }
             if damage.is_missing || damage.index_is_wrong || !damage.problems.is_empty() {
                 lock(&broken).push((*pack, damage));
@@ -212,7 +262,10 @@ pub(super) fn read(
         return Err(error);
     }
     health.note(std::mem::take(&mut *lock(&broken)));
-    Ok(())
+    let mut whole = std::mem::take(&mut *lock(&whole));
+    whole.sort();
+    whole.dedup();
+    Ok(whole)
 }
 
 impl Health {
@@ -235,11 +288,8 @@ impl Health {
 }
 
 /// Chooses among the packs that are there.
-fn select(
-    repository: &Repository,
-    health: &Health,
-    read_data: ReadData,
-) -> Result<Vec<(PackRef, PackInfo)>> {
+fn select(context: &Context<'_>, health: &Health) -> Result<Vec<(PackRef, PackInfo)>> {
+    let read_data = context.options.read_data;
     let mut packs: Vec<_> = health
         .packs
         .iter()
@@ -247,7 +297,13 @@ fn select(
         .map(|known| (known.pack, known.info))
         .collect();
     let of = |(_, info): &(PackRef, PackInfo)| (info.pack, u64::from(info.pack_bytes));
-    choose(repository, &mut packs, of, read_data)?;
+    if read_data == ReadData::Unattested {
+        // What no snapshot's segment describes is nobody's to build upon.
+        packs.retain(|(pack, info)| {
+            !context.attested.contains(&info.pack) && !context.index.is_doubted(*pack)
+        });
+    }
+    choose(context.repository, &mut packs, of, read_data)?;
     Ok(packs)
 }
 
@@ -260,7 +316,7 @@ pub(crate) fn choose<T>(
 ) -> Result<()> {
     match read_data {
         ReadData::None => packs.clear(),
-        ReadData::All => {}
+        ReadData::All | ReadData::Unattested => {}
         ReadData::Part { n, t } => {
             if n == 0 || n > t {
                 let reason = format!("there is no part {n} of {t}");

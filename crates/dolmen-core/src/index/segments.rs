@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dolmen_format::index::{IndexedFrame, PackEntry, Segment, encode_frames};
 use dolmen_format::limits::SEGMENT_PLAIN_BYTES_TARGET;
-use dolmen_format::{InstanceId, ObjectKey};
+use dolmen_format::{InstanceId, ObjectKey, PackId};
 use dolmen_state::index::SeenSegment;
 
 use super::seen;
@@ -16,7 +16,15 @@ pub(crate) struct SegmentWriter {
     instance: InstanceId,
     packs: Vec<PackEntry>,
     plain: Vec<u8>,
-    written: Vec<SeenSegment>,
+    written: Vec<WrittenSegment>,
+}
+
+/// A segment that is in the store.
+#[derive(Debug, Clone)]
+pub(crate) struct WrittenSegment {
+    pub(crate) seen: SeenSegment,
+    /// The packs that it describes, until somebody takes them.
+    pub(crate) packs: Vec<PackId>,
 }
 
 impl SegmentWriter {
@@ -45,6 +53,24 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Adds a pack unless the next segment holds it already. Cost: as [`Self::push`].
+    pub(crate) fn push_once(
+        &mut self,
+        repository: &Repository,
+        entry: &PackEntry,
+        frames: &[IndexedFrame],
+    ) -> Result<()> {
+        if self.packs.iter().any(|pending| pending.pack == entry.pack) {
+            return Ok(());
+        }
+        self.push(repository, entry.clone(), frames)
+    }
+
+    /// Bytes that the next segment holds so far, before they are encrypted.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.plain.len()
+    }
+
     /// Writes what was gathered. Cost: one put, none where nothing was.
     pub(crate) fn flush(&mut self, repository: &Repository) -> Result<()> {
         if self.packs.is_empty() {
@@ -52,13 +78,24 @@ impl SegmentWriter {
         }
         let packs = std::mem::take(&mut self.packs);
         let plain = std::mem::take(&mut self.plain);
-        self.written.push(self.put(repository, packs, plain)?);
+        let ids = packs.iter().map(|entry| entry.pack).collect();
+        let seen = self.put(repository, packs, plain)?;
+        self.written.push(WrittenSegment { seen, packs: ids });
         Ok(())
     }
 
     /// The segments that are in the store.
-    pub(crate) fn written(&self) -> &[SeenSegment] {
+    pub(crate) fn written(&self) -> &[WrittenSegment] {
         &self.written
+    }
+
+    /// The segments that are in the store, each with the packs that were not taken yet.
+    pub(crate) fn take_packs(&mut self) -> Vec<WrittenSegment> {
+        let take = |segment: &mut WrittenSegment| WrittenSegment {
+            seen: segment.seen,
+            packs: std::mem::take(&mut segment.packs),
+        };
+        self.written.iter_mut().map(take).collect()
     }
 
     fn put(

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dolmen_format::limits::MANIFEST_NODE_BYTES_MAX;
+use dolmen_state::index::PackRef;
 
 use super::{NodePlace, NodeSource};
 use crate::error::{Error, Result};
@@ -68,18 +69,35 @@ impl NodeSource for StoredNodes<'_> {
     }
 }
 
-/// Reads the frame that holds a node alone.
+/// Reads the frame that holds a node alone, as any description of its pack says where it lies: a wrong one finds nothing
+/// that opens.
 fn read_node(blobs: &BlobReader<'_>, opener: &mut FrameOpener, place: &NodePlace) -> Answer {
-    let lost = BlobError::Frame {
+    let mut failed = BlobError::Frame {
         pack: place.pack,
         ordinal: place.ordinal,
     };
-    let pack = blobs.index().find_pack(&place.pack);
-    let pack = pack.ok_or_else(|| lost.clone())?;
+    for pack in blobs.index().find_packs(&place.pack) {
+        match read_described(blobs, opener, pack, place) {
+            Err(error) if error.outage().is_none() => failed = error,
+            answer => return answer,
+        }
+    }
+    Err(failed)
+}
+
+fn read_described(
+    blobs: &BlobReader<'_>,
+    opener: &mut FrameOpener,
+    pack: PackRef,
+    place: &NodePlace,
+) -> Answer {
     let (_, frame) = blobs.frame_info(pack, place.ordinal)?;
     // A frame of anything else need not be read to be known as such.
     if usize::try_from(frame.raw_bytes).unwrap_or(usize::MAX) > MANIFEST_NODE_BYTES_MAX {
-        return Err(lost);
+        return Err(BlobError::Frame {
+            pack: place.pack,
+            ordinal: place.ordinal,
+        });
     }
     let mut raw = Vec::new();
     blobs.open_frame(pack, place.ordinal, opener, &mut raw)?;

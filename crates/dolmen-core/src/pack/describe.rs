@@ -97,14 +97,17 @@ pub(crate) fn describe_all(
 fn describe_listed(repository: &Repository, pack: &Listed) -> crate::error::Result<Described> {
     let objects = &repository.objects;
     let bytes = pack.plain().map_or(0, |plain| plain.bytes);
-    let described = describe_copy(repository, &pack.key, bytes)?;
-    if described.is_err() {
-        objects.look_beneath(&pack.key)?;
-        if let Some(copy) = objects.authentic_copy(&pack.key) {
-            return describe_copy(repository, &pack.key, copy.bytes);
+    // Where there are several versions, the plain one may describe itself well and be another pack.
+    if pack.copies.len() == 1 {
+        let described = describe_copy(repository, &pack.key, bytes)?;
+        if described.is_ok() {
+            return Ok(described);
         }
     }
-    Ok(described)
+    objects.look_beneath(&pack.key)?;
+    let authentic = objects.authentic_copy(&pack.key);
+    let bytes = authentic.map_or(bytes, |copy| copy.bytes);
+    describe_copy(repository, &pack.key, bytes)
 }
 
 /// Reads the end of a pack of `pack_bytes` and describes it.

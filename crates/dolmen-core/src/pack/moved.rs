@@ -1,189 +1,283 @@
-//! Reading frames out of packs that they were moved into.
+//! Frames that left their pack: found by the ledger's moves, and proved by what their writer sealed into the descriptor.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use dolmen_crypto::PackKey;
+use dolmen_format::PackId;
 use dolmen_format::limits::PROLOGUE_BYTES;
-use dolmen_format::pack::{Compression, Origin, PackTable, Recipient, TRAILER_BYTES};
-use dolmen_format::{ObjectKey, PackId};
-use dolmen_state::index::FrameInfo;
-use dolmen_store::ByteRange;
+use dolmen_format::pack::{FrameEntry, Origin, PackTable, Recipient};
+use dolmen_state::index::{FrameInfo, PackInfo, PackRef};
+use dolmen_store::{ByteRange, StoreErrorKind};
 
-use super::reader::BlobError;
-use crate::moves::{MovedPack, MovedPlace, Moves};
+use super::reader::{BlobError, BlobReader, FrameOpener, lock};
+use crate::error::Error;
+use crate::moves::{Moved, Moves};
 use crate::repository::Repository;
 
-/// Tables of moved packs kept at the same time: of each frame 24 bytes, of each origin its keys.
-const TABLES_MAX: usize = 64;
+/// Bytes of tables that are kept, encoded, unless a single one is larger.
+const TABLES_BYTES_MAX: u64 = 32 << 20;
+/// How often a reader looks for new moves: once when the first frame is missed, and again when what it knows is gone,
+/// because a compaction ran meanwhile. A repository that lost much must not be listed for each loss.
+const LOADS_MAX: u32 = 8;
 
-/// The moves, and what was read of the packs that they name. Nothing is read before a frame is asked for.
+/// What a reader knows of frames that were moved.
 #[derive(Debug, Default)]
 pub(super) struct MovedFrames {
-    moves: OnceLock<Moves>,
-    tables: Mutex<HashMap<PackId, Arc<MovedTable>>>,
+    loaded: Mutex<Loaded>,
+    tables: Mutex<Tables>,
 }
 
-/// What is needed of a moved pack's table.
+#[derive(Debug, Default)]
+struct Loaded {
+    moves: Option<Arc<Moves>>,
+    loads: u32,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    by_pack: HashMap<PackId, Arc<Table>>,
+    bytes: u64,
+}
+
+/// The table of a pack that frames were moved into.
 #[derive(Debug)]
-struct MovedTable {
-    recipient: Recipient,
-    origins: Vec<MovedOrigin>,
-    frames: Vec<MovedFrame>,
+struct Table {
+    table: PackTable,
+    /// By the origin's number.
+    keys: Mutex<HashMap<u32, Arc<PackKey>>>,
 }
 
-#[derive(Debug)]
-struct MovedOrigin {
-    origin: Origin,
-    key: OnceLock<Arc<PackKey>>,
-}
-
+/// A frame as the index knows it.
 #[derive(Debug, Clone, Copy)]
-struct MovedFrame {
-    origin: u32,
+struct Wanted {
+    origin: PackRef,
+    info: PackInfo,
     ordinal: u32,
-    offset: u32,
-    frame_bytes: u32,
-    compression: Compression,
+    frame: FrameInfo,
 }
 
-/// A frame as stored, and what opens it.
-#[derive(Debug)]
-pub(super) struct FoundFrame {
-    pub(super) key: Arc<PackKey>,
-    pub(super) frame: FrameInfo,
-    pub(super) stored: bytes::Bytes,
-}
-
-impl MovedFrames {
-    /// What is said of where frames went. An outage is told where the frame itself is asked for.
-    fn moves(&self, repository: &Repository) -> &Moves {
-        self.moves
-            .get_or_init(|| Moves::load(repository).unwrap_or_default())
-    }
-
-    /// Hands a frame, as it lies in each place beside its origin, to `open` until that takes it.
+impl BlobReader<'_> {
+    /// Opens a frame that cannot be had from its origin where a move says that it also lies. False: nowhere. `was_gone`
+    /// says that the origin is not there at all: somebody may have moved its frames since the moves were read.
     ///
-    /// Cost: the first time a listing of the ledger; for each place one request for the table, the first time, and one
-    /// for the frame.
-    pub(super) fn find<T>(
+    /// Cost: the first time what reading the ledger costs; then a request for each place, and one for each pack's table.
+    pub fn open_moved(
         &self,
-        repository: &Repository,
-        origin: PackId,
+        origin: PackRef,
         ordinal: u32,
-        raw_bytes: u32,
-        mut open: impl FnMut(&FoundFrame) -> Result<T, BlobError>,
-    ) -> Option<T> {
-        let places = self.moves(repository).places(origin, ordinal);
-        places
-            .filter_map(|place| self.read(repository, origin, ordinal, raw_bytes, place))
-            .find_map(|found| open(&found).ok())
-    }
-
-    /// Whether a frame is said to lie anywhere beside its origin.
-    pub(super) fn is_claimed(&self, repository: &Repository, origin: PackId, ordinal: u32) -> bool {
-        let mut places = self.moves(repository).places(origin, ordinal);
-        places.next().is_some()
-    }
-
-    /// Reads a frame in one place; `None`: it is not there, or another is.
-    fn read(
-        &self,
-        repository: &Repository,
-        origin: PackId,
-        ordinal: u32,
-        raw_bytes: u32,
-        place: MovedPlace<'_>,
-    ) -> Option<FoundFrame> {
-        let table = self.table(repository, place.pack)?;
-        let at = usize::try_from(place.position).ok()?;
-        let moved = *table.frames.get(at)?;
-        let from = table.origins.get(usize::try_from(moved.origin).ok()?)?;
-        if from.origin.pack != Some(origin) || moved.ordinal != ordinal {
-            return None;
-        }
-        let range = ByteRange::FromTo {
-            offset: u64::from(moved.offset),
-            len: u64::from(moved.frame_bytes),
+        was_gone: bool,
+        opener: &mut FrameOpener,
+        raw: &mut Vec<u8>,
+    ) -> Result<bool, BlobError> {
+        let (info, frame) = self.frame_info(origin, ordinal)?;
+        let wanted = Wanted {
+            origin,
+            info,
+            ordinal,
+            frame,
         };
-        let stored = repository.objects.read(&key_of(place.pack), range).ok()?;
-        Some(FoundFrame {
-            key: from.open(repository, table.recipient)?,
-            frame: FrameInfo {
-                offset: moved.offset,
-                frame_bytes: moved.frame_bytes,
-                raw_bytes,
-                compression: moved.compression,
-            },
-            stored,
-        })
-    }
-
-    fn table(&self, repository: &Repository, pack: &MovedPack) -> Option<Arc<MovedTable>> {
-        let id = pack.entry.pack;
-        if let Some(known) = self.lock().get(&id) {
-            return Some(Arc::clone(known));
+        let (mut tried, mut is_gone) = (None, was_gone);
+        while let Some(moves) = self.moves_after(tried.as_ref(), is_gone, &info)? {
+            for place in moves.places(&info.pack, ordinal) {
+                match self.open_at(&place, &wanted, opener, raw) {
+                    Ok(()) => return Ok(true),
+                    Err(error) if error.outage().is_some() => return Err(error),
+                    Err(error) => is_gone |= error.is_gone(),
+                }
+            }
+            if tried.replace(moves).is_some() {
+                break;
+            }
         }
-        let table_bytes = u64::from(pack.entry.table_bytes);
-        let len = table_bytes.saturating_add(TRAILER_BYTES as u64);
-        let tail = repository
-            .objects
-            .read(&key_of(pack), ByteRange::Last { len });
-        let table = PackTable::decode_tail(&tail.ok()?, u64::from(pack.entry.pack_bytes)).ok()?;
-        let table = Arc::new(MovedTable::of(table)?);
-        let mut tables = self.lock();
-        if tables.len() >= TABLES_MAX {
-            tables.clear();
+        Ok(false)
+    }
+
+    /// The moves that are known; where those were `tried` and something `is_gone`, what the ledger says by now.
+    fn moves_after(
+        &self,
+        tried: Option<&Arc<Moves>>,
+        is_gone: bool,
+        info: &PackInfo,
+    ) -> Result<Option<Arc<Moves>>, BlobError> {
+        let mut loaded = lock(&self.moved.loaded);
+        if let Some(moves) = &loaded.moves {
+            if tried.is_none_or(|tried| !Arc::ptr_eq(tried, moves)) {
+                return Ok(Some(Arc::clone(moves)));
+            }
+            if !is_gone || loaded.loads >= LOADS_MAX {
+                return Ok(None);
+            }
         }
-        tables.insert(id, Arc::clone(&table));
-        Some(table)
+        loaded.loads = loaded.loads.saturating_add(1);
+        let moves = match Moves::load(self.repository()) {
+            Ok(moves) => Arc::new(moves),
+            Err(Error::Store(source)) => {
+                return Err(BlobError::Store {
+                    pack: info.pack,
+                    source: Arc::new(source),
+                });
+            }
+            // A ledger that cannot be read moves nothing.
+            Err(_) => Arc::default(),
+        };
+        loaded.moves = Some(Arc::clone(&moves));
+        Ok(Some(moves))
     }
 
-    /// A poisoned lock means that another thread panicked; what it guards is only a cache.
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PackId, Arc<MovedTable>>> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open_at(
+        &self,
+        place: &Moved,
+        wanted: &Wanted,
+        opener: &mut FrameOpener,
+        raw: &mut Vec<u8>,
+    ) -> Result<(), BlobError> {
+        let mut open = || {
+            let table = self.moved_table(&place.pack)?;
+            self.open_in(&table, place, wanted, opener, raw)
+        };
+        match open() {
+            Err(BlobError::Frame { .. } | BlobError::Table { .. })
+                if self.look_beneath(&place.pack)? =>
+            {
+                lock(&self.moved.tables).by_pack.remove(&place.pack.pack);
+                open()
+            }
+            outcome => outcome,
+        }
     }
-}
 
-fn key_of(pack: &MovedPack) -> ObjectKey {
-    ObjectKey::Pack(pack.writer, pack.entry.pack)
-}
+    fn open_in(
+        &self,
+        table: &Table,
+        place: &Moved,
+        wanted: &Wanted,
+        opener: &mut FrameOpener,
+        raw: &mut Vec<u8>,
+    ) -> Result<(), BlobError> {
+        let damaged = BlobError::Frame {
+            pack: place.pack.pack,
+            ordinal: place.position,
+        };
+        let (offset, entry, origin) = table.frame(place.position).ok_or_else(|| damaged.clone())?;
+        let range = ByteRange::FromTo {
+            offset,
+            len: u64::from(entry.frame_bytes),
+        };
+        let is_named = origin.pack == Some(wanted.info.pack)
+            && (entry.ordinal, entry.frame_bytes, entry.compression)
+                == (
+                    wanted.ordinal,
+                    wanted.frame.frame_bytes,
+                    wanted.frame.compression,
+                );
+        if !is_named || !self.is_sealed_as(entry, origin, wanted) {
+            return Err(damaged);
+        }
+        let stored = self.read(&place.pack, range)?;
+        if *blake3::hash(&stored).as_bytes() != entry.hash {
+            return Err(damaged);
+        }
+        let (recipient, number) = (table.table.recipient, entry.origin);
+        let key = table
+            .key(self.repository(), recipient, number, origin)
+            .ok_or(damaged)?;
+        opener.open(
+            &key,
+            &place.pack,
+            wanted.ordinal,
+            &wanted.frame,
+            &stored,
+            raw,
+        )
+    }
 
-impl MovedTable {
-    fn of(table: PackTable) -> Option<Self> {
-        let mut offset = u32::try_from(PROLOGUE_BYTES).ok()?;
-        let mut frames = Vec::with_capacity(table.frames.len());
-        for frame in &table.frames {
-            frames.push(MovedFrame {
-                origin: frame.origin,
-                ordinal: frame.ordinal,
-                offset,
-                frame_bytes: frame.frame_bytes,
-                compression: frame.compression,
+    /// Whether the descriptor, which only the frame's writer can have made, says that this entry is the frame that the
+    /// index knows. Without it, whoever may sign moves could have a well sealed frame of something else opened first.
+    fn is_sealed_as(&self, entry: &FrameEntry, origin: &Origin, wanted: &Wanted) -> bool {
+        let repository = self.repository();
+        if origin.domain != repository.domain().id() {
+            return false;
+        }
+        let descriptor = repository
+            .domain()
+            .descriptor_key(repository.id(), origin.salt)
+            .and_then(|key| key.open(wanted.ordinal, &entry.descriptor));
+        let Ok(descriptor) = descriptor else {
+            return false;
+        };
+        let mut offset = 0_u32;
+        let is_indexed = descriptor.blobs.iter().all(|blob| {
+            let found = self.index().locations(&blob.id).iter().any(|at| {
+                (at.pack, at.ordinal, at.offset) == (wanted.origin, wanted.ordinal, offset)
+                    && (at.kind, at.length) == (blob.kind, blob.length)
             });
-            offset = offset.checked_add(frame.frame_bytes)?;
+            offset = offset.saturating_add(blob.length);
+            found
+        });
+        is_indexed
+            && descriptor.frame_hash == entry.hash
+            && descriptor.sealed_key_digest == origin.sealed_key.digest()
+            && descriptor.raw_bytes == wanted.frame.raw_bytes
+    }
+
+    fn moved_table(&self, info: &PackInfo) -> Result<Arc<Table>, BlobError> {
+        if let Some(table) = lock(&self.moved.tables).by_pack.get(&info.pack) {
+            return Ok(Arc::clone(table));
         }
-        let origins = table.origins.into_iter();
-        Some(Self {
-            recipient: table.recipient,
-            origins: origins
-                .map(|origin| MovedOrigin {
-                    origin,
-                    key: OnceLock::new(),
-                })
-                .collect(),
-            frames,
-        })
+        let table = Arc::new(Table {
+            table: self.read_table(info)?,
+            keys: Mutex::default(),
+        });
+        let mut tables = lock(&self.moved.tables);
+        tables.bytes = tables.bytes.saturating_add(u64::from(info.table_bytes));
+        if tables.bytes > TABLES_BYTES_MAX {
+            tables.by_pack.clear();
+            tables.bytes = u64::from(info.table_bytes);
+        }
+        tables.by_pack.insert(info.pack, Arc::clone(&table));
+        Ok(table)
     }
 }
 
-impl MovedOrigin {
-    fn open(&self, repository: &Repository, recipient: Recipient) -> Option<Arc<PackKey>> {
-        if let Some(key) = self.key.get() {
+impl BlobError {
+    /// Whether the store no longer has the pack.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Store { source, .. } if source.kind == StoreErrorKind::NotFound)
+    }
+}
+
+impl Table {
+    /// Where a frame lies, and what the table says of it.
+    fn frame(&self, position: u32) -> Option<(u64, &FrameEntry, &Origin)> {
+        let at = usize::try_from(position).ok()?;
+        let entry = self.table.frames.get(at)?;
+        let origin = self
+            .table
+            .origins
+            .get(usize::try_from(entry.origin).ok()?)?;
+        let before = self.table.frames.iter().take(at);
+        let before: u64 = before.map(|frame| u64::from(frame.frame_bytes)).sum();
+        let head = u64::try_from(PROLOGUE_BYTES).ok()?;
+        Some((head.saturating_add(before), entry, origin))
+    }
+
+    fn key(
+        &self,
+        repository: &Repository,
+        recipient: Recipient,
+        number: u32,
+        origin: &Origin,
+    ) -> Option<Arc<PackKey>> {
+        if let Some(key) = lock(&self.keys).get(&number) {
             return Some(Arc::clone(key));
         }
-        let opener = super::reader::recipient_opener(repository, recipient);
-        let key = PackKey::open(&self.origin, repository.id(), opener).ok()?;
-        Some(Arc::clone(self.key.get_or_init(|| Arc::new(key))))
+        let secret = match recipient {
+            Recipient::Read => repository.read_key(),
+            Recipient::Maintain => repository.maintain_key(),
+        };
+        let key = Arc::new(PackKey::open(origin, repository.id(), secret).ok()?);
+        lock(&self.keys).insert(number, Arc::clone(&key));
+        Some(key)
     }
 }

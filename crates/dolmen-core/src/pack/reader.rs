@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dolmen_crypto::{CryptoError, OpenKey, PackKey};
+use dolmen_crypto::{CryptoError, PackKey};
 use dolmen_format::limits::FRAME_RAW_BYTES_MAX;
 use dolmen_format::pack::{Compression, PackTable, Recipient, TRAILER_BYTES};
 use dolmen_format::{BlobId, BlobKind, FormatError, ObjectKey, PackId};
@@ -72,7 +72,9 @@ pub struct BlobReader<'a> {
     index: &'a BlobIndex,
     packs: Mutex<HashMap<PackRef, Arc<PackKey>>>,
     frames: Mutex<FrameCache>,
-    moved: MovedFrames,
+    /// Why packs that are gone cannot be read: nobody asks for them again.
+    gone: Mutex<HashMap<PackRef, BlobError>>,
+    pub(super) moved: MovedFrames,
 }
 
 /// A few decompressed frames, oldest first.
@@ -109,6 +111,7 @@ impl<'a> BlobReader<'a> {
             index,
             packs: Mutex::default(),
             frames: Mutex::default(),
+            gone: Mutex::default(),
             moved: MovedFrames::default(),
         }
     }
@@ -179,11 +182,10 @@ impl<'a> BlobReader<'a> {
         Ok(raw)
     }
 
-    /// Reads, opens and decompresses one frame into `raw`, exactly: out of its origin, else out of a pack that it was
-    /// moved into.
+    /// Reads, opens and decompresses one frame into `raw`, exactly: from its origin, else from where it was moved.
     ///
-    /// Cost: at most two requests; where the plain view is not authentic, what [`Self::look_beneath`] costs; where the
-    /// origin does not have it, once a listing of the ledger, and two requests for each place.
+    /// Cost: at most two requests; where the plain view is not authentic, what [`Self::look_beneath`] costs, and where
+    /// the origin does not give it, what [`Self::open_moved`] does.
     pub fn open_frame(
         &self,
         pack: PackRef,
@@ -191,50 +193,38 @@ impl<'a> BlobReader<'a> {
         opener: &mut FrameOpener,
         raw: &mut Vec<u8>,
     ) -> Result<(), BlobError> {
-        let (info, frame) = self.frame_info(pack, ordinal)?;
-        let in_origin = self.open_in_origin(pack, &info, ordinal, &frame, opener, raw);
-        let Err(error) = in_origin else { return Ok(()) };
-        if error.outage().is_some() {
-            return Err(error);
+        let error = match self.open_at_origin(pack, ordinal, opener, raw) {
+            Err(error) if error.outage().is_none() => error,
+            outcome => return outcome,
+        };
+        if self.open_moved(pack, ordinal, error.is_gone(), opener, raw)? {
+            Ok(())
+        } else {
+            Err(error)
         }
-        let (repository, raw_bytes) = (self.repository, frame.raw_bytes);
-        self.moved
-            .find(repository, info.pack, ordinal, raw_bytes, |found| {
-                opener.open(&found.key, &info, ordinal, &found.frame, &found.stored, raw)
-            })
-            .ok_or(error)
     }
 
-    fn open_in_origin(
+    fn open_at_origin(
         &self,
         pack: PackRef,
-        info: &PackInfo,
         ordinal: u32,
-        frame: &FrameInfo,
         opener: &mut FrameOpener,
         raw: &mut Vec<u8>,
     ) -> Result<(), BlobError> {
+        let (info, frame) = self.frame_info(pack, ordinal)?;
         let key = self.pack_key(pack)?;
         let range = ByteRange::FromTo {
             offset: u64::from(frame.offset),
             len: u64::from(frame.frame_bytes),
         };
         let mut open = || {
-            let stored = self.read(info, range)?;
-            opener.open(&key, info, ordinal, frame, &stored, raw)
+            let stored = self.read(&info, range)?;
+            opener.open(&key, &info, ordinal, &frame, &stored, raw)
         };
         match open() {
-            Err(BlobError::Frame { .. }) if self.look_beneath(info)? => open(),
+            Err(BlobError::Frame { .. }) if self.look_beneath(&info)? => open(),
             outcome => outcome,
         }
-    }
-
-    /// Whether a frame is said to lie anywhere beside its origin.
-    ///
-    /// Cost: a listing of the ledger, once.
-    pub fn is_moved(&self, pack: PackRef, ordinal: u32) -> bool {
-        let info = self.index.pack(pack);
-        info.is_some_and(|info| self.moved.is_claimed(self.repository, info.pack, ordinal))
     }
 
     /// Looks for the authentic version of a pack whose plain bytes do not open; true if it is worth reading again.
@@ -297,6 +287,9 @@ impl<'a> BlobReader<'a> {
         if let Some(key) = lock(&self.packs).get(&pack) {
             return Ok(Arc::clone(key));
         }
+        if let Some(error) = lock(&self.gone).get(&pack) {
+            return Err(error.clone());
+        }
         let info = self.index.pack(pack).ok_or(BlobError::Frame {
             pack: PackId::from_bytes([0; 32]),
             ordinal: 0,
@@ -305,6 +298,11 @@ impl<'a> BlobReader<'a> {
             Err(BlobError::Table { .. }) if self.look_beneath(&info)? => self.open_pack(&info),
             opened => opened,
         };
+        if let Err(error) = &opened
+            && error.is_gone()
+        {
+            lock(&self.gone).insert(pack, error.clone());
+        }
         let key = Arc::new(opened?);
         let mut packs = lock(&self.packs);
         if packs.len() >= OPEN_PACKS_MAX {
@@ -315,15 +313,25 @@ impl<'a> BlobReader<'a> {
     }
 
     fn open_pack(&self, info: &PackInfo) -> Result<PackKey, BlobError> {
-        let len = u64::from(info.table_bytes).saturating_add(TRAILER_BYTES as u64);
-        let tail = self.read(info, ByteRange::Last { len })?;
-        let table = |source| BlobError::Table {
+        let table = self.read_table(info)?;
+        open_table(self.repository, &table).map_err(|source| BlobError::Table {
             pack: info.pack,
             source,
-        };
-        let decoded = PackTable::decode_tail(&tail, u64::from(info.pack_bytes))
-            .map_err(|error| table(error.into()))?;
-        open_table(self.repository, &decoded).map_err(table)
+        })
+    }
+
+    /// Reads a pack's table, unverified.
+    ///
+    /// Cost: one request.
+    pub(super) fn read_table(&self, info: &PackInfo) -> Result<PackTable, BlobError> {
+        let len = u64::from(info.table_bytes).saturating_add(TRAILER_BYTES as u64);
+        let tail = self.read(info, ByteRange::Last { len })?;
+        PackTable::decode_tail(&tail, u64::from(info.pack_bytes)).map_err(|error| {
+            BlobError::Table {
+                pack: info.pack,
+                source: error.into(),
+            }
+        })
     }
 }
 
@@ -333,16 +341,11 @@ pub fn open_table(repository: &Repository, table: &PackTable) -> Result<PackKey,
         .origins
         .first()
         .ok_or(FormatError::Invalid { field: "origins" })?;
-    let key = recipient_opener(repository, table.recipient);
-    PackKey::open(origin, repository.id(), key)
-}
-
-/// The key that opens what is sealed to a recipient.
-pub(super) const fn recipient_opener(repository: &Repository, recipient: Recipient) -> &OpenKey {
-    match recipient {
+    let key = match table.recipient {
         Recipient::Read => repository.read_key(),
         Recipient::Maintain => repository.maintain_key(),
-    }
+    };
+    PackKey::open(origin, repository.id(), key)
 }
 
 /// Opens and decompresses frames; keeps its buffers and its zstd context for the next one.
@@ -434,6 +437,6 @@ impl FrameCache {
 }
 
 /// A poisoned lock means that another thread panicked; what it guards is only a cache.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

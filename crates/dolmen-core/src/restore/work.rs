@@ -108,6 +108,12 @@ impl<'s> Worker<'s> {
                 .open(&key, &info, ordinal, &frame, &bytes, &mut raw)
         });
         let parts = window.parts.get(fetched.parts).unwrap_or_default();
+        let opened = match (opened, parts.first()) {
+            (Err(error), Some(part)) if error.outage().is_none() => {
+                self.open_moved(&part.at, error, &mut raw)
+            }
+            (opened, _) => opened,
+        };
         for group in parts.chunk_by(|a, b| a.id == b.id && a.at == b.at) {
             let Some(first) = group.first().filter(|_| !session.is_over()) else {
                 break;
@@ -124,6 +130,21 @@ impl<'s> Worker<'s> {
             }
         }
         self.raw = raw;
+    }
+
+    /// Opens a frame that its origin does not give from where it was moved.
+    fn open_moved(
+        &mut self,
+        at: &Location,
+        error: BlobError,
+        raw: &mut Vec<u8>,
+    ) -> Result<(), BlobError> {
+        let (blobs, is_gone) = (&self.session.blobs, error.is_gone());
+        if blobs.open_moved(at.pack, at.ordinal, is_gone, &mut self.opener, raw)? {
+            Ok(())
+        } else {
+            Err(error)
+        }
     }
 
     /// Writes parts that lie in a damaged frame from another one that holds the blob, if there is any.
@@ -196,7 +217,7 @@ impl<'s> Worker<'s> {
         job.check_length(content_offset)
     }
 
-    /// Finds a blob in any place but one of which only the origin was tried, reads its frame into `raw` and verifies it.
+    /// Finds a blob in any place but one, reads its frame into `raw` and verifies it.
     fn find_blob<'r>(
         &mut self,
         id: &BlobId,
@@ -207,8 +228,7 @@ impl<'s> Worker<'s> {
         let mut failed = BlobError::Unknown(*id);
         let mut found = None;
         for at in blobs.index().locations(id) {
-            let was_tried = but.is_some_and(|but| (but.pack, but.ordinal) == (at.pack, at.ordinal));
-            if was_tried && !blobs.is_moved(at.pack, at.ordinal) {
+            if but.is_some_and(|but| (but.pack, but.ordinal) == (at.pack, at.ordinal)) {
                 continue;
             }
             let read = self

@@ -375,6 +375,7 @@ fn options(folder: &Path) -> Options {
         force: false,
         skip_if_unchanged: false,
         dry_run: false,
+        trust_own_history: false,
         cache: Some(folder.join("cache")),
         scratch: folder.to_path_buf(),
         checkpoint_bytes: backup::CHECKPOINT_BYTES,

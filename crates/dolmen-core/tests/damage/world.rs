@@ -291,6 +291,7 @@ impl World {
             force: false,
             skip_if_unchanged: false,
             dry_run: false,
+            trust_own_history: false,
             cache: Some(self.path("cache")),
             scratch: self.path("cache"),
             checkpoint_bytes: backup::CHECKPOINT_BYTES,

@@ -13,7 +13,6 @@ use futures_util::TryStreamExt as _;
 use super::world::{Client, DAY, LEASE_DAYS, World, policy};
 
 const HOME: Client = Client("home");
-const OTHER: Client = Client("other");
 
 /// Every version that the store holds.
 fn versions(world: &World) -> Vec<VersionInfo> {
@@ -324,8 +323,8 @@ fn what_a_backup_builds_upon_is_extended_with_it() {
     world.backup(HOME);
     // No maintenance runs for a month.
     world.wait(32 * DAY);
-    world.write(OTHER, "b", 1, 3_000_000);
-    world.backup(OTHER);
+    world.write(HOME, "b", 1, 3_000_000);
+    world.backup(HOME);
     assert!(least_left_beneath(&world) >= 30 * DAY);
     world.assert_whole();
 }

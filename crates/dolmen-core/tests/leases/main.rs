@@ -10,5 +10,6 @@ mod cost;
 mod locks;
 mod policies;
 mod reuse;
+mod segments;
 mod space;
 mod world;

@@ -221,6 +221,15 @@ impl World {
         client: Client,
         meanwhile: impl FnOnce(),
     ) -> Result<SnapshotEntry, Error> {
+        self.backup_with(client, &self.options(client), meanwhile)
+    }
+
+    pub(crate) fn backup_with(
+        &self,
+        client: Client,
+        options: &Options,
+        meanwhile: impl FnOnce(),
+    ) -> Result<SnapshotEntry, Error> {
         let instance = Mutex::new(self.instance(client));
         let snapshots = self.list();
         let index = Index::load(&self.repository, None)?;
@@ -231,19 +240,14 @@ impl World {
             snapshots: &snapshots,
             instance: &instance,
         };
-        let report = backup::paths(
-            &context,
-            &self.options(client),
-            &Deaf,
-            &backup::Progress::default(),
-        )?;
+        let report = backup::paths(&context, options, &Deaf, &backup::Progress::default())?;
         let id = report.snapshot.unwrap();
         let list = self.list();
         let entry = list.snapshots.iter().find(|entry| entry.id == id);
         Ok(entry.unwrap().clone())
     }
 
-    fn options(&self, client: Client) -> Options {
+    pub(crate) fn options(&self, client: Client) -> Options {
         let base = self.folder.path().as_os_str().as_encoded_bytes();
         let source = self.path(client.0).into_os_string().into_encoded_bytes();
         Options {
@@ -268,6 +272,7 @@ impl World {
             force: true,
             skip_if_unchanged: false,
             dry_run: false,
+            trust_own_history: false,
             cache: None,
             scratch: self.folder.path().to_path_buf(),
             checkpoint_bytes: backup::CHECKPOINT_BYTES,
@@ -366,8 +371,13 @@ impl World {
 
     /// Everything that lives is whole, each byte of it.
     pub(crate) fn assert_whole(&self) {
+        self.check(ReadData::All);
+    }
+
+    /// A check that finds nothing wrong.
+    pub(crate) fn check(&self, read_data: ReadData) -> check::Report {
         let options = check::Options {
-            read_data: ReadData::All,
+            read_data,
             threads: 1,
             cache: None,
             head: None,
@@ -376,5 +386,19 @@ impl World {
         let report = check::run(&self.repository, &options, &Deaf, &progress).unwrap();
         assert_eq!(report.findings, []);
         assert_eq!(report.snapshots_damaged, 0);
+        report
+    }
+
+    /// Reads what nobody has attested, and attests it. Returns how many packs that are.
+    pub(crate) fn attest(&self, client: Client) -> usize {
+        let report = self.check(ReadData::Unattested);
+        let mut instance = self.instance(client);
+        check::attest(&self.repository, &mut instance, &report.attestable).unwrap();
+        report.attestable.len()
+    }
+
+    /// The client's state folder is lost.
+    pub(crate) fn forget_state(&self, client: Client) {
+        std::fs::remove_dir_all(self.path("state").join(client.0)).unwrap();
     }
 }

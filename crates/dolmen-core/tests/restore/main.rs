@@ -10,7 +10,8 @@
 mod beneath;
 mod damage;
 mod heal;
-mod moved;
+mod lies;
+mod moves;
 mod overwrite;
 mod round_trip;
 mod select;

@@ -263,6 +263,7 @@ impl World {
             force: true,
             skip_if_unchanged: false,
             dry_run: false,
+            trust_own_history: false,
             cache: None,
             scratch: self.path("cache"),
             checkpoint_bytes: backup::CHECKPOINT_BYTES,
@@ -288,16 +289,14 @@ impl World {
 
     pub(crate) fn try_restore(&self, notes: &Notes) -> Result<Report, Error> {
         let index = Index::load(&self.repository, None).unwrap();
+        self.restore_through(&index, notes)
+    }
+
+    /// Restores the latest snapshot with an index at hand.
+    pub(crate) fn restore_through(&self, index: &Index, notes: &Notes) -> Result<Report, Error> {
         let snapshot = self.latest();
         let (options, progress) = (&self.options, &notes.progress);
-        restore::run(
-            &self.repository,
-            &index,
-            &snapshot,
-            options,
-            notes,
-            progress,
-        )
+        restore::run(&self.repository, index, &snapshot, options, notes, progress)
     }
 
     pub(crate) fn assert_restored(&self) {

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use super::SeenSegment;
 use super::layout::Counts;
-use super::records::{BlobRecord, FrameRecord, PackRecord};
+use super::records::{BlobRecord, FrameRecord, PackRecord, SourceRecord};
 use super::table::Table;
 use super::write::{Contents, WriteFailure};
 use crate::merge::Merge;
-use crate::number::to_u32;
+use crate::number::{to_u32, to_usize};
 
-/// Decides which tables a new one takes in: those from the returned index on.
+/// Decides which tables, or segments, a new one takes in: those from the returned index on.
 ///
-/// `sizes` are the blobs of the tables that may stay, in order; the new table holds `new` blobs of its own.
+/// `sizes` are the sizes of those that may stay, in order; the new one holds `new` of its own.
 /// Nothing is taken in while there is room for one more. Then whatever is at most twice as large as
-/// all behind it is: so each blob is written again only a logarithmic number of times.
-pub(super) fn plan_merge(sizes: &[u64], new: u64, tables_max: usize) -> usize {
+/// all behind it is: so each entry is written again only a logarithmic number of times.
+pub fn plan_merge(sizes: &[u64], new: u64, tables_max: usize) -> usize {
     let mut start = sizes.len();
     if start < tables_max {
         return start;
@@ -32,19 +32,22 @@ pub(super) fn plan_merge(sizes: &[u64], new: u64, tables_max: usize) -> usize {
     start
 }
 
-/// Writes one table with everything in `tables`, whose packs keep their order, that covers `segments`.
+/// Writes one table with everything in `tables`, whose packs keep their order, that covers `segments`, which ascend.
+/// `sources`, ascending, are those that no table knows.
 pub(super) fn write_merged(
     tables: &[Arc<Table>],
     segments: &[SeenSegment],
+    sources: &[SourceRecord],
     file: &File,
 ) -> Result<(), WriteFailure> {
     let mut counts = Counts {
         segments: to_u32(segments.len()),
+        sources: to_u32(sources.len()),
         ..Counts::default()
     };
-    let mut sources = Vec::with_capacity(tables.len());
+    let mut parts = Vec::with_capacity(tables.len());
     for table in tables {
-        sources.push(Source {
+        parts.push(Part {
             table,
             packs_before: counts.packs,
             frames_before: counts.frames,
@@ -54,15 +57,22 @@ pub(super) fn write_merged(
         counts.packs = add(counts.packs, more.packs)?;
         counts.frames = add(counts.frames, more.frames)?;
         counts.blobs = add(counts.blobs, more.blobs)?;
+        counts.sources = add(counts.sources, more.sources)?;
     }
-    let order = Merge::new(sources.iter().map(Source::ordered_packs).collect());
+    let order = Merge::new(parts.iter().map(Part::ordered_packs).collect());
+    let known: Vec<SourceRecord> = parts
+        .iter()
+        .flat_map(|part| part.sources(segments))
+        .collect();
+    let new = sources.to_vec();
     Contents {
         counts,
         segments,
-        packs: sources.iter().flat_map(Source::packs),
+        packs: parts.iter().flat_map(Part::packs),
         order: order.map(|(_, number)| number),
-        frames: sources.iter().flat_map(Source::frames),
-        blobs: Merge::new(sources.iter().map(Source::blobs).collect()),
+        sources: Merge::new(vec![known.into_iter(), new.into_iter()]),
+        frames: parts.iter().flat_map(Part::frames),
+        blobs: Merge::new(parts.iter().map(Part::blobs).collect()),
     }
     .write(file)
 }
@@ -70,13 +80,13 @@ pub(super) fn write_merged(
 /// A table and what its numbers move by.
 ///
 /// A number of a damaged record may overflow; it then becomes [`u32::MAX`], which no table has.
-struct Source<'a> {
+struct Part<'a> {
     table: &'a Table,
     packs_before: u32,
     frames_before: u32,
 }
 
-impl<'a> Source<'a> {
+impl<'a> Part<'a> {
     fn packs(&self) -> impl Iterator<Item = PackRecord> + use<'a> {
         let frames_before = self.frames_before;
         self.table.pack_records().map(move |pack| PackRecord {
@@ -89,6 +99,26 @@ impl<'a> Source<'a> {
         let packs_before = self.packs_before;
         let packs = self.table.ordered_packs();
         packs.map(move |(id, number)| (id, number.saturating_add(packs_before)))
+    }
+
+    /// The sources, by the positions of their segments in `segments`.
+    fn sources(&self, segments: &[SeenSegment]) -> Vec<SourceRecord> {
+        let position = |seen: SeenSegment| {
+            let found = segments.binary_search_by_key(&seen.id, |other| other.id);
+            found.map_or(u32::MAX, to_u32)
+        };
+        let positions: Vec<u32> = self.table.segments().map(position).collect();
+        let moved = self.table.source_records().map(|source| SourceRecord {
+            pack: source.pack.saturating_add(self.packs_before),
+            segment: positions
+                .get(to_usize(source.segment))
+                .copied()
+                .unwrap_or(u32::MAX),
+        });
+        let mut sources: Vec<_> = moved.collect();
+        // Positions need not keep their order; packs do.
+        sources.sort_unstable();
+        sources
     }
 
     fn frames(&self) -> impl Iterator<Item = FrameRecord> + use<'a> {

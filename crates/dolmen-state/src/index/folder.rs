@@ -12,7 +12,7 @@ use crate::durable::{self, PREFIX};
 use crate::error::{Operation, StateError};
 
 /// Ends the name of a table; a later version that changes the format changes this too.
-const TABLE: &str = ".blobs2";
+const TABLE: &str = ".blobs3";
 
 /// What a folder had to offer.
 #[derive(Debug, Default)]

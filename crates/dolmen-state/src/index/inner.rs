@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dolmen_format::PackId;
+use dolmen_format::{BlobId, PackId, SegmentId};
 
-use super::PackRef;
 use super::memory::Memory;
 use super::table::{Place, Table};
+use super::trust::PackSet;
+use super::{FrameInfo, Location, PackInfo, PackRef};
 use crate::durable;
 use crate::error::StateError;
 
@@ -21,6 +22,10 @@ pub(super) struct Inner {
     ///
     /// The table that will cover it must hold the pack too, or it would lack it once the other is gone.
     pub(super) relied_on: Option<PackRef>,
+    /// Which segments describe which packs, as far as no table says.
+    pub(super) sources: Vec<(PackRef, SegmentId)>,
+    /// Descriptions that come after all others.
+    pub(super) doubted: PackSet,
 }
 
 impl Inner {
@@ -30,14 +35,50 @@ impl Inner {
             tables,
             memory: Memory::new(end),
             relied_on: None,
+            sources: Vec::new(),
+            doubted: PackSet::default(),
         }
     }
 
-    pub(super) fn find_pack(&self, id: &PackId) -> Option<PackRef> {
-        let mut tables = self.tables.iter();
-        tables
-            .find_map(|table| table.find_pack(id))
-            .or_else(|| self.memory.find_pack(id))
+    /// The descriptions of a pack, the first one first.
+    pub(super) fn find_packs(&self, id: &PackId) -> impl Iterator<Item = PackRef> {
+        let tables = self.tables.iter().flat_map(|table| table.find_packs(id));
+        tables.chain(self.memory.find_packs(id))
+    }
+
+    /// The places of a blob, the first one first.
+    pub(super) fn locations(&self, id: &BlobId) -> impl Iterator<Item = Location> {
+        let tables = self.tables.iter().flat_map(|table| table.locations(id));
+        tables.chain(self.memory.locations(id))
+    }
+
+    /// The places of a blob in the table or the memory that holds a pack.
+    pub(super) fn locations_in_table_of(
+        &self,
+        pack: PackRef,
+        id: &BlobId,
+    ) -> impl Iterator<Item = Location> {
+        let table = self.table_of(pack);
+        let in_memory = table.is_none().then(|| self.memory.locations(id));
+        let in_table = table.map(|table| table.locations(id));
+        in_table
+            .into_iter()
+            .flatten()
+            .chain(in_memory.into_iter().flatten())
+    }
+
+    pub(super) fn pack(&self, pack: PackRef) -> Option<PackInfo> {
+        match self.table_of(pack) {
+            Some(table) => table.pack(pack),
+            None => self.memory.pack(pack),
+        }
+    }
+
+    pub(super) fn frame(&self, pack: PackRef, ordinal: u32) -> Option<FrameInfo> {
+        match self.table_of(pack) {
+            Some(table) => table.frame(pack, ordinal),
+            None => self.memory.frame(pack, ordinal),
+        }
     }
 
     /// The index of the table that holds a pack; `None`: it is in memory, or nowhere.

@@ -5,7 +5,7 @@ use core::ops::Range;
 use dolmen_format::bytes::{take, take_u32};
 
 use super::filter;
-use super::records::{BLOB_BYTES, FRAME_BYTES, PACK_BYTES, SEGMENT_BYTES};
+use super::records::{BLOB_BYTES, FRAME_BYTES, PACK_BYTES, SEGMENT_BYTES, SOURCE_BYTES};
 use crate::fanout;
 
 /// Bytes of the header.
@@ -14,7 +14,7 @@ pub(super) const HEADER_BYTES: usize = 64;
 pub(super) const ALIGNMENT: usize = 64;
 
 const MAGIC: [u8; 8] = *b"DOLMENBT";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// How many of what a table holds: all that decides where its sections lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +23,7 @@ pub(super) struct Counts {
     pub(super) packs: u32,
     pub(super) frames: u32,
     pub(super) blobs: u32,
+    pub(super) sources: u32,
 }
 
 /// Where the sections of a table lie, in the file's order.
@@ -33,8 +34,10 @@ pub(super) struct Layout {
     pub(super) segments: Range<usize>,
     /// [`super::records::PackRecord`]s, by number.
     pub(super) packs: Range<usize>,
-    /// The packs' numbers (u32) in ascending order of their ids.
+    /// The packs' numbers (u32) in ascending order of their ids; those that describe one pack differently are neighbours.
     pub(super) order: Range<usize>,
+    /// [`super::records::SourceRecord`]s, ascending.
+    pub(super) sources: Range<usize>,
     /// [`super::records::FrameRecord`]s: pack after pack, by ordinal.
     pub(super) frames: Range<usize>,
     /// [`super::records::BlobRecord`]s, ascending.
@@ -60,6 +63,7 @@ impl Layout {
             segments: section(counts.segments, SEGMENT_BYTES)?,
             packs: section(counts.packs, PACK_BYTES)?,
             order: section(counts.packs, 4)?,
+            sources: section(counts.sources, SOURCE_BYTES)?,
             frames: section(counts.frames, FRAME_BYTES)?,
             blobs: section(counts.blobs, BLOB_BYTES)?,
             fanout: section(fanout::entries(counts.blobs), 4)?,
@@ -78,12 +82,12 @@ impl Layout {
 /// | offset | size | field | value |
 /// |-------:|-----:|---|---|
 /// | 0  |  8 | magic    | `DOLMENBT` |
-/// | 8  |  4 | version  | 2 |
+/// | 8  |  4 | version  | 3 |
 /// | 12 |  4 | segments | how many segments the table covers |
 /// | 16 |  4 | packs    | |
 /// | 20 |  4 | frames   | |
 /// | 24 |  4 | blobs    | |
-/// | 28 |  4 | reserved | 0 |
+/// | 28 |  4 | sources  | |
 /// | 32 | 32 | checksum | BLAKE3 of the fields above and the segments |
 pub(super) fn encode_header(counts: Counts, segments: &[u8]) -> [u8; HEADER_BYTES] {
     let mut out = [0; HEADER_BYTES];
@@ -107,8 +111,8 @@ pub(super) fn decode(file: &[u8]) -> Option<Layout> {
         packs: take_u32(input).ok()?,
         frames: take_u32(input).ok()?,
         blobs: take_u32(input).ok()?,
+        sources: take_u32(input).ok()?,
     };
-    take_u32(input).ok().filter(|reserved| *reserved == 0)?;
     let found: [u8; 32] = take(input).ok()?;
     let layout = Layout::of(counts)?;
     if layout.file_bytes() != file.len() {
@@ -128,7 +132,7 @@ fn fields(counts: Counts) -> [u8; 32] {
         counts.packs,
         counts.frames,
         counts.blobs,
-        0,
+        counts.sources,
     ];
     for (place, value) in numbers.as_chunks_mut::<4>().0.iter_mut().zip(values) {
         *place = value.to_le_bytes();

@@ -28,7 +28,8 @@ pub(super) struct Memory {
     blobs: Vec<(BlobRecord, u32)>,
     /// The index of the last blob of each id.
     by_blob: HashMap<BlobId, u32>,
-    by_pack: HashMap<PackId, u32>,
+    /// Several of one id describe it differently.
+    by_pack: HashMap<PackId, Vec<u32>>,
 }
 
 impl Memory {
@@ -58,7 +59,7 @@ impl Memory {
         self.blobs.len().saturating_add(self.frames.len())
     }
 
-    /// Adds a pack that is not known yet; changes nothing when its description is impossible.
+    /// Adds a pack that is not known like this; changes nothing when its description is impossible.
     pub(super) fn add(
         &mut self,
         info: PackInfo,
@@ -81,7 +82,7 @@ impl Memory {
             first_frame,
             frames: to_u32(new_frames.len()),
         });
-        self.by_pack.insert(info.pack, number);
+        self.by_pack.entry(info.pack).or_default().push(number);
         self.frames.extend(new_frames);
         for blob in new_blobs {
             let at = to_u32(self.blobs.len());
@@ -102,9 +103,19 @@ impl Memory {
         .filter_map(|blob| self.location(blob))
     }
 
-    pub(super) fn find_pack(&self, id: &PackId) -> Option<PackRef> {
-        let number = self.by_pack.get(id)?;
-        self.base.checked_add(*number).map(PackRef)
+    /// The descriptions of a pack, the first one first.
+    pub(super) fn find_packs(&self, id: &PackId) -> impl Iterator<Item = PackRef> {
+        let numbers = self.by_pack.get(id).into_iter().flatten();
+        numbers.filter_map(|number| self.base.checked_add(*number).map(PackRef))
+    }
+
+    /// The packs' ids and numbers, ascending by id.
+    pub(super) fn ordered_packs(&self) -> Vec<(PackId, PackRef)> {
+        let numbers = (self.base..).map(PackRef);
+        let packs = self.packs.iter().map(|record| record.info.pack);
+        let mut ordered: Vec<_> = packs.zip(numbers).collect();
+        ordered.sort_unstable();
+        ordered
     }
 
     pub(super) fn pack(&self, pack: PackRef) -> Option<PackInfo> {
@@ -137,7 +148,8 @@ impl Memory {
         let blob = |at: &u32| self.blobs.get(to_usize(*at)).map(|(blob, _)| *blob);
         blobs.sort_unstable_by_key(blob);
         let mut order: Vec<u32> = (0..to_u32(self.packs.len())).collect();
-        order.sort_unstable_by_key(|at| self.packs.get(to_usize(*at)).map(|pack| pack.info.pack));
+        // Stable: of several descriptions the first one stays first.
+        order.sort_by_key(|at| self.packs.get(to_usize(*at)).map(|pack| pack.info.pack));
         let no_segments: &[SeenSegment] = &[];
         Contents {
             counts: Counts {
@@ -145,10 +157,12 @@ impl Memory {
                 packs: to_u32(self.packs.len()),
                 frames: to_u32(self.frames.len()),
                 blobs: to_u32(self.blobs.len()),
+                sources: 0,
             },
             segments: no_segments,
             packs: self.packs.iter().copied(),
             order: order.into_iter(),
+            sources: core::iter::empty(),
             frames: self.frames.iter().copied(),
             blobs: blobs.iter().filter_map(blob),
         }

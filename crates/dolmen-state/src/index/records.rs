@@ -13,6 +13,8 @@ pub(super) const SEGMENT_BYTES: usize = 48;
 pub(super) const PACK_BYTES: usize = 64;
 /// Bytes of a [`FrameRecord`].
 pub(super) const FRAME_BYTES: usize = 12;
+/// Bytes of a [`SourceRecord`].
+pub(super) const SOURCE_BYTES: usize = 8;
 /// Bytes of a [`BlobRecord`].
 pub(super) const BLOB_BYTES: usize = 44;
 /// Bits of a frame's size after decompression.
@@ -93,6 +95,37 @@ impl PackRecord {
         } else {
             None
         }
+    }
+}
+
+/// Which segment describes a pack like this. Tables hold them in ascending order: by pack, then by segment.
+///
+/// | offset | size | field |
+/// |-------:|-----:|---|
+/// | 0 | 4 | pack: index into the table's packs |
+/// | 4 | 4 | segment: index into the table's segments |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SourceRecord {
+    pub(super) pack: u32,
+    pub(super) segment: u32,
+}
+
+impl SourceRecord {
+    pub(super) fn encode(self) -> [u8; SOURCE_BYTES] {
+        let mut out = [0; SOURCE_BYTES];
+        put(
+            &mut out,
+            &[&self.pack.to_le_bytes(), &self.segment.to_le_bytes()],
+        );
+        out
+    }
+
+    pub(super) fn decode(mut input: &[u8]) -> Result<Self, FormatError> {
+        let input = &mut input;
+        Ok(Self {
+            pack: take_u32(input)?,
+            segment: take_u32(input)?,
+        })
     }
 }
 

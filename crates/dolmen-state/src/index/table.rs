@@ -10,7 +10,7 @@ use dolmen_format::{BlobId, PackId};
 use super::layout::{self, Layout};
 use super::records::{
     BLOB_BYTES, BlobRecord, FRAME_BYTES, FrameRecord, PACK_BYTES, PackRecord, SEGMENT_BYTES,
-    blob_id, decode_segment, prefix,
+    SOURCE_BYTES, SourceRecord, blob_id, decode_segment, prefix,
 };
 use super::{FrameInfo, Location, PackInfo, PackRef, SeenSegment, filter};
 use crate::error::{Operation, StateError};
@@ -95,17 +95,20 @@ impl Table {
         })
     }
 
-    /// Looks a pack up by its id.
-    pub(super) fn find_pack(&self, id: &PackId) -> Option<PackRef> {
+    /// The descriptions of a pack, the first one first.
+    pub(super) fn find_packs(&self, id: &PackId) -> impl Iterator<Item = PackRef> {
         let order = self.records::<4>(&self.layout.order);
-        let pack_at = |number: &[u8; 4]| self.pack_record(u32::from_le_bytes(*number));
-        let at = order
-            .binary_search_by(|number| {
-                pack_at(number).map_or(Ordering::Less, |pack| pack.info.pack.cmp(id))
+        let compare = |number: &[u8; 4]| {
+            let pack = self.pack_record(u32::from_le_bytes(*number));
+            pack.map_or(Ordering::Less, |pack| pack.info.pack.cmp(id))
+        };
+        let start = order.partition_point(|number| compare(number) == Ordering::Less);
+        let rest = order.get(start..).unwrap_or_default().iter();
+        rest.take_while(move |number| compare(number) == Ordering::Equal)
+            .filter_map(|number| {
+                let number = u32::from_le_bytes(*number);
+                self.base.checked_add(number).map(PackRef)
             })
-            .ok()?;
-        let number = u32::from_le_bytes(*order.get(at)?);
-        self.base.checked_add(number).map(PackRef)
     }
 
     pub(super) fn pack(&self, pack: PackRef) -> Option<PackInfo> {
@@ -129,6 +132,13 @@ impl Table {
         self.records::<PACK_BYTES>(&self.layout.packs)
             .iter()
             .filter_map(|record| PackRecord::decode(record).ok())
+    }
+
+    /// Which of the covered segments, by their positions, describe which pack.
+    pub(super) fn source_records(&self) -> impl Iterator<Item = SourceRecord> {
+        self.records::<SOURCE_BYTES>(&self.layout.sources)
+            .iter()
+            .filter_map(|record| SourceRecord::decode(record).ok())
     }
 
     pub(super) fn frame_records(&self) -> impl Iterator<Item = FrameRecord> {

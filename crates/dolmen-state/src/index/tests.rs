@@ -1,3 +1,4 @@
+mod contradictions;
 mod damage;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, TryLockError};
 
+use dolmen_format::SegmentId;
+
 use super::combine::{plan_merge, write_merged};
+use super::records::SourceRecord;
 use super::table::{Place, Table};
 use super::write::WriteFailure;
 use super::{BlobIndex, PackRef, SeenSegment, folder};
 use crate::durable;
 use crate::error::StateError;
+use crate::number::to_u32;
 
 /// What whoever merges tables owns.
 #[derive(Debug, Default)]
@@ -29,6 +33,8 @@ struct Plan {
     /// Number of its first pack.
     base: u32,
     relied_on: Option<PackRef>,
+    /// What these segments describe of the tables' packs, as far as no table says.
+    sources: Vec<SourceRecord>,
 }
 
 impl BlobIndex {
@@ -98,23 +104,44 @@ impl BlobIndex {
         let base = tables
             .first()
             .map_or(inner.memory.base(), |table| table.base());
+        let segments: Vec<SeenSegment> = segments.into_values().collect();
+        let mut sources: Vec<_> = inner
+            .sources
+            .iter()
+            .filter_map(|(pack, segment)| {
+                let found = segments.binary_search_by_key(segment, |seen| seen.id);
+                Some(SourceRecord {
+                    pack: pack.number().checked_sub(base)?,
+                    segment: to_u32(found.ok()?),
+                })
+            })
+            .collect();
+        sources.sort_unstable();
+        sources.dedup();
         Ok(Some(Plan {
             start,
             tables,
-            segments: segments.into_values().collect(),
+            segments,
             base,
             relied_on,
+            sources,
         }))
     }
 
     /// Writes the planned table, makes it durable and puts it in the place of the others.
     fn apply_persist(&self, cache: &Path, plan: &Plan) -> Result<(), StateError> {
         let file = durable::temporary_in(cache)?;
-        write_merged(&plan.tables, &plan.segments, file.as_file())
+        write_merged(&plan.tables, &plan.segments, &plan.sources, file.as_file())
             .map_err(|failure| failure.at(cache))?;
         let table = folder::publish(file, plan.base)?
             .ok_or_else(|| WriteFailure::DamagedSource.at(cache))?;
         self.exchange(plan.start, plan.tables.len(), table);
+        let covered =
+            |segment: &SegmentId| plan.segments.binary_search_by_key(segment, |seen| seen.id);
+        let mut inner = self.write();
+        inner
+            .sources
+            .retain(|(pack, segment)| pack.number() < plan.base || covered(segment).is_err());
         Ok(())
     }
 
@@ -144,7 +171,7 @@ impl BlobIndex {
             return Ok(());
         }
         let file = durable::nameless_in(&self.temporary)?;
-        write_merged(&tables, &[], &file).map_err(|failure| failure.at(&self.temporary))?;
+        write_merged(&tables, &[], &[], &file).map_err(|failure| failure.at(&self.temporary))?;
         let table = Table::map(&file, &self.temporary, base, Place::Temporary)?
             .ok_or_else(|| WriteFailure::DamagedSource.at(&self.temporary))?;
         self.exchange(start, tables.len(), table);

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::SeenSegment;
 use super::filter::FilterWriter;
 use super::layout::{Counts, HEADER_BYTES, Layout, encode_header};
-use super::records::{BlobRecord, FrameRecord, PackRecord, encode_segment, prefix};
+use super::records::{BlobRecord, FrameRecord, PackRecord, SourceRecord, encode_segment, prefix};
 use crate::error::{Operation, StateError};
 use crate::fanout::FanoutWriter;
 use crate::number::to_u64;
@@ -16,11 +16,12 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 /// What goes into a table, each in the order of the file.
 #[derive(Debug)]
-pub(super) struct Contents<'a, P, O, F, B> {
+pub(super) struct Contents<'a, P, O, S, F, B> {
     pub(super) counts: Counts,
     pub(super) segments: &'a [SeenSegment],
     pub(super) packs: P,
     pub(super) order: O,
+    pub(super) sources: S,
     pub(super) frames: F,
     pub(super) blobs: B,
 }
@@ -62,10 +63,11 @@ impl WriteFailure {
     }
 }
 
-impl<P, O, F, B> Contents<'_, P, O, F, B>
+impl<P, O, S, F, B> Contents<'_, P, O, S, F, B>
 where
     P: Iterator<Item = PackRecord>,
     O: Iterator<Item = u32>,
+    S: Iterator<Item = SourceRecord>,
     F: Iterator<Item = FrameRecord>,
     B: Iterator<Item = BlobRecord>,
 {
@@ -84,6 +86,8 @@ where
         out.section(layout.packs.start, layout.packs.end, packs)?;
         let order = self.order.map(u32::to_le_bytes);
         out.section(layout.order.start, layout.order.end, order)?;
+        let sources = self.sources.map(SourceRecord::encode);
+        out.section(layout.sources.start, layout.sources.end, sources)?;
         let frames = self.frames.map(|frame| frame.encode());
         out.section(layout.frames.start, layout.frames.end, frames)?;
 

@@ -206,6 +206,7 @@ fn make_options(app: &App, args: &BackupArgs) -> Outcome<Options> {
         force: args.force,
         skip_if_unchanged: args.skip_if_unchanged,
         dry_run: args.dry_run,
+        trust_own_history: app.config.trust_own_history,
         cache: None,
         scratch: std::env::temp_dir(),
         checkpoint_bytes: CHECKPOINT_BYTES,

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use dolmen_core::Finding;
 use dolmen_core::check::{self, Observer, Options, Progress, ReadData, Report};
+use dolmen_core::{Finding, own};
+use dolmen_state::Instance;
 use serde_json::{Value, json};
 
 use super::App;
 use crate::exit::{During as _, Exit, Outcome};
-use crate::open::open;
+use crate::open::{Opened, open};
 use crate::output::Output;
 use crate::progress::{Shown, Status, Watched, seconds_left, share};
 use crate::render;
@@ -26,6 +27,10 @@ pub(crate) struct CheckArgs {
     /// Read and verify a part: the n-th of t parts, a share, or as much as SIZE
     #[arg(long, value_name = "N/T|X%|SIZE", value_parser = parse_subset)]
     read_data_subset: Option<ReadData>,
+    /// Attest the packs that were read and are whole: other machines, and this one should it lose its state, may build upon
+    /// them. Without another choice it reads those that snapshots rely on and nobody has attested
+    #[arg(long)]
+    attest: bool,
 }
 
 /// Reads `2/5`, `10%` or `5GiB`.
@@ -54,10 +59,12 @@ pub(super) fn parse_subset(text: &str) -> Result<ReadData, String> {
 pub(super) fn run(app: &App, args: &CheckArgs) -> Outcome {
     dolmen_fs::raise_open_files_limit();
     let opened = open(app)?;
-    let head = opened.claim_instance()?.record().head;
+    let mut instance = opened.claim_instance()?;
+    let head = instance.record().head;
     let read_data = match args.read_data_subset {
         Some(subset) => subset,
         None if args.read_data => ReadData::All,
+        None if args.attest => ReadData::Unattested,
         None => ReadData::None,
     };
     let options = Options {
@@ -75,13 +82,25 @@ pub(super) fn run(app: &App, args: &CheckArgs) -> Outcome {
     let outcome = check::run(&opened.repository, &options, &reported, &progress);
     drop(shown);
     let report = outcome.during(&format!("cannot check {}", opened.address))?;
-    print(app, &report);
+    if args.attest {
+        attest(app, &opened, &mut instance, &report)?;
+    }
+    print(app, args.attest, &report);
     opened.warn_of_oddities(app);
     Ok(if report.findings.is_empty() {
         Exit::Done
     } else {
         Exit::Damage
     })
+}
+
+/// Attests what was found to be whole.
+fn attest(app: &App, opened: &Opened, instance: &mut Instance, report: &Report) -> Outcome<()> {
+    let tried = format!("cannot attest packs in {}", opened.address);
+    let list = opened.load_snapshots(app)?;
+    let notice = |text: &str| app.output.notice(text);
+    own::settle(&opened.repository, instance, &list, &notice).during(&tried)?;
+    check::attest(&opened.repository, instance, &report.attestable).during(&tried)
 }
 
 /// Says what is wrong as soon as it is found.
@@ -108,8 +127,10 @@ impl Observer for Reported {
     }
 }
 
-fn print(app: &App, report: &Report) {
+fn print(app: &App, is_attested: bool, report: &Report) {
     let output = &app.output;
+    let attested = report.attestable.len();
+    let attested = u64::try_from(attested).unwrap_or(u64::MAX) * u64::from(is_attested);
     let errors = u64::try_from(report.findings.len()).unwrap_or(u64::MAX);
     if output.is_json() {
         let broken: Vec<_> = report
@@ -125,6 +146,7 @@ fn print(app: &App, report: &Report) {
             "suggest_prune": false,
             "snapshots": report.snapshots,
             "snapshots_damaged": report.snapshots_damaged,
+            "packs_attested": attested,
             "packs_read": report.packs_read,
             "bytes_read": report.bytes_read,
         }));
@@ -147,6 +169,10 @@ fn print(app: &App, report: &Report) {
         "{} checked, {read}",
         render::count(report.snapshots, "snapshot")
     ));
+    if is_attested {
+        let packs = render::count(attested, "pack");
+        output.line(format!("{packs} attested, besides those attested before"));
+    }
     if report.findings.is_empty() {
         output.line("no damage found");
         return;

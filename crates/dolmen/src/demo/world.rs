@@ -208,6 +208,7 @@ impl Site {
             force: false,
             skip_if_unchanged: false,
             dry_run: false,
+            trust_own_history: false,
             cache: None,
             scratch: self.home.clone(),
             checkpoint_bytes: backup::CHECKPOINT_BYTES,

@@ -45,6 +45,31 @@ fn a_whole_repository_checks_clean() {
 }
 
 #[test]
+fn what_is_attested_is_told_and_not_read_again() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    let summary = |arguments: &[&str]| {
+        let text = world.done(&[arguments, &["--json"]].concat());
+        messages(&text).pop().unwrap()
+    };
+    let first = summary(&["check", "--attest"]);
+    assert_eq!(first["packs_read"], first["packs_attested"]);
+    assert!(first["packs_attested"].as_u64().unwrap() > 0, "{first}");
+    let again = summary(&["check", "--attest"]);
+    assert_eq!(
+        (&again["packs_read"], &again["packs_attested"]),
+        (&0.into(), &0.into())
+    );
+    // What is read for another reason is not attested once more.
+    let whole = summary(&["check", "--attest", "--read-data"]);
+    assert_eq!(whole["packs_read"], first["packs_read"]);
+    assert_eq!(whole["packs_attested"], 0);
+    assert_eq!(summary(&["check", "--read-data"])["packs_attested"], 0);
+    let text = world.done(&["check", "--attest"]);
+    assert!(text.contains("0 packs attested"), "{text}");
+}
+
+#[test]
 fn a_damaged_pack_is_found_and_restore_gives_back_the_rest() {
     let world = World::with_repository();
     let mut seed = 7_u64;

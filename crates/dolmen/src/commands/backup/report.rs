@@ -31,6 +31,7 @@ fn to_json(dry_run: bool, report: &Report) -> Value {
         "tree_blobs": summary.tree_blobs,
         "data_added": summary.data_added,
         "data_added_packed": summary.data_added_packed,
+        "data_added_again": report.again_bytes,
         "total_files_processed": summary.total_files_processed,
         "total_bytes_processed": summary.total_bytes_processed,
         "total_duration": render::seconds_between(report.start, report.end),

@@ -1,0 +1,117 @@
+//! Whose word a backup takes, and how many segments its snapshots list.
+
+use dolmen_core::check::ReadData;
+use dolmen_store::{Fault, FaultPlan, Operation};
+
+use super::world::{Client, World};
+
+const HOME: Client = Client("home");
+const OTHER: Client = Client("other");
+const LARGE: usize = 3_000_000;
+
+/// Bytes that a client's next backup adds.
+fn added_by(world: &World, client: Client) -> u64 {
+    world.backup(client).snapshot.counts.added_bytes
+}
+
+#[test]
+fn where_all_is_locked_what_another_machine_stored_is_stored_again_until_it_is_attested() {
+    let world = World::locked();
+    world.write(HOME, "a", 1, LARGE);
+    world.write(OTHER, "b", 1, LARGE);
+    world.backup(HOME);
+    assert!(added_by(&world, OTHER) > LARGE as u64 * 9 / 10);
+    // The one is attested, and the other; a third builds upon either.
+    let packs = world.attest(HOME);
+    assert!(packs >= 2);
+    let third = Client("third");
+    world.write(third, "c", 1, LARGE);
+    assert!(added_by(&world, third) < 100_000);
+    world.assert_whole();
+    // Nothing is left to attest but what came since.
+    assert_eq!(world.attest(HOME), 1);
+    assert_eq!(world.attest(HOME), 0);
+    assert_eq!(world.check(ReadData::Unattested).packs_read, 0);
+}
+
+#[test]
+fn lost_state_costs_what_is_not_attested() {
+    let world = World::locked();
+    world.write(HOME, "a", 1, LARGE);
+    world.backup(HOME);
+    world.forget_state(HOME);
+    assert!(added_by(&world, HOME) > LARGE as u64 * 9 / 10);
+    world.attest(HOME);
+    world.forget_state(HOME);
+    let entry = world.backup(HOME);
+    assert!(entry.snapshot.counts.added_bytes < 100_000);
+    // It says itself where that lies: no segment is listed that nobody vouches for.
+    assert_eq!(entry.snapshot.segments.len(), 1);
+    // And remembers it: another look at attested packs is not needed.
+    assert!(added_by(&world, HOME) < 100_000);
+    world.assert_whole();
+}
+
+#[test]
+fn whoever_trusts_the_own_history_stores_nothing_again() {
+    let world = World::locked();
+    world.write(HOME, "a", 1, LARGE);
+    world.backup(HOME);
+    world.forget_state(HOME);
+    let mut options = world.options(HOME);
+    options.trust_own_history = true;
+    let entry = world.backup_with(HOME, &options, || {}).unwrap();
+    assert!(entry.snapshot.counts.added_bytes < 100_000);
+    // From here on the own head lists it.
+    assert!(added_by(&world, HOME) < 100_000);
+    world.assert_whole();
+}
+
+#[test]
+fn many_small_backups_end_with_few_segments() {
+    let world = World::new();
+    let (mut most, mut puts) = (0, 0);
+    for number in 0..60 {
+        world.write(HOME, "a", number, 2000);
+        world.write(HOME, &format!("f{}", number % 10), number, 100);
+        let counts = world.count(|| {
+            let entry = world.backup(HOME);
+            most = most.max(entry.snapshot.segments.len());
+        });
+        puts = puts.max(counts[&Operation::Put]);
+    }
+    // Eight small ones, and the one that is written.
+    assert!(most <= 9, "{most}");
+    // Pack, manifest, segment, snapshot: merging adds none.
+    assert!(puts <= 4, "{puts}");
+    world.assert_whole();
+    // What is unchanged is one put, as ever.
+    world.backup(HOME);
+    let counts = world.count(|| drop(world.backup(HOME)));
+    assert_eq!(counts[&Operation::Put], 1);
+}
+
+#[test]
+fn a_crash_between_a_merged_segment_and_its_snapshot_costs_nothing() {
+    let world = World::new();
+    for number in 0..9 {
+        world.write(HOME, "a", number, 2000);
+        world.backup(HOME);
+    }
+    let before = world.backup(HOME).snapshot.segments.len();
+    world.write(HOME, "a", 100, 2000);
+    // Pack, segment; then nothing.
+    let at = world.layer.calls_of(Operation::Put) + 2;
+    let plan = FaultPlan::none().at_call_of(Operation::Put, at, Fault::Unavailable);
+    world.layer.set_plan(plan);
+    world.backup_after(HOME, || {}).unwrap_err();
+    world.layer.set_plan(FaultPlan::none());
+    world.assert_whole();
+    let after = world.backup(HOME);
+    assert!(after.snapshot.segments.len() <= before + 1);
+    world.assert_whole();
+    world.write(HOME, "a", 0, 2000);
+    // All that the merged ones described is still known.
+    assert!(added_by(&world, HOME) < 2000);
+    world.assert_whole();
+}
