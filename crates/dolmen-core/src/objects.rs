@@ -22,7 +22,7 @@ use kept::KeptBodies;
 pub use kept::Source;
 pub(crate) use kept::listing_of;
 use locks::Locks;
-pub use locks::{Extended, Locking, locking_of};
+pub use locks::{Extended, Extension, Locking, locking_of};
 use versions::Views;
 pub use versions::{Listed, Oddities, StoredCopy};
 

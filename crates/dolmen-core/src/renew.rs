@@ -4,10 +4,12 @@
 //! break: what is known to be needed is renewed, the rest is told.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dolmen_format::{ObjectId, ObjectKey, ObjectKind, Timestamp};
+use dolmen_store::StoreErrorKind;
 
 use crate::by_policy;
 use crate::check::Observer;
@@ -16,13 +18,15 @@ use crate::finding::{Finding, chain};
 use crate::index::Index;
 use crate::live::{Live, LivePacks, LiveWalk, LostNode, StoredNodes};
 use crate::lives::{self, Life};
-use crate::objects::{Extended, Listed};
+use crate::objects::{Extended, Extension, FetchError, Listed};
 use crate::pack::BlobReader;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 
 /// Needed objects in memory while their locks are looked at.
 const BATCH_OBJECTS: usize = 1 << 12;
+/// Objects in a row of which the store answers nothing before it counts as gone. Fewer are hiccups.
+const SILENCES_MAX: u32 = 16;
 
 /// How to renew.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +48,7 @@ pub struct Report {
     pub examined: u64,
     /// Locks made longer; in a dry run, those that would be.
     pub renewed: u64,
-    /// Objects that are not there, or whose lock could not be made long enough.
+    /// Objects that are not there, or whose lock could not be made long enough, and listings that broke off.
     pub failed: u64,
     /// Requests for locks.
     pub calls: u64,
@@ -54,7 +58,7 @@ pub struct Report {
     pub is_protected: bool,
 }
 
-/// Renews a repository.
+/// Renews a repository. Where the store stops answering, the report tells what was done until then.
 ///
 /// Cost: five listings, one request for each snapshot, ledger record and manifest node, one for each lock that is due, and
 /// on stores whose listings state no locks one for each needed object.
@@ -75,50 +79,14 @@ pub fn run(
                 || !lives::promises_locks(&list.facts, now),
             ..Report::default()
         },
+        silences: 0,
     };
-    let lives = match lives::terms(&list.facts, now) {
-        Some(terms) => lives::lives(list, &terms, now),
-        None => Vec::new(),
-    };
-    let live: Vec<_> = lives
-        .into_iter()
-        .filter(|(_, life)| *life == Life::Live)
-        .map(|(entry, _)| entry)
-        .collect();
-    let wanted = segments_of(live.iter().copied());
-    let promises = by_policy::promises(list, now);
-    let promise = |entry: &SnapshotEntry| promises.get(&entry.id).copied().unwrap_or(0);
-    let snapshots = live
-        .iter()
-        .map(|entry| (entry.id, promise(entry)))
-        .collect();
-    let mut segments = Promised::new();
-    for entry in &live {
-        for segment in &entry.snapshot.segments {
-            let longest = segments.entry(*segment).or_default();
-            *longest = promise(entry).max(*longest);
+    match renewal.everything(list, now) {
+        Err(Error::Store(error)) => {
+            renewal.tell(repository.objects.address(), &chain(&error));
         }
+        outcome => outcome?,
     }
-    // Every snapshot needs what stands.
-    let longest = promises.values().copied().max().unwrap_or(0);
-    let own = repository.standing_objects().iter();
-    let own: Promised = own.map(|(key, _)| (key.id(), longest)).collect();
-    let records = list.facts.stamps.iter();
-    let records = records.map(|(_, id)| (*id, longest)).collect();
-    renewal.those("root/", ObjectKind::Root, &own)?;
-    renewal.those("keys/", ObjectKind::Root, &own)?;
-    renewal.those("ledger/", ObjectKind::Ledger, &records)?;
-    renewal.those("snapshots/", ObjectKind::Snapshot, &snapshots)?;
-    renewal.those("index/", ObjectKind::Index, &segments)?;
-    let mut index = Index::load(repository, options.index_cache)?;
-    index.complete(repository, &wanted)?;
-    let blobs = BlobReader::new(repository, &index.blobs);
-    let mut walk = LiveWalk::new(options.scratch);
-    for entry in live {
-        walk.add(repository, entry.id, &entry.snapshot, promise(entry))?;
-    }
-    let needed = walk.finish(&mut StoredNodes::new(&blobs, options.cancel))?;
-    renewal.packs(&needed)?;
     Ok(renewal.report)
 }
 
@@ -130,20 +98,71 @@ struct Renewal<'a> {
     options: &'a Options<'a>,
     observer: &'a dyn Observer,
     report: Report,
+    /// Objects in a row of which the store answered nothing.
+    silences: u32,
 }
 
 impl Renewal<'_> {
+    /// Renews what each kind of object comes to, packs last: only they need anything read.
+    fn everything(&mut self, list: &SnapshotList, now: Timestamp) -> Result<()> {
+        let repository = self.repository;
+        let lives = match lives::terms(&list.facts, now) {
+            Some(terms) => lives::lives(list, &terms, now),
+            None => Vec::new(),
+        };
+        let live: Vec<_> = lives
+            .into_iter()
+            .filter(|(_, life)| *life == Life::Live)
+            .map(|(entry, _)| entry)
+            .collect();
+        let wanted = segments_of(live.iter().copied());
+        let promises = by_policy::promises(list, now);
+        let promise = |entry: &SnapshotEntry| promises.get(&entry.id).copied().unwrap_or(0);
+        let snapshots = live
+            .iter()
+            .map(|entry| (entry.id, promise(entry)))
+            .collect();
+        let mut segments = Promised::new();
+        for entry in &live {
+            for segment in &entry.snapshot.segments {
+                let longest = segments.entry(*segment).or_default();
+                *longest = promise(entry).max(*longest);
+            }
+        }
+        // Every snapshot needs what stands.
+        let longest = promises.values().copied().max().unwrap_or(0);
+        let own = repository.standing_objects().iter();
+        let own: Promised = own.map(|(key, _)| (key.id(), longest)).collect();
+        let records = list.facts.stamps.iter();
+        let records = records.map(|(_, id)| (*id, longest)).collect();
+        self.those("root/", ObjectKind::Root, &own)?;
+        self.those("keys/", ObjectKind::Root, &own)?;
+        self.those("ledger/", ObjectKind::Ledger, &records)?;
+        self.those("snapshots/", ObjectKind::Snapshot, &snapshots)?;
+        self.those("index/", ObjectKind::Index, &segments)?;
+        let mut index = Index::load(repository, self.options.index_cache)?;
+        index.complete(repository, &wanted)?;
+        let blobs = BlobReader::new(repository, &index.blobs);
+        let mut walk = LiveWalk::new(self.options.scratch);
+        for entry in live {
+            walk.add(repository, entry.id, &entry.snapshot, promise(entry))?;
+        }
+        let needed = walk.finish(&mut StoredNodes::new(&blobs, self.options.cancel))?;
+        self.packs(&needed)
+    }
+
     /// Renews the objects below a prefix that are needed.
     fn those(&mut self, prefix: &str, kind: ObjectKind, needed: &Promised) -> Result<()> {
         let (mut found, mut missing) = (Vec::new(), needed.clone());
-        self.repository.objects.list(prefix, |object| {
+        let listed = self.repository.objects.list(prefix, |object| {
             if let Some(promise) = needed.get(&object.key.id()) {
                 missing.remove(&object.key.id());
                 found.push((object, *promise));
             }
-        })?;
-        for (object, promise) in found {
-            self.renew(&object, kind, promise)?;
+        });
+        self.renew(&found, kind)?;
+        if self.broke_off(prefix, listed)?.is_break() {
+            return Ok(());
         }
         // What the client itself keeps (root, keys) is in more than one folder.
         if !matches!(prefix, "root/" | "keys/") {
@@ -161,14 +180,15 @@ impl Renewal<'_> {
         }
         let (mut after, mut found) = (None, 0_u64);
         loop {
-            let (batch, is_last) = self.next_packs(live, after)?;
+            let mut batch = Vec::new();
+            let listed = self.next_packs(live, after, &mut batch);
             found = found.saturating_add(u64::try_from(batch.len()).unwrap_or(u64::MAX));
             after = batch.last().map(|(object, _)| object.key).or(after);
-            for (object, promise) in &batch {
-                self.renew(object, ObjectKind::Pack, *promise)?;
-            }
-            if is_last {
-                break;
+            self.renew(&batch, ObjectKind::Pack)?;
+            match self.broke_off("packs/", listed)? {
+                ControlFlow::Continue(Batch::Last) => break,
+                ControlFlow::Continue(Batch::More) => {}
+                ControlFlow::Break(()) => return Ok(()),
             }
         }
         let mut needed = 0_u64;
@@ -183,14 +203,15 @@ impl Renewal<'_> {
         Ok(())
     }
 
-    /// The needed packs after a key, and whether there are no more. Packs of a writer are listed by their ids.
+    /// Gathers the needed packs after a key. Packs of a writer are listed by their ids.
     fn next_packs(
         &self,
         live: &Live,
         after: Option<ObjectKey>,
-    ) -> Result<(Vec<(Listed, u64)>, bool)> {
+        batch: &mut Vec<(Listed, u64)>,
+    ) -> Result<Batch> {
         let mut needed = live.known_packs();
-        let (mut writer, mut batch, mut is_last, mut failed) = (None, Vec::new(), true, None);
+        let (mut writer, mut which, mut failed) = (None, Batch::Last, None);
         let mut next = next_of(&mut needed);
         self.repository.objects.list("packs/", |object| {
             if object.key.writer() != writer {
@@ -214,77 +235,136 @@ impl Renewal<'_> {
                 if batch.len() < BATCH_OBJECTS {
                     batch.push((object, promise));
                 } else {
-                    is_last = false;
+                    which = Batch::More;
                 }
             }
         })?;
-        failed.map_or(Ok((batch, is_last)), Err)
+        failed.map_or(Ok(which), Err)
     }
 
-    /// Renews the authentic version of an object. One object's failure never stops the others.
-    fn renew(&mut self, object: &Listed, kind: ObjectKind, promise_seconds: u64) -> Result<()> {
+    /// What a listing came to; one that broke off is told, and what it did not show remains for the next run.
+    fn broke_off<T>(&mut self, prefix: &str, listed: Result<T>) -> Result<ControlFlow<(), T>> {
+        match listed {
+            Ok(listed) => Ok(ControlFlow::Continue(listed)),
+            Err(Error::Store(error)) => {
+                self.fail(prefix, &chain(&error));
+                Ok(ControlFlow::Break(()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Renews the authentic version of each object. One object's failure never stops the others; that the store is gone
+    /// does, with its last answer.
+    fn renew(&mut self, objects: &[(Listed, u64)], kind: ObjectKind) -> Result<()> {
         if self.options.cancel.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let objects = &self.repository.objects;
-        self.report.examined = self.report.examined.saturating_add(1);
-        let Some(locking) = objects.locking() else {
-            return Ok(());
-        };
-        let found = match object.copies.as_slice() {
-            // The only version there is needs no reading to be the right one.
-            [copy] => Ok(copy.clone()),
-            _ => objects.authentic(object, kind),
-        };
-        let copy = match found {
-            Ok(copy) => copy,
-            Err(error) => {
-                self.fail(&object.key.to_string(), &chain(&error));
-                return Ok(());
-            }
-        };
-        let extended = if self.options.dry_run {
-            objects.would_extend(&object.key, &copy, promise_seconds)
+        let repository = self.repository;
+        let extension = if self.options.dry_run {
+            Extension::Plan
         } else {
-            objects.extend_if_due(&object.key, &copy, promise_seconds)
+            Extension::Apply
         };
-        let Extended {
-            until,
-            is_renewed,
-            calls,
-            refused,
-        } = match extended {
-            Ok(extended) => extended,
-            Err(error) if error.kind == dolmen_store::StoreErrorKind::Unavailable => {
-                return Err(error.into());
+        let mut ended = Ok(());
+        repository
+            .objects
+            .extend_all(objects, kind, extension, |object, extended| {
+                ended = self.took(object, extended);
+                match ended {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            });
+        ended
+    }
+
+    /// Counts what became of an object.
+    fn took(
+        &mut self,
+        object: &Listed,
+        extended: std::result::Result<Extended, FetchError>,
+    ) -> Result<()> {
+        self.report.examined = self.report.examined.saturating_add(1);
+        match extended {
+            Ok(extended) => {
+                self.silences = 0;
+                self.count(&object.key, &extended);
             }
             Err(error) => {
                 self.fail(&object.key.to_string(), &chain(&error));
-                return Ok(());
+                self.silences = if is_silence(&error) {
+                    self.silences.saturating_add(1)
+                } else {
+                    0
+                };
+                if self.silences >= SILENCES_MAX {
+                    return Err(error.into());
+                }
             }
+        }
+        if self.options.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        Ok(())
+    }
+
+    /// Counts a lock, and tells of one that is too short.
+    fn count(&mut self, key: &ObjectKey, extended: &Extended) {
+        let Some(locking) = self.repository.objects.locking() else {
+            return;
         };
-        self.report.calls = self.report.calls.saturating_add(calls);
-        self.report.renewed = self.report.renewed.saturating_add(u64::from(is_renewed));
+        let report = &mut self.report;
+        report.calls = report.calls.saturating_add(extended.calls);
+        report.renewed = report
+            .renewed
+            .saturating_add(u64::from(extended.is_renewed));
+        report.protected_until = report
+            .protected_until
+            .into_iter()
+            .chain(extended.until)
+            .min();
         let wanted = locking.now().saturating_add_seconds(
             i64::try_from(locking.terms().protect_seconds()).unwrap_or(i64::MAX),
         );
-        if until.is_none_or(|until| until < wanted) {
-            let why = refused.map_or_else(
+        if extended.until.is_none_or(|until| until < wanted) {
+            let why = extended.refused.as_ref().map_or_else(
                 || "its lock ends before the protection period does".to_owned(),
-                |error| chain(&error),
+                |error| chain(error),
             );
-            self.fail(&object.key.to_string(), &why);
+            self.fail(&key.to_string(), &why);
         }
-        let report = &mut self.report;
-        report.protected_until = report.protected_until.into_iter().chain(until).min();
-        Ok(())
     }
 
     fn fail(&mut self, subject: &str, problem: &str) {
         self.report.failed = self.report.failed.saturating_add(1);
+        self.tell(subject, problem);
+    }
+
+    fn tell(&mut self, subject: &str, problem: &str) {
         self.report.is_protected = false;
         self.observer.finding(&Finding::new(subject, problem));
     }
+}
+
+/// Whether more needed packs follow a batch.
+enum Batch {
+    /// No.
+    Last,
+    /// Yes.
+    More,
+}
+
+/// Whether a store did not answer.
+fn is_silence(error: &FetchError) -> bool {
+    matches!(
+        error,
+        FetchError::Store(error)
+            if matches!(
+                error.kind,
+                StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown
+            )
+    )
 }
 
 fn next_of(needed: &mut LivePacks<'_>) -> Result<Option<(ObjectId, u64)>> {

@@ -1,6 +1,7 @@
 //! The locks that objects carry: put with them, known as the store states them, made longer by version.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use dolmen_format::ledger::LockStrategy;
@@ -8,12 +9,16 @@ use dolmen_format::{ObjectId, ObjectKey, ObjectKind, Timestamp};
 use dolmen_store::{
     Lock, LockMode, LockStatus, ObjectRef, PutReceipt, StoreError, StoreErrorKind, StoreTime,
 };
+use futures_util::StreamExt as _;
 
 use super::versions::lock as locked;
 use super::{FetchError, Listed, Objects, StoredCopy, store_key};
 use crate::environment::Clock;
 use crate::error::{Error, Result};
 use crate::lease::{Clocks, Terms};
+
+/// Locks that are looked at and made longer at the same time.
+const EXTENSIONS_MAX: usize = 16;
 
 /// How a client locks what it puts.
 #[derive(Debug)]
@@ -78,6 +83,17 @@ impl Locking {
     /// From when on protection counts.
     pub fn now(&self) -> Timestamp {
         self.clocks().protect_from()
+    }
+
+    /// The lock that an object is to get whose lock ends at `until`; `None`: it is not due.
+    fn next(&self, id: &ObjectId, until: Option<Timestamp>, promise_seconds: u64) -> Option<Lock> {
+        let (clocks, terms) = (self.clocks(), self.terms.protecting(promise_seconds));
+        let next = clocks.next(&terms, id, until)?;
+        let most = clocks.retain_until_max(&terms);
+        Some(Lock {
+            mode: self.mode,
+            until: most.map_or(next, |most| next.min(most)),
+        })
     }
 
     /// The lock that an object gets when it is put.
@@ -201,60 +217,73 @@ impl Objects {
             None => None,
         };
         match copy {
-            Some(copy) => Ok(self.extend_if_due(key, &copy, 0)?.until),
+            Some(copy) => {
+                let extended = self.block_on(self.extend(key, &copy, 0, Extension::Apply))?;
+                Ok(extended.until)
+            }
             None => Ok(None),
         }
     }
 
-    /// What [`Self::extend_if_due`] would do, without doing it.
+    /// Extends the locks of listed objects where they are due, by the terms or by a longer promise in seconds, each by the
+    /// version that is authentic and several at once; `each` sees them in the order given, and may end it.
     ///
-    /// Cost: at most one request for the lock.
-    pub fn would_extend(
+    /// Cost: what [`Self::extend`] costs for each, and for a key with several versions one request for each until the
+    /// authentic one.
+    pub fn extend_all(
         &self,
-        key: &ObjectKey,
-        copy: &StoredCopy,
-        promise_seconds: u64,
-    ) -> std::result::Result<Extended, StoreError> {
-        let mut extended = self.look_at_lock(key, copy)?;
-        if let Some(locking) = self.locking() {
-            let terms = locking.terms.protecting(promise_seconds);
-            let next = locking.clocks().next(&terms, &key.id(), extended.until);
-            extended.is_renewed = next.is_some();
-            extended.until = next.or(extended.until);
-        }
-        Ok(extended)
+        promised: &[(Listed, u64)],
+        kind: ObjectKind,
+        extension: Extension,
+        mut each: impl FnMut(&Listed, std::result::Result<Extended, FetchError>) -> ControlFlow<()>,
+    ) {
+        self.block_on(async {
+            let mut extended = futures_util::stream::iter(promised)
+                .map(|(object, promise_seconds)| async move {
+                    let extended = self.extend_listed(object, kind, *promise_seconds, extension);
+                    (object, extended.await)
+                })
+                .buffered(EXTENSIONS_MAX);
+            while let Some((object, result)) = extended.next().await {
+                if each(object, result).is_break() {
+                    break;
+                }
+            }
+        });
     }
 
-    /// The lock of a version: as listed, else as the store says when asked.
-    fn look_at_lock(
+    async fn extend_listed(
         &self,
-        key: &ObjectKey,
-        copy: &StoredCopy,
-    ) -> std::result::Result<Extended, StoreError> {
-        let mut extended = Extended::default();
-        let status = match copy.lock {
-            LockStatus::Unknown => {
-                extended.calls = 1;
-                let object = ObjectRef {
-                    key: store_key(key)?,
-                    version: copy.version.clone(),
-                };
-                self.block_on(self.store().lock_of(&object))?
-            }
-            stated => stated,
+        object: &Listed,
+        kind: ObjectKind,
+        promise_seconds: u64,
+        extension: Extension,
+    ) -> std::result::Result<Extended, FetchError> {
+        if self.locking().is_none() {
+            return Ok(Extended::default());
+        }
+        // The only version there is needs no reading to be the right one.
+        let copy = if let [copy] = object.copies.as_slice() {
+            copy.clone()
+        } else {
+            let found = self.search_listed(object, kind).await?;
+            found.ok_or(FetchError::Altered)?.copy
         };
-        extended.until = until_of(status);
-        Ok(extended)
+        Ok(self
+            .extend(&object.key, &copy, promise_seconds, extension)
+            .await?)
     }
 
     /// Extends the lock of one version where it is due, by the terms or by a longer promise.
     ///
-    /// Cost: at most one request for the lock, one to extend it, and one to read it back where that was refused.
-    pub fn extend_if_due(
+    /// Cost: at most one request for the lock, one to extend it, and one to read it back where that was refused or had no
+    /// answer.
+    async fn extend(
         &self,
         key: &ObjectKey,
         copy: &StoredCopy,
         promise_seconds: u64,
+        extension: Extension,
     ) -> std::result::Result<Extended, StoreError> {
         let Some(locking) = self.locking() else {
             return Ok(Extended::default());
@@ -263,32 +292,23 @@ impl Objects {
             key: store_key(key)?,
             version: copy.version.clone(),
         };
-        let mut extended = self.look_at_lock(key, copy)?;
-        let terms = locking.terms.protecting(promise_seconds);
-        let clocks = locking.clocks();
-        if let Some(until) = clocks.next(&terms, &key.id(), extended.until) {
-            let until = clocks
-                .retain_until_max(&terms)
-                .map_or(until, |most| until.min(most));
-            let lock = Lock {
-                mode: locking.mode,
-                until,
-            };
-            extended.calls = extended.calls.saturating_add(1);
-            match self.block_on(self.store().extend(&object, lock)) {
-                Ok(()) => {
-                    extended.until = Some(until);
+        let mut extended = Extended::default();
+        let status = match copy.lock {
+            LockStatus::Unknown => {
+                extended.calls = 1;
+                self.store().lock_of(&object).await?
+            }
+            stated => stated,
+        };
+        extended.until = until_of(status);
+        if let Some(lock) = locking.next(&key.id(), extended.until, promise_seconds) {
+            match extension {
+                Extension::Apply => self.lengthen(&object, lock, &mut extended).await?,
+                Extension::Plan => {
+                    extended.until = Some(lock.until);
                     extended.is_renewed = true;
+                    return Ok(extended);
                 }
-                // Somebody may have made it longer meanwhile: the store's word counts.
-                Err(error)
-                    if matches!(error.kind, StoreErrorKind::Denied | StoreErrorKind::Locked) =>
-                {
-                    extended.calls = extended.calls.saturating_add(1);
-                    extended.until = until_of(self.block_on(self.store().lock_of(&object))?);
-                    extended.refused = Some(error);
-                }
-                Err(error) => return Err(error),
             }
         }
         if let Some(until) = extended.until {
@@ -296,6 +316,45 @@ impl Objects {
         }
         Ok(extended)
     }
+
+    /// Asks for a longer lock. Where that was refused, somebody may have made it longer meanwhile; where no answer came, it
+    /// may have been done: the date that the store then states counts.
+    async fn lengthen(
+        &self,
+        object: &ObjectRef,
+        lock: Lock,
+        extended: &mut Extended,
+    ) -> std::result::Result<(), StoreError> {
+        extended.calls = extended.calls.saturating_add(1);
+        let Err(error) = self.store().extend(object, lock).await else {
+            extended.until = Some(lock.until);
+            extended.is_renewed = true;
+            return Ok(());
+        };
+        let is_unanswered = error.kind == StoreErrorKind::OutcomeUnknown;
+        if !is_unanswered && !matches!(error.kind, StoreErrorKind::Denied | StoreErrorKind::Locked)
+        {
+            return Err(error);
+        }
+        extended.calls = extended.calls.saturating_add(1);
+        let Ok(status) = self.store().lock_of(object).await else {
+            return Err(error);
+        };
+        extended.until = until_of(status);
+        extended.is_renewed =
+            is_unanswered && extended.until.is_some_and(|until| until >= lock.until);
+        extended.refused = Some(error);
+        Ok(())
+    }
+}
+
+/// Whether locks are made longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extension {
+    /// They are.
+    Apply,
+    /// It is only said which would be.
+    Plan,
 }
 
 /// What became of a lock.

@@ -243,7 +243,7 @@ impl Objects {
     }
 
     /// Hashes versions, oldest first: what an intruder wrote is younger, unless the object was put anew.
-    async fn search_listed(
+    pub(super) async fn search_listed(
         &self,
         object: &Listed,
         kind: ObjectKind,

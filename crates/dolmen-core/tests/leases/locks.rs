@@ -3,7 +3,7 @@
 use dolmen_core::prune::Tally;
 use dolmen_format::Timestamp;
 use dolmen_format::ledger::Fact;
-use dolmen_store::fault::When;
+use dolmen_store::fault::{Effect, When};
 use dolmen_store::{
     Fault, FaultPlan, LockStatus, Operation, Place, Store as _, StoreErrorKind, StoreKey,
     VersionInfo,
@@ -190,6 +190,95 @@ fn a_renewal_notices_what_is_gone() {
     let report = world.renew(HOME);
     assert!(!report.is_protected);
     assert_eq!(report.failed, 1);
+}
+
+/// A world of some snapshots in which every lock is due.
+fn with_all_due(snapshots: u64) -> World {
+    let world = World::locked();
+    for seed in 0..snapshots {
+        world.write(HOME, &format!("file {seed}"), seed, 20_000);
+        world.backup(HOME);
+    }
+    world.wait(20 * DAY);
+    world
+}
+
+/// Breaks a call of an operation, counted from now.
+fn break_call(world: &World, operation: Operation, after: u64, fault: Fault) {
+    let at = world.layer.calls_of(operation) + after;
+    let plan = FaultPlan::none().at_call_of(operation, at, fault);
+    world.layer.set_plan(plan);
+}
+
+#[test]
+fn one_objects_failure_stops_no_other() {
+    for fault in [
+        Fault::Unavailable,
+        Fault::Denied(Effect::Skipped),
+        Fault::TimedOut(Effect::Skipped),
+    ] {
+        let world = with_all_due(3);
+        break_call(&world, Operation::Extend, 1, fault);
+        let report = world.renew(HOME);
+        assert_eq!(report.failed, 1, "{fault:?}");
+        assert_eq!(report.renewed, report.examined - 1, "{fault:?}");
+        assert!(!report.is_protected, "{fault:?}");
+        let report = world.renew(HOME);
+        assert_eq!((report.renewed, report.failed), (1, 0), "{fault:?}");
+        assert!(report.is_protected, "{fault:?}");
+    }
+}
+
+#[test]
+fn an_extension_that_the_store_made_and_did_not_own_up_to_is_read_back() {
+    for (fault, by_us) in [
+        (Fault::Denied(Effect::Done), 0),
+        (Fault::TimedOut(Effect::Done), 1),
+    ] {
+        let world = with_all_due(1);
+        break_call(&world, Operation::Extend, 1, fault);
+        let report = world.renew(HOME);
+        assert_eq!(report.failed, 0, "{fault:?}");
+        assert!(report.is_protected, "{fault:?}");
+        assert_eq!(report.renewed, report.examined - 1 + by_us, "{fault:?}");
+        assert_eq!(report.calls, report.examined + 1, "{fault:?}");
+        assert!(least_left(&world) >= 30 * DAY, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_store_that_no_longer_answers_ends_a_renewal_with_a_report() {
+    let world = with_all_due(24);
+    let list = world.list();
+    drop(world.instance(HOME));
+    let begun = world.layer.calls_of(Operation::Extend);
+    let gone = Fault::Crash(Effect::Skipped);
+    break_call(&world, Operation::Extend, 5, gone);
+    let report = world.renew_listed(&list);
+    assert_eq!((report.renewed, report.examined), (5, 5 + report.failed));
+    assert!(!report.is_protected);
+    // Those that were under way when it was noticed, and no more.
+    let calls = world.layer.calls_of(Operation::Extend) - begun;
+    assert!(calls <= 5 + 2 * 16, "{calls}");
+    world.layer.set_plan(FaultPlan::none());
+    let report = world.renew(HOME);
+    assert_eq!((report.renewed, report.failed), (report.examined - 5, 0));
+    assert!(report.is_protected);
+}
+
+#[test]
+fn a_listing_that_breaks_off_stops_no_other() {
+    let world = with_all_due(3);
+    drop(world.instance(HOME));
+    let list = world.list();
+    break_call(&world, Operation::ListVersions, 0, Fault::Unavailable);
+    let report = world.renew_listed(&list);
+    assert_eq!(report.failed, 1);
+    assert!(report.renewed > 0 && !report.is_protected);
+    // Only the root itself was not seen.
+    let report = world.renew(HOME);
+    assert_eq!((report.renewed, report.failed), (1, 0));
+    assert!(report.is_protected);
 }
 
 #[test]

@@ -343,6 +343,11 @@ impl World {
     pub(crate) fn renew(&self, client: Client) -> renew::Report {
         // Whoever renews settles first what it may sign as.
         drop(self.instance(client));
+        self.renew_listed(&self.list())
+    }
+
+    /// The same by a list that was loaded before.
+    pub(crate) fn renew_listed(&self, list: &SnapshotList) -> renew::Report {
         let cancel = AtomicBool::new(false);
         let options = renew::Options {
             dry_run: false,
@@ -350,7 +355,7 @@ impl World {
             scratch: self.folder.path(),
             cancel: &cancel,
         };
-        renew::run(&self.repository, &self.list(), &options, &Deaf).unwrap()
+        renew::run(&self.repository, list, &options, &Deaf).unwrap()
     }
 
     /// The requests of what is done, by operation.

@@ -83,10 +83,15 @@ pub(super) fn print(app: &App, report: &Report, dry_run: bool) {
         render::count(report.examined, "needed object")
     ));
     app.output.line(match report.protected_until {
-        Some(until) => format!(
+        Some(until) if report.is_protected => format!(
             "everything live is locked until {}",
             render::local_time(until)
         ),
+        Some(until) => format!(
+            "the earliest lock that could be read ends {}",
+            render::local_time(until)
+        ),
+        None if report.failed > 0 => "no lock could be read".to_owned(),
         None => "nothing is locked here: this store keeps no locks".to_owned(),
     });
     if report.failed > 0 {
