@@ -122,6 +122,13 @@ pub(super) fn writer(app: &App, opened: &Opened, list: &SnapshotList) -> Outcome
     Ok(instance)
 }
 
+/// As [`writer`], for a command that needs no list else: what it puts is locked as the policy says.
+pub(super) fn settled(app: &App, opened: &Opened) -> Outcome<Instance> {
+    let list = SnapshotList::load(&opened.repository, None)
+        .during(&format!("cannot list the snapshots of {}", opened.address))?;
+    writer(app, opened, &list)
+}
+
 pub(super) fn entries<'l>(list: &'l SnapshotList, ids: &[SnapshotId]) -> Vec<&'l SnapshotEntry> {
     let ids: std::collections::BTreeSet<_> = ids.iter().collect();
     let live = list.snapshots.iter();

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::App;
+use super::forget::settled;
 use crate::config::{Ask, Secret};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::open::open;
@@ -60,6 +61,7 @@ fn passwd(app: &App, args: &PasswdArgs) -> Outcome {
             hints: Vec::from(NEW_PASSPHRASE.map(str::to_owned)),
             ..failure
         })?;
+    drop(settled(app, &opened)?);
     opened
         .repository
         .change_passphrase(&passphrase)

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::App;
 use super::check::Reported;
+use super::forget::settled;
 use crate::exit::{During as _, Exit, Outcome};
 use crate::open::open;
 use crate::render;
@@ -34,8 +35,8 @@ pub(super) fn run(app: &App, args: &RepairArgs) -> Outcome {
 
 fn index(app: &App) -> Outcome {
     let opened = open(app)?;
+    let mut instance = settled(app, &opened)?;
     opened.put_back(app)?;
-    let mut instance = opened.claim_instance()?;
     let cancel = app.interrupt.flag();
     let reported = Reported(Arc::clone(&app.output));
     let report = repair::rebuild_index(&opened.repository, &mut instance, &reported, &cancel)
