@@ -228,8 +228,8 @@ impl Objects {
     /// Extends the locks of listed objects where they are due, by the terms or by a longer promise in seconds, each by the
     /// version that is authentic and several at once; `each` sees them in the order given, and may end it.
     ///
-    /// Cost: what [`Self::extend`] costs for each, and for a key with several versions one request for each until the
-    /// authentic one.
+    /// Cost: at most three requests each, none for what the listing shows not to be due, and for a key with several
+    /// versions one for each until the authentic one.
     pub fn extend_all(
         &self,
         promised: &[(Listed, u64)],
