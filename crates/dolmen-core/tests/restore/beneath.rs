@@ -146,7 +146,19 @@ fn assert_clean_check(world: &mut World, store: &Arc<dyn Store>) {
     let report = report.unwrap();
     assert_eq!(report.findings, []);
     assert_eq!(report.snapshots, 2);
-    assert_eq!(report.packs_read, 2);
+    // Two or more: a tree that is written while a pack is being filled takes another.
+    assert_eq!(report.packs_read, packs_of(store));
+}
+
+/// How many packs have bytes in a store, whatever hides them.
+fn packs_of(store: &Arc<dyn Store>) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let objects = Objects::new(Arc::clone(store), runtime.handle().clone(), "memory");
+    let mut packs = 0;
+    objects.list("packs/", |_| packs += 1).unwrap();
+    packs
 }
 
 /// The kinds of objects that a set of keys holds.
