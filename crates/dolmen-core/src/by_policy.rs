@@ -60,8 +60,7 @@ pub fn plan(list: &SnapshotList, now: Timestamp) -> Option<ByPolicy> {
         let newest = |(_, why): &&(SnapshotId, Spared)| *why == Spared::Newest;
         let spared = u64::try_from(limited.spared.iter().filter(newest).count());
         by_policy.spared = by_policy.spared.saturating_add(spared.unwrap_or(u64::MAX));
-        let slotless = group.decisions.iter().filter(|decision| !decision.slot);
-        by_policy.set_aside.extend(slotless.map(|one| one.id));
+        by_policy.set_aside.extend(group.set_aside());
         by_policy.alarms.extend(limited.alarm);
     }
     Some(by_policy)

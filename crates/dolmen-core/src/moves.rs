@@ -56,17 +56,12 @@ impl Moves {
     pub(crate) fn fold(records: &BTreeMap<ObjectId, Entry>) -> Self {
         let mut claims: Vec<(Timestamp, PackInfo, &[MoveRun])> = records
             .values()
-            .filter_map(|entry| match &entry.record.fact {
-                Fact::Moves { pack, runs } => {
-                    let pack = info_of(entry.record.stamp.writer, pack);
-                    Some((entry.stored_at, pack, runs.as_slice()))
-                }
-                Fact::Policy(_)
-                | Fact::Retirement { .. }
-                | Fact::Undo { .. }
-                | Fact::Revocation { .. }
-                | Fact::Attestation { .. }
-                | Fact::Witness { .. } => None,
+            .filter_map(|entry| {
+                let Fact::Moves { pack, runs } = &entry.record.fact else {
+                    return None;
+                };
+                let pack = info_of(entry.record.stamp.writer, pack);
+                Some((entry.stored_at, pack, runs.as_slice()))
             })
             .collect();
         // Stable, so that those of one time stay in the order of their records' ids.

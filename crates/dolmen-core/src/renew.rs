@@ -21,7 +21,7 @@ use crate::lives::{self, Life};
 use crate::objects::{Extended, Extension, FetchError, Listed};
 use crate::pack::BlobReader;
 use crate::repository::Repository;
-use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
+use crate::snapshots::{SnapshotEntry, SnapshotList};
 
 /// Needed objects in memory while their locks are looked at.
 const BATCH_OBJECTS: usize = 1 << 12;
@@ -115,7 +115,6 @@ impl Renewal<'_> {
             .filter(|(_, life)| *life == Life::Live)
             .map(|(entry, _)| entry)
             .collect();
-        let wanted = segments_of(live.iter().copied());
         let promises = by_policy::promises(list, now);
         let promise = |entry: &SnapshotEntry| promises.get(&entry.id).copied().unwrap_or(0);
         let snapshots = live
@@ -129,6 +128,7 @@ impl Renewal<'_> {
                 *longest = promise(entry).max(*longest);
             }
         }
+        let wanted: Vec<_> = segments.keys().copied().collect();
         // Every snapshot needs what stands.
         let longest = promises.values().copied().max().unwrap_or(0);
         let own = repository.standing_objects().iter();

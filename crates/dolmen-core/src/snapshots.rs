@@ -99,19 +99,21 @@ impl SnapshotList {
         let mut read = Read::default();
         read.load(repository, source)?;
         let admin = repository.admin_id();
-        let receipts = receipts(&ledger.records, &read.known(), admin);
+        let mut known = read.known();
+        let receipts = receipts(&ledger.records, &known, admin);
         ledger.date(&receipts);
         read.date(&receipts);
         if let Some(at) = at {
             ledger.records.retain(|_, entry| entry.received <= at);
             read.retain_received(at);
+            known = read.known();
         }
         let origin = Origin {
             admin,
             policy: repository.root().policy.clone(),
             stored_at: repository.root_stored_at(),
         };
-        let facts = fold(&ledger.records, &read.known(), origin);
+        let facts = fold(&ledger.records, &known, origin);
         let is_retired = |entry: &SnapshotEntry| facts.retired.contains_key(&entry.id);
         let (retired, live): (Vec<_>, Vec<_>) = read.snapshots.into_iter().partition(is_retired);
         let is_trusted = |entry: &SnapshotEntry| facts.trusts(&entry.id);

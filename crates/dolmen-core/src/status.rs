@@ -8,6 +8,7 @@ use dolmen_format::{ObjectId, Timestamp};
 use crate::audit::{self, Depth, Space, View};
 use crate::by_policy;
 use crate::error::Result;
+use crate::finding::counted;
 use crate::lease::Terms;
 use crate::lives;
 use crate::repository::Repository;
@@ -174,9 +175,9 @@ fn doubt_warnings(list: &SnapshotList) -> Vec<Warning> {
     ];
     let counts = counts.into_iter().filter(|(count, _)| *count > 0);
     let counts = counts.map(|(count, what)| {
-        let noun = if count == 1 { "snapshot" } else { "snapshots" };
         warning(format!(
-            "{count} {noun} {what}; dolmen snapshots --all shows which"
+            "{} {what}; dolmen snapshots --all shows which",
+            counted(count, "snapshot")
         ))
     });
     let odd = list.facts.findings.iter().take(FINDINGS_SHOWN);

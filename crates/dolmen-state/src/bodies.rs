@@ -70,11 +70,10 @@ impl BodyCache {
                     if ObjectId::of(&body) != seen.id {
                         return Err(io::ErrorKind::InvalidData.into());
                     }
-                    wanted
-                        .remove(&seen)
-                        .into_iter()
-                        .for_each(|of| each(of, std::mem::take(&mut body)));
                     kept.push(Extent { offset, bytes });
+                    if let Some(of) = wanted.remove(&seen) {
+                        each(of, body);
+                    }
                 } else {
                     reader.seek_relative(i64::try_from(body_bytes).unwrap_or(i64::MAX))?;
                 }

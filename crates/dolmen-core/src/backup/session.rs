@@ -314,10 +314,7 @@ fn learn_trust(
     if adopted > 0 {
         observer.notice(&format!(
             "building upon {} that this client did not make and that somebody with the read key has attested",
-            match adopted {
-                1 => "1 pack".to_owned(),
-                packs => format!("{packs} packs"),
-            }
+            counted(adopted, "pack")
         ));
     }
     let Stored { absent, .. } = stored;

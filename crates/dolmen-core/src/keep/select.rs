@@ -100,6 +100,12 @@ impl Group {
         let removed = |decision: &&Decision| decision.fate == Fate::Remove;
         self.decisions.iter().filter(removed).map(|one| one.id)
     }
+
+    /// Those that have no slot: no rule counts them.
+    pub fn set_aside(&self) -> impl Iterator<Item = SnapshotId> {
+        let slotless = self.decisions.iter().filter(|one| !one.slot);
+        slotless.map(|one| one.id)
+    }
 }
 
 /// Decides which snapshots stay, group by group, in the order of the groups' keys.

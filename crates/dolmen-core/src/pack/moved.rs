@@ -10,7 +10,7 @@ use dolmen_format::pack::{FrameEntry, Origin, PackTable, Recipient};
 use dolmen_state::index::{FrameInfo, PackInfo, PackRef};
 use dolmen_store::{ByteRange, StoreErrorKind};
 
-use super::reader::{BlobError, BlobReader, FrameOpener, lock};
+use super::reader::{BlobError, BlobReader, FrameOpener, lock, open_origin};
 use crate::error::Error;
 use crate::moves::{Moved, Moves};
 use crate::repository::Repository;
@@ -272,11 +272,7 @@ impl Table {
         if let Some(key) = lock(&self.keys).get(&number) {
             return Some(Arc::clone(key));
         }
-        let secret = match recipient {
-            Recipient::Read => repository.read_key(),
-            Recipient::Maintain => repository.maintain_key(),
-        };
-        let key = Arc::new(PackKey::open(origin, repository.id(), secret).ok()?);
+        let key = Arc::new(open_origin(repository, recipient, origin).ok()?);
         lock(&self.keys).insert(number, Arc::clone(&key));
         Some(key)
     }

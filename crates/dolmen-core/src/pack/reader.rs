@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dolmen_crypto::{CryptoError, PackKey};
 use dolmen_format::limits::FRAME_RAW_BYTES_MAX;
-use dolmen_format::pack::{Compression, PackTable, Recipient, TRAILER_BYTES};
+use dolmen_format::pack::{Compression, Origin, PackTable, Recipient, TRAILER_BYTES};
 use dolmen_format::{BlobId, BlobKind, FormatError, ObjectKey, PackId};
 use dolmen_state::index::{BlobIndex, FrameInfo, Location, PackInfo, PackRef};
 use dolmen_store::{ByteRange, StoreError, StoreErrorKind};
@@ -341,7 +341,16 @@ pub fn open_table(repository: &Repository, table: &PackTable) -> Result<PackKey,
         .origins
         .first()
         .ok_or(FormatError::Invalid { field: "origins" })?;
-    let key = match table.recipient {
+    open_origin(repository, table.recipient, origin)
+}
+
+/// Opens the key of the frames that were written into an origin.
+pub(super) fn open_origin(
+    repository: &Repository,
+    recipient: Recipient,
+    origin: &Origin,
+) -> Result<PackKey, CryptoError> {
+    let key = match recipient {
         Recipient::Read => repository.read_key(),
         Recipient::Maintain => repository.maintain_key(),
     };

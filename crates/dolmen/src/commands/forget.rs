@@ -269,7 +269,7 @@ fn report(
     for group in groups {
         print_group(app, args, list, group);
     }
-    let set_aside: Vec<_> = groups.iter().flat_map(set_aside).collect();
+    let set_aside: Vec<_> = groups.iter().flat_map(Group::set_aside).collect();
     say_set_aside(app, list, &set_aside);
     let verb = if args.dry_run {
         "would retire"
@@ -301,12 +301,6 @@ pub(super) fn say_deadlines(app: &App, list: &SnapshotList) {
             render::local_time(space)
         ));
     }
-}
-
-/// The snapshots of a group that no rule counted.
-fn set_aside(group: &Group) -> impl Iterator<Item = SnapshotId> {
-    let slotless = group.decisions.iter().filter(|decision| !decision.slot);
-    slotless.map(|decision| decision.id)
 }
 
 /// Says which snapshots no rule counted, and why.
@@ -375,7 +369,7 @@ fn document(list: &SnapshotList, group: &Group) -> Value {
         "keep": keep,
         "remove": remove,
         "reasons": reasons,
-        "set_aside": set_aside_json(list, set_aside(group)),
+        "set_aside": set_aside_json(list, group.set_aside()),
     })
 }
 

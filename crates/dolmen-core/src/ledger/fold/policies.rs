@@ -30,14 +30,11 @@ pub(super) fn chain(
 ) -> Chained {
     let policies: BTreeMap<ObjectId, (&Entry, &Policy)> = records
         .iter()
-        .filter_map(|(id, entry)| match &entry.record.fact {
-            Fact::Policy(policy) => Some((*id, (entry, policy))),
-            Fact::Retirement { .. }
-            | Fact::Undo { .. }
-            | Fact::Revocation { .. }
-            | Fact::Attestation { .. }
-            | Fact::Witness { .. }
-            | Fact::Moves { .. } => None,
+        .filter_map(|(id, entry)| {
+            let Fact::Policy(policy) = &entry.record.fact else {
+                return None;
+            };
+            Some((*id, (entry, policy)))
         })
         .collect();
     let previous = |id: &ObjectId| policies.get(id).map(|(_, policy)| policy.previous);
