@@ -8,12 +8,12 @@ use std::path::Path;
 use bytes::Bytes;
 use dolmen_format::index::{IndexedFrame, PackEntry, Segment, decode_frames};
 use dolmen_format::{ObjectId, ObjectKey, ObjectKind, PackId, SegmentId, WriterId};
-use dolmen_state::index::{BlobIndex, PackInfo, SeenSegment};
-use dolmen_store::Version;
+use dolmen_state::SeenObject;
+use dolmen_state::index::{BlobIndex, PackInfo};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
-use crate::objects::{Listed, listing_of};
+use crate::objects::{Listed, seen};
 use crate::pack::describe::{READS_MAX, describe_all};
 use crate::repository::Repository;
 
@@ -23,7 +23,7 @@ pub struct Index {
     /// The tables.
     pub blobs: BlobIndex,
     /// The segments that they hold, as the store lists them.
-    pub segments: Vec<SeenSegment>,
+    pub segments: Vec<SeenObject>,
     /// The sizes of the segments in the store.
     pub segment_bytes: BTreeMap<SegmentId, u64>,
     /// What does not verify.
@@ -196,14 +196,8 @@ pub(crate) const fn info_of(writer: WriterId, entry: &PackEntry) -> PackInfo {
     }
 }
 
-/// What the cache remembers of a segment.
-fn seen(id: SegmentId, version: &Version, bytes: u64) -> SeenSegment {
-    let listing = listing_of(version, bytes);
-    SeenSegment { id, listing }
-}
-
 /// What the listing shows of a segment: the table in the cache was read from one of these, or is not used.
-fn seen_copies(object: &Listed) -> impl Iterator<Item = SeenSegment> {
+fn seen_copies(object: &Listed) -> impl Iterator<Item = SeenObject> {
     let id = object.key.id();
     object
         .copies

@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use crate::error::{Error, Result};
 use kept::KeptBodies;
 pub use kept::Source;
-pub(crate) use kept::listing_of;
+pub(crate) use kept::seen;
 use locks::Locks;
 pub use locks::{Extended, Extension, Locking, locking_of};
 use versions::Views;

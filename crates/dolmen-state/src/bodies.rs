@@ -14,6 +14,7 @@ use dolmen_format::ObjectId;
 
 use crate::durable::{publish, temporary_beside};
 use crate::error::{Operation, StateError};
+use crate::seen::SeenObject;
 
 /// Bytes of a record before the body.
 const HEAD_BYTES: u64 = 32 + 16 + 4;
@@ -25,16 +26,6 @@ const WASTE_BYTES_MIN: u64 = 1 << 20;
 pub struct BodyCache {
     path: PathBuf,
     body_bytes_max: u64,
-}
-
-/// An object as the store listed it when its bytes were verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SeenObject {
-    /// The object.
-    pub id: ObjectId,
-    /// A digest of how the store listed it then: its version and its size. One that is listed otherwise by now was
-    /// touched since, and is fetched again.
-    pub listing: [u8; 16],
 }
 
 /// Where a wanted record lies.

@@ -35,6 +35,7 @@ use self::inner::Inner;
 pub use self::trust::PackSet;
 use self::upkeep::Upkeep;
 use crate::error::StateError;
+use crate::seen::SeenObject;
 
 /// Which blob lies where. Shared by threads; every call takes `&self`.
 pub struct BlobIndex {
@@ -46,16 +47,6 @@ pub struct BlobIndex {
     inner: RwLock<Inner>,
     /// Held while tables are merged: one merge at a time, and whoever only reads or adds does not wait.
     upkeep: Mutex<Upkeep>,
-}
-
-/// An index segment as it lay in the store when its bytes were verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SeenSegment {
-    /// The segment.
-    pub id: SegmentId,
-    /// A digest of how the store listed it then: its version and its size. A table is believed only for a segment that
-    /// is still listed like that; another digest means that somebody touched the object since.
-    pub listing: [u8; 16],
 }
 
 /// Number of a pack within one [`BlobIndex`], the same for as long as that lives: to be exact, of one description of it.
@@ -136,18 +127,18 @@ impl BlobIndex {
     /// if need be.
     pub fn open(
         folder: Option<&Path>,
-        wanted: &[SeenSegment],
+        wanted: &[SeenObject],
     ) -> Result<(Self, Vec<SegmentId>), StateError> {
         Ok(Self::open_with(folder, wanted, LIMITS))
     }
 
     fn open_with(
         folder: Option<&Path>,
-        wanted: &[SeenSegment],
+        wanted: &[SeenObject],
         limits: Limits,
     ) -> (Self, Vec<SegmentId>) {
         let cache = folder.filter(|folder| folder::prepare(folder));
-        let listed: BTreeSet<SeenSegment> = wanted.iter().copied().collect();
+        let listed: BTreeSet<SeenObject> = wanted.iter().copied().collect();
         let found = cache.map(|folder| folder::scan(folder, &listed));
         let found = found.unwrap_or_default();
         let mut missing: BTreeSet<SegmentId> = wanted.iter().map(|seen| seen.id).collect();
@@ -198,14 +189,7 @@ impl BlobIndex {
     /// Looks a blob up; of several places any one that is not doubted, if there is one.
     pub fn lookup(&self, id: &BlobId) -> Option<Location> {
         let inner = self.read();
-        let mut doubted = None;
-        for at in inner.locations(id) {
-            if !inner.doubted.contains(at.pack) {
-                return Some(at);
-            }
-            doubted = doubted.or(Some(at));
-        }
-        doubted
+        inner.first_undoubted(inner.locations(id), |at| at.pack)
     }
 
     /// Whether a blob is in any pack.
@@ -234,14 +218,7 @@ impl BlobIndex {
     /// Looks a pack up by its id; of several descriptions the first that is not doubted, if there is one.
     pub fn find_pack(&self, id: &PackId) -> Option<PackRef> {
         let inner = self.read();
-        let mut packs = inner.find_packs(id);
-        let first = packs.next()?;
-        if !inner.doubted.contains(first) {
-            return Some(first);
-        }
-        packs
-            .find(|pack| !inner.doubted.contains(*pack))
-            .or(Some(first))
+        inner.first_undoubted(inner.find_packs(id), |pack| *pack)
     }
 
     /// All descriptions of a pack; those that are doubted last.

@@ -18,12 +18,14 @@ pub mod index;
 mod map;
 mod merge;
 mod number;
+mod seen;
 pub mod sort;
 pub mod state;
 
-pub use bodies::{BodyCache, SeenObject};
+pub use bodies::BodyCache;
 pub use error::{Operation, StateError};
 pub use files::{CachedFile, FileKey, FilesCache, FilesCacheWriter};
 pub use index::{BlobIndex, FrameInfo, Location, PackInfo, PackRef};
+pub use seen::SeenObject;
 pub use sort::{Sorted, Sorter};
 pub use state::{Instance, InstanceRecord, JournalEntry, StateFolder};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dolmen_core::index::Index;
 use dolmen_core::objects::Oddities;
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, segments_of};
-use dolmen_core::{Environment, Error, Objects, Repository, lives, repository, status};
+use dolmen_core::{Environment, Error, Objects, Repository, lives, own, repository, status};
 use dolmen_format::signed::Reference;
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, RepositoryId, Timestamp};
 use dolmen_state::{Instance, StateFolder};
@@ -325,6 +325,22 @@ impl Opened {
             &self.repository.environment,
             &self.repository.id(),
         )
+    }
+
+    /// This machine's instance, with its own history settled: what it puts from then on is locked as the policy says.
+    pub(crate) fn writer(&self, app: &App, list: &SnapshotList) -> Outcome<Instance> {
+        let mut instance = self.claim_instance()?;
+        let notice = |text: &str| app.output.warn(text);
+        own::settle(&self.repository, &mut instance, list, &notice)
+            .during("cannot tell what this machine wrote last")?;
+        Ok(instance)
+    }
+
+    /// As [`Self::writer`], for a command that needs no list else.
+    pub(crate) fn settled(&self, app: &App) -> Outcome<Instance> {
+        let list = SnapshotList::load(&self.repository, None)
+            .during(&format!("cannot list the snapshots of {}", self.address))?;
+        self.writer(app, &list)
     }
 
     /// What a backup leaves out of itself and a restore leaves alone, with what messages call it.

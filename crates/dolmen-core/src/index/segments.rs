@@ -4,10 +4,10 @@ use bytes::Bytes;
 use dolmen_format::index::{IndexedFrame, PackEntry, Segment, encode_frames};
 use dolmen_format::limits::SEGMENT_PLAIN_BYTES_TARGET;
 use dolmen_format::{InstanceId, ObjectKey, PackId};
-use dolmen_state::index::SeenSegment;
+use dolmen_state::SeenObject;
 
-use super::seen;
 use crate::error::{Error, Result};
+use crate::objects::seen;
 use crate::repository::Repository;
 
 /// Gathers what packs hold into segments; one is in memory, 8 MiB of it at most.
@@ -22,7 +22,7 @@ pub(crate) struct SegmentWriter {
 /// A segment that is in the store.
 #[derive(Debug, Clone)]
 pub(crate) struct WrittenSegment {
-    pub(crate) seen: SeenSegment,
+    pub(crate) seen: SeenObject,
     /// The packs that it describes, until somebody takes them.
     pub(crate) packs: Vec<PackId>,
 }
@@ -103,7 +103,7 @@ impl SegmentWriter {
         repository: &Repository,
         packs: Vec<PackEntry>,
         plain: Vec<u8>,
-    ) -> Result<SeenSegment> {
+    ) -> Result<SeenObject> {
         let encode = || Error::encode("an index segment");
         let (writer, domain) = (repository.writer(), repository.domain());
         let salt = repository.environment.salt();

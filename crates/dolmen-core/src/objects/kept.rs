@@ -44,22 +44,24 @@ impl Objects {
         let Some(folder) = folder else {
             return self.fetch_all(listed, kind, each);
         };
-        let cache = BodyCache::new(folder.join(file_of(kind)), kind.bytes_max());
-        let mut wanted: BTreeMap<_, _> = listed
-            .iter()
-            .filter_map(|object| Some((seen(object)?, object)))
-            .collect();
+        let file = format!("bodies-{}", kind.code());
+        let cache = BodyCache::new(folder.join(file), kind.bytes_max());
+        let (mut wanted, mut missing) = (BTreeMap::new(), Vec::new());
+        for object in listed {
+            match seen_copy(object) {
+                Some(seen) => drop(wanted.insert(seen, object)),
+                None => missing.push(object),
+            }
+        }
         cache.read(&mut wanted, |object, body| {
             if let Some(copy) = only_copy(object).cloned() {
                 let body = body.into();
                 each(object, Ok(Authentic { body, copy }));
             }
         });
-        let is_missing =
-            |object: &&Listed| seen(object).is_none_or(|seen| wanted.contains_key(&seen));
-        let missing = listed.iter().filter(is_missing);
+        missing.extend(wanted.into_values());
         self.fetch_all(missing, kind, |object, fetched| {
-            if let (Ok(found), Some(seen)) = (&fetched, seen(object)) {
+            if let (Ok(found), Some(seen)) = (&fetched, seen_copy(object)) {
                 // What cannot be kept is fetched again.
                 let _kept = cache.append(&seen, &found.body);
             }
@@ -68,16 +70,15 @@ impl Objects {
     }
 }
 
-/// What a client remembers of how an object was listed whose bytes it verified: whoever touches it changes its version or
-/// its size.
-pub(crate) fn listing_of(version: &Version, bytes: u64) -> [u8; 16] {
+/// What a client remembers of an object whose bytes it verified: whoever touches it changes its version or its size.
+pub(crate) fn seen(id: ObjectId, version: &Version, bytes: u64) -> SeenObject {
     let mut hasher = blake3::Hasher::new();
     hasher
         .update(&bytes.to_le_bytes())
         .update(version.as_str().as_bytes());
     let mut listing = [0; 16];
     hasher.finalize_xof().fill(&mut listing);
-    listing
+    SeenObject { id, listing }
 }
 
 /// The one version that there is and that the plain view shows: of several it must be known which one is authentic.
@@ -88,21 +89,7 @@ fn only_copy(object: &Listed) -> Option<&StoredCopy> {
     }
 }
 
-fn seen(object: &Listed) -> Option<SeenObject> {
-    let id: ObjectId = object.key.id();
+fn seen_copy(object: &Listed) -> Option<SeenObject> {
     let copy = only_copy(object)?;
-    let listing = listing_of(&copy.version, copy.bytes);
-    Some(SeenObject { id, listing })
-}
-
-const fn file_of(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::Snapshot => "snapshots",
-        ObjectKind::Ledger => "ledger",
-        ObjectKind::Root
-        | ObjectKind::Certificate
-        | ObjectKind::Bundle
-        | ObjectKind::Pack
-        | ObjectKind::Index => "other",
-    }
+    Some(seen(object.key.id(), &copy.version, copy.bytes))
 }

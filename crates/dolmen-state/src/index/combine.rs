@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use super::SeenSegment;
 use super::layout::Counts;
 use super::records::{BlobRecord, FrameRecord, PackRecord, SourceRecord};
 use super::table::Table;
 use super::write::{Contents, WriteFailure};
 use crate::merge::Merge;
 use crate::number::{to_u32, to_usize};
+use crate::seen::SeenObject;
 
 /// Decides which tables, or segments, a new one takes in: those from the returned index on.
 ///
@@ -36,7 +36,7 @@ pub fn plan_merge(sizes: &[u64], new: u64, tables_max: usize) -> usize {
 /// `sources`, ascending, are those that no table knows.
 pub(super) fn write_merged(
     tables: &[Arc<Table>],
-    segments: &[SeenSegment],
+    segments: &[SeenObject],
     sources: &[SourceRecord],
     file: &File,
 ) -> Result<(), WriteFailure> {
@@ -102,8 +102,8 @@ impl<'a> Part<'a> {
     }
 
     /// The sources, by the positions of their segments in `segments`.
-    fn sources(&self, segments: &[SeenSegment]) -> Vec<SourceRecord> {
-        let position = |seen: SeenSegment| {
+    fn sources(&self, segments: &[SeenObject]) -> Vec<SourceRecord> {
+        let position = |seen: SeenObject| {
             let found = segments.binary_search_by_key(&seen.id, |other| other.id);
             found.map_or(u32::MAX, to_u32)
         };

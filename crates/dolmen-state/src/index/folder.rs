@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::SeenSegment;
 use super::table::{Place, Table};
 use crate::durable::{self, PREFIX};
 use crate::error::{Operation, StateError};
+use crate::seen::SeenObject;
 
 /// Ends the name of a table; a later version that changes the format changes this too.
 const TABLE: &str = ".blobs3";
@@ -26,7 +26,7 @@ pub(super) struct Found {
 /// Opens the folder's tables; removes what can never be used.
 ///
 /// Whatever cannot be read is as good as absent.
-pub(super) fn scan(folder: &Path, wanted: &BTreeSet<SeenSegment>) -> Found {
+pub(super) fn scan(folder: &Path, wanted: &BTreeSet<SeenObject>) -> Found {
     durable::remove_all_abandoned(folder);
     let mut tables = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -46,7 +46,7 @@ pub(super) fn scan(folder: &Path, wanted: &BTreeSet<SeenSegment>) -> Found {
 ///
 /// A table with a segment that is gone, or is not as it was, may name packs that are gone, so that a backup would rely
 /// on them. Of two that overlap only one is kept, so that no pack is there twice.
-fn select(mut tables: Vec<Table>, wanted: &BTreeSet<SeenSegment>) -> Found {
+fn select(mut tables: Vec<Table>, wanted: &BTreeSet<SeenObject>) -> Found {
     tables.sort_by_key(|table| {
         let counts = table.layout().counts;
         core::cmp::Reverse((counts.segments, counts.blobs))

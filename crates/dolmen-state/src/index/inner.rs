@@ -52,6 +52,20 @@ impl Inner {
         tables.chain(self.memory.locations(id))
     }
 
+    /// The first whose pack is not doubted, else the first.
+    pub(super) fn first_undoubted<T>(
+        &self,
+        mut all: impl Iterator<Item = T>,
+        pack_of: impl Fn(&T) -> PackRef,
+    ) -> Option<T> {
+        let first = all.next()?;
+        if !self.doubted.contains(pack_of(&first)) {
+            return Some(first);
+        }
+        let is_undoubted = |one: &T| !self.doubted.contains(pack_of(one));
+        all.find(is_undoubted).or(Some(first))
+    }
+
     /// The places of a blob in the table or the memory that holds a pack.
     pub(super) fn locations_in_table_of(
         &self,

@@ -30,7 +30,7 @@ pub(super) struct Counts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) counts: Counts,
-    /// The [`SeenSegment`](super::SeenSegment)s that the table covers: id and digest.
+    /// The [`SeenObject`](super::SeenObject)s that the table covers: id and digest.
     pub(super) segments: Range<usize>,
     /// [`super::records::PackRecord`]s, by number.
     pub(super) packs: Range<usize>,

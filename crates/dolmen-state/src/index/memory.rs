@@ -10,9 +10,10 @@ use dolmen_format::{BlobId, PackId};
 use super::layout::Counts;
 use super::records::{BlobRecord, FrameRecord, PackRecord};
 use super::write::{Contents, WriteFailure};
-use super::{FrameInfo, Location, PackInfo, PackRef, SeenSegment};
+use super::{FrameInfo, Location, PackInfo, PackRef};
 use crate::error::StateError;
 use crate::number::{to_u32, to_u64, to_usize};
+use crate::seen::SeenObject;
 
 /// No blob before this one has its id.
 const NONE: u32 = u32::MAX;
@@ -150,7 +151,7 @@ impl Memory {
         let mut order: Vec<u32> = (0..to_u32(self.packs.len())).collect();
         // Stable: of several descriptions the first one stays first.
         order.sort_by_key(|at| self.packs.get(to_usize(*at)).map(|pack| pack.info.pack));
-        let no_segments: &[SeenSegment] = &[];
+        let no_segments: &[SeenObject] = &[];
         Contents {
             counts: Counts {
                 segments: 0,

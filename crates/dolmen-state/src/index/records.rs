@@ -5,9 +5,10 @@ use dolmen_format::limits::{BLOB_BYTES_MAX, FRAME_RAW_BYTES_MAX, PACK_FRAMES_MAX
 use dolmen_format::pack::Compression;
 use dolmen_format::{BlobId, BlobKind, FormatError, PackId, SegmentId, WriterId};
 
-use super::{FrameInfo, Location, PackInfo, PackRef, SeenSegment};
+use super::{FrameInfo, Location, PackInfo, PackRef};
+use crate::seen::SeenObject;
 
-/// Bytes of a [`SeenSegment`]: id (32), digest of the listing (16).
+/// Bytes of a [`SeenObject`]: id (32), digest of the listing (16).
 pub(super) const SEGMENT_BYTES: usize = 48;
 /// Bytes of a [`PackRecord`].
 pub(super) const PACK_BYTES: usize = 64;
@@ -26,15 +27,15 @@ const OFFSET_BITS: u32 = 22;
 /// Bits of a frame's ordinal.
 const ORDINAL_BITS: u32 = 12;
 
-pub(super) fn encode_segment(seen: &SeenSegment) -> [u8; SEGMENT_BYTES] {
+pub(super) fn encode_segment(seen: &SeenObject) -> [u8; SEGMENT_BYTES] {
     let mut out = [0; SEGMENT_BYTES];
     put(&mut out, &[seen.id.as_bytes(), &seen.listing]);
     out
 }
 
-pub(super) fn decode_segment(record: &[u8; SEGMENT_BYTES]) -> Option<SeenSegment> {
+pub(super) fn decode_segment(record: &[u8; SEGMENT_BYTES]) -> Option<SeenObject> {
     let mut input = record.as_slice();
-    Some(SeenSegment {
+    Some(SeenObject {
         id: SegmentId::from_bytes(take(&mut input).ok()?),
         listing: take(&mut input).ok()?,
     })

@@ -12,11 +12,12 @@ use super::records::{
     BLOB_BYTES, BlobRecord, FRAME_BYTES, FrameRecord, PACK_BYTES, PackRecord, SEGMENT_BYTES,
     SOURCE_BYTES, SourceRecord, blob_id, decode_segment, prefix,
 };
-use super::{FrameInfo, Location, PackInfo, PackRef, SeenSegment, filter};
+use super::{FrameInfo, Location, PackInfo, PackRef, filter};
 use crate::error::{Operation, StateError};
 use crate::fanout;
 use crate::map::Map;
 use crate::number::to_usize;
+use crate::seen::SeenObject;
 
 /// A table and the numbers of its packs.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Table {
     }
 
     /// The segments that it covers.
-    pub(super) fn segments(&self) -> impl Iterator<Item = SeenSegment> {
+    pub(super) fn segments(&self) -> impl Iterator<Item = SeenObject> {
         self.records::<SEGMENT_BYTES>(&self.layout.segments)
             .iter()
             .filter_map(decode_segment)

@@ -21,8 +21,8 @@ fn blob_id(number: u32) -> BlobId {
     BlobId(*blake3::hash(&number.to_le_bytes()).as_bytes())
 }
 
-fn segment(number: u32) -> SeenSegment {
-    SeenSegment {
+fn segment(number: u32) -> SeenObject {
+    SeenObject {
         id: SegmentId::of(&number.to_le_bytes()),
         listing: [7; 16],
     }
@@ -218,7 +218,7 @@ fn a_table_is_used_only_when_all_its_segments_are_wanted() {
 #[test]
 fn a_table_is_not_believed_for_a_segment_that_somebody_touched() {
     let (folder, table) = cached();
-    let touched = SeenSegment {
+    let touched = SeenObject {
         listing: [8; 16],
         ..segment(0)
     };

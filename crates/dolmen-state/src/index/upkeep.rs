@@ -10,10 +10,11 @@ use super::combine::{plan_merge, write_merged};
 use super::records::SourceRecord;
 use super::table::{Place, Table};
 use super::write::WriteFailure;
-use super::{BlobIndex, PackRef, SeenSegment, folder};
+use super::{BlobIndex, PackRef, folder};
 use crate::durable;
 use crate::error::StateError;
 use crate::number::to_u32;
+use crate::seen::SeenObject;
 
 /// What whoever merges tables owns.
 #[derive(Debug, Default)]
@@ -29,7 +30,7 @@ struct Plan {
     start: usize,
     tables: Vec<Arc<Table>>,
     /// What the new table covers.
-    segments: Vec<SeenSegment>,
+    segments: Vec<SeenObject>,
     /// Number of its first pack.
     base: u32,
     relied_on: Option<PackRef>,
@@ -44,7 +45,7 @@ impl BlobIndex {
     /// rely on it. Segments that are covered already may be named again; when there is no other, or no
     /// cache folder, nothing is kept. After an error this index is as good as before, and only the cache
     /// has not grown.
-    pub fn persist(&self, covered: &[SeenSegment]) -> Result<(), StateError> {
+    pub fn persist(&self, covered: &[SeenObject]) -> Result<(), StateError> {
         let Some(cache) = &self.cache else {
             return Ok(());
         };
@@ -76,7 +77,7 @@ impl BlobIndex {
     }
 
     /// Decides what the next table takes in; `None` when it would cover nothing new.
-    fn plan_persist(&self, covered: &[SeenSegment]) -> Result<Option<Plan>, StateError> {
+    fn plan_persist(&self, covered: &[SeenObject]) -> Result<Option<Plan>, StateError> {
         let mut inner = self.write();
         let mut segments: BTreeMap<_, _> = covered.iter().map(|seen| (seen.id, *seen)).collect();
         for segment in inner.tables.iter().flat_map(|table| table.segments()) {
@@ -104,7 +105,7 @@ impl BlobIndex {
         let base = tables
             .first()
             .map_or(inner.memory.base(), |table| table.base());
-        let segments: Vec<SeenSegment> = segments.into_values().collect();
+        let segments: Vec<SeenObject> = segments.into_values().collect();
         let mut sources: Vec<_> = inner
             .sources
             .iter()

@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
-use super::SeenSegment;
 use super::filter::FilterWriter;
 use super::layout::{Counts, HEADER_BYTES, Layout, encode_header};
 use super::records::{BlobRecord, FrameRecord, PackRecord, SourceRecord, encode_segment, prefix};
 use crate::error::{Operation, StateError};
 use crate::fanout::FanoutWriter;
 use crate::number::to_u64;
+use crate::seen::SeenObject;
 
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -18,7 +18,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Contents<'a, P, O, S, F, B> {
     pub(super) counts: Counts,
-    pub(super) segments: &'a [SeenSegment],
+    pub(super) segments: &'a [SeenObject],
     pub(super) packs: P,
     pub(super) order: O,
     pub(super) sources: S,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use clap::Args;
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::keep::{Fate, Group, GroupBy};
+use dolmen_core::lives;
 use dolmen_core::snapshots::{Filter, SnapshotEntry, SnapshotList};
-use dolmen_core::{lives, own};
 use dolmen_format::{SnapshotId, Timestamp};
 use dolmen_state::Instance;
 use jiff::tz::TimeZone;
@@ -88,7 +88,7 @@ pub(super) fn run(app: &App, args: &ForgetArgs) -> Outcome {
         (Vec::new(), named(app, &list, &args.snapshots)?)
     };
     if !args.dry_run && !chosen.is_empty() {
-        let mut instance = writer(app, &opened, &list)?;
+        let mut instance = opened.writer(app, &list)?;
         forget::retire(&opened.repository, &mut instance, &chosen, None)
             .during(&format!("cannot retire snapshots of {}", opened.address))?;
     }
@@ -111,22 +111,6 @@ fn refuse_contradictions(args: &ForgetArgs, no_rules: bool) -> Outcome<()> {
         (false, true, _) | (true, false, false) => return Ok(()),
     };
     Err(Failure::usage(wrong))
-}
-
-/// This client's instance, with its own history settled.
-pub(super) fn writer(app: &App, opened: &Opened, list: &SnapshotList) -> Outcome<Instance> {
-    let mut instance = opened.claim_instance()?;
-    let notice = |text: &str| app.output.warn(text);
-    own::settle(&opened.repository, &mut instance, list, &notice)
-        .during("cannot tell what this machine wrote last")?;
-    Ok(instance)
-}
-
-/// As [`writer`], for a command that needs no list else: what it puts is locked as the policy says.
-pub(super) fn settled(app: &App, opened: &Opened) -> Outcome<Instance> {
-    let list = SnapshotList::load(&opened.repository, None)
-        .during(&format!("cannot list the snapshots of {}", opened.address))?;
-    writer(app, opened, &list)
 }
 
 pub(super) fn entries<'l>(list: &'l SnapshotList, ids: &[SnapshotId]) -> Vec<&'l SnapshotEntry> {
@@ -184,27 +168,16 @@ fn undo(app: &App, opened: &Opened, list: &SnapshotList, args: &ForgetArgs) -> O
         say_undone(app, &retired, true);
         return Ok(Exit::Done);
     }
-    let mut instance = writer(app, opened, list)?;
-    let cancel = app.interrupt.flag();
-    let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
-    let options = UndoOptions {
-        index_cache: index_cache.as_deref(),
-        scratch: &scratch,
-        cancel: &cancel,
-    };
-    let reported = Reported(Arc::clone(&app.output));
-    let missing = forget::undo(
-        &opened.repository,
-        &mut instance,
-        list,
-        &retired,
-        &options,
-        &reported,
-    );
-    let missing = missing.during(&format!(
-        "cannot bring snapshots of {} back",
-        opened.address
-    ))?;
+    let missing = take_back(app, opened, list, |instance, options, reported| {
+        forget::undo(
+            &opened.repository,
+            instance,
+            list,
+            &retired,
+            options,
+            reported,
+        )
+    })?;
     if missing.is_empty() {
         say_undone(app, &retired, false);
         return Ok(Exit::Done);
@@ -214,6 +187,28 @@ fn undo(app: &App, opened: &Opened, list: &SnapshotList, args: &ForgetArgs) -> O
         "the snapshots stay retired: not everything that they need is still there",
     )
     .hint("what is left of them restores by id: dolmen restore ID --target DIR"))
+}
+
+/// Brings snapshots back by `work`, as this machine's instance.
+pub(super) fn take_back<T>(
+    app: &App,
+    opened: &Opened,
+    list: &SnapshotList,
+    work: impl FnOnce(&mut Instance, &UndoOptions<'_>, &Reported) -> Result<T, dolmen_core::Error>,
+) -> Outcome<T> {
+    let mut instance = opened.writer(app, list)?;
+    let cancel = app.interrupt.flag();
+    let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
+    let options = UndoOptions {
+        index_cache: index_cache.as_deref(),
+        scratch: &scratch,
+        cancel: &cancel,
+    };
+    let reported = Reported(Arc::clone(&app.output));
+    work(&mut instance, &options, &reported).during(&format!(
+        "cannot bring snapshots of {} back",
+        opened.address
+    ))
 }
 
 fn say_undone(app: &App, undone: &[&SnapshotEntry], dry_run: bool) {

@@ -6,7 +6,6 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::App;
-use super::forget::settled;
 use crate::config::{Ask, Secret};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::open::open;
@@ -61,7 +60,7 @@ fn passwd(app: &App, args: &PasswdArgs) -> Outcome {
             hints: Vec::from(NEW_PASSPHRASE.map(str::to_owned)),
             ..failure
         })?;
-    drop(settled(app, &opened)?);
+    drop(opened.settled(app)?);
     opened
         .repository
         .change_passphrase(&passphrase)

@@ -1,18 +1,17 @@
 //! `dolmen maintain`
 
-use std::sync::Arc;
-
 use clap::Args;
 use dolmen_core::by_policy::{self, ByPolicy};
-use dolmen_core::forget::{self, Answered, UndoOptions};
+use dolmen_core::forget::{self, Answered};
 use dolmen_core::lives;
 use dolmen_core::snapshots::SnapshotList;
 use serde_json::{Value, json};
 
 use super::App;
 use super::audit::{self, AuditArgs};
-use super::check::Reported;
-use super::forget::{add_deadlines, entries, say_deadlines, say_set_aside, set_aside_json, writer};
+use super::forget::{
+    add_deadlines, entries, say_deadlines, say_set_aside, set_aside_json, take_back,
+};
 use super::prune::{self, PruneArgs};
 use super::renew::{self, RenewArgs};
 use crate::exit::{During as _, Exit, Outcome};
@@ -170,27 +169,16 @@ fn answer(
             lost: 0,
         });
     }
-    let mut instance = writer(app, opened, list)?;
-    let cancel = app.interrupt.flag();
-    let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
-    let options = UndoOptions {
-        index_cache: index_cache.as_deref(),
-        scratch: &scratch,
-        cancel: &cancel,
-    };
-    let (repository, reported) = (&opened.repository, Reported(Arc::clone(&app.output)));
-    let answered = forget::answer(
-        repository,
-        &mut instance,
-        list,
-        &contrary,
-        &options,
-        &reported,
-    );
-    let answered = answered.during(&format!(
-        "cannot bring snapshots of {} back",
-        opened.address
-    ))?;
+    let answered = take_back(app, opened, list, |instance, options, reported| {
+        forget::answer(
+            &opened.repository,
+            instance,
+            list,
+            &contrary,
+            options,
+            reported,
+        )
+    })?;
     say(
         app,
         &format!(
@@ -211,7 +199,7 @@ fn retire(
 ) -> Outcome<Value> {
     let chosen = entries(list, &planned.retire);
     if !args.dry_run && !chosen.is_empty() {
-        let mut instance = writer(app, opened, list)?;
+        let mut instance = opened.writer(app, list)?;
         let repository = &opened.repository;
         forget::retire(repository, &mut instance, &chosen, planned.policy)
             .during(&format!("cannot retire snapshots of {}", opened.address))?;

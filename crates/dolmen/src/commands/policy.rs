@@ -8,7 +8,6 @@ use dolmen_format::ledger::{Class, Fact, Policy};
 
 use super::App;
 use super::cat::show;
-use super::forget::writer;
 use super::init::{Auto, LockName, parse_auto, refuse_lock};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::open::{Opened, open};
@@ -128,7 +127,7 @@ fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outco
             Seconds(terms.protect_seconds())
         ));
     }
-    let mut instance = writer(app, opened, list)?;
+    let mut instance = opened.writer(app, list)?;
     let fact = Fact::Policy(policy.clone());
     let written = ledger::write(&opened.repository, &mut instance, fact).during(&tried)?;
     // Whoever sets a class here means it; a thief's would not count on other machines.

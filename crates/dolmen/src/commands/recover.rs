@@ -10,7 +10,6 @@ use dolmen_core::recover::{self, Options, Report};
 use serde_json::json;
 
 use super::App;
-use super::forget::settled;
 use super::select::AtArgs;
 use crate::exit::{During as _, Exit, Outcome};
 use crate::open::open;
@@ -35,7 +34,7 @@ pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
     let put_back = if args.dry_run {
         0
     } else {
-        drop(settled(app, &opened)?);
+        drop(opened.settled(app)?);
         opened.put_back(app)?
     };
     let cancel = app.interrupt.flag();

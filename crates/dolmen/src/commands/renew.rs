@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::check::Reported;
-use super::forget::writer;
 use crate::exit::{During as _, Exit, Outcome};
 use crate::open::{Opened, open};
 use crate::render;
@@ -37,7 +36,7 @@ pub(super) fn run(app: &App, args: &RenewArgs) -> Outcome {
 pub(super) fn renew(app: &App, opened: &Opened, args: &RenewArgs) -> Outcome<Report> {
     let list = opened.load_snapshots(app)?;
     // Whoever renews follows the policy as it is now.
-    drop(writer(app, opened, &list)?);
+    drop(opened.writer(app, &list)?);
     let cancel = app.interrupt.flag();
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
     let options = Options {

@@ -8,7 +8,6 @@ use serde_json::json;
 
 use super::App;
 use super::check::Reported;
-use super::forget::settled;
 use crate::exit::{During as _, Exit, Outcome};
 use crate::open::open;
 use crate::render;
@@ -35,7 +34,7 @@ pub(super) fn run(app: &App, args: &RepairArgs) -> Outcome {
 
 fn index(app: &App) -> Outcome {
     let opened = open(app)?;
-    let mut instance = settled(app, &opened)?;
+    let mut instance = opened.settled(app)?;
     opened.put_back(app)?;
     let cancel = app.interrupt.flag();
     let reported = Reported(Arc::clone(&app.output));
