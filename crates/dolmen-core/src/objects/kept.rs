@@ -49,7 +49,8 @@ impl Objects {
         let (mut wanted, mut missing) = (BTreeMap::new(), Vec::new());
         for object in listed {
             match seen_copy(object) {
-                Some(seen) => drop(wanted.insert(seen, object)),
+                // Of two that look alike one is fetched.
+                Some(seen) => missing.extend(wanted.insert(seen, object)),
                 None => missing.push(object),
             }
         }

@@ -154,3 +154,21 @@ fn a_planted_snapshot_changes_nothing_but_is_named() {
         1
     );
 }
+
+#[test]
+fn a_snapshot_linked_under_another_writers_name_hides_nothing() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    let snapshot = world.objects("snapshots").pop().unwrap();
+    // The same file: by version, size and hash the two are one.
+    for writer in ["00".repeat(16), "ff".repeat(16)] {
+        let folder = world.path("repo/snapshots").join(writer);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::hard_link(&snapshot, folder.join(snapshot.file_name().unwrap())).unwrap();
+    }
+    // With a cache that knows it, and with one that does not.
+    assert_eq!(world.snapshots().len(), 1);
+    std::fs::remove_dir_all(world.path("cache")).unwrap();
+    assert_eq!(world.snapshots().len(), 1);
+    assert_eq!(world.snapshots().len(), 1);
+}
