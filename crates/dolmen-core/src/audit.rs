@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dolmen_format::Timestamp;
 use dolmen_format::signed::Reference;
+use dolmen_state::state::Compared;
 use dolmen_store::{LockStatus, ObjectRef, StoreError, StoreErrorKind, Version};
 use futures_util::StreamExt as _;
 
@@ -45,6 +46,8 @@ pub struct Options<'a> {
     pub at: Option<Timestamp>,
     /// The snapshots that this client remembers as its latest: gone, they are missing.
     pub heads: &'a [Reference],
+    /// What this client knows of places of moved frames.
+    pub compared: &'a Compared,
     /// Where the index's tables are kept.
     pub index_cache: Option<&'a Path>,
     /// A folder for what does not fit into memory.
@@ -166,7 +169,8 @@ pub struct Covered {
 /// Cost: what loading the snapshots and the index costs, one request for each manifest node and each small object, one
 /// listing, and one request for each pack that is hashed; for each needed object one more where listings state no locks.
 pub fn look(repository: &Repository, options: &Options<'_>) -> Result<View> {
-    let list = SnapshotList::load_from(repository, options.at, Source::Store)?;
+    let mut list = SnapshotList::load_from(repository, options.at, Source::Store)?;
+    list.facts.compared.clone_from(options.compared);
     let needs = Needs::gather(repository, &list, options)?;
     look_for(repository, options, &list, &needs)
 }

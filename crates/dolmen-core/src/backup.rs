@@ -14,6 +14,7 @@ mod blobs;
 mod commit;
 mod entry;
 mod list;
+mod moved;
 mod protect;
 mod reader;
 mod resume;
@@ -25,13 +26,14 @@ mod stdin;
 mod trust;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dolmen_format::snapshot::Summary;
-use dolmen_format::{FormatError, SnapshotId, Timestamp};
+use dolmen_format::{FormatError, PackId, SnapshotId, Timestamp};
 use dolmen_fs::pattern::PatternList;
 use dolmen_fs::{FsError, PathKey, Root};
 use dolmen_state::state::Instance;
@@ -217,6 +219,8 @@ pub struct Report {
     pub errors: u64,
     /// Bytes that were stored again, because nothing that this client believes says that they are there.
     pub again_bytes: u64,
+    /// Packs that frames were moved into and that were read whole, to be remembered.
+    pub read_whole: BTreeSet<PackId>,
     /// Whether this client's state folder was set back or copied; it went on as a new instance.
     pub is_set_back: bool,
     /// When it began.

@@ -152,7 +152,7 @@ pub fn run(
     index.prefer(repository, &listed.into_iter().collect())?;
     compare_cache(options, &index, &sink)?;
 
-    let mut health = packs::compare(repository, &index.blobs, &sink)?;
+    let mut health = packs::compare(repository, &index.blobs, &list.facts, &sink)?;
     let attested = &list.facts.attested;
     report.attestable = packs::read(
         &packs::Context {

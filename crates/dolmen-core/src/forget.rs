@@ -22,6 +22,7 @@ use crate::lease::{Terms, deletable, lapse};
 use crate::ledger;
 use crate::live::{LiveWalk, LostNode, StoredNodes};
 use crate::lives;
+use crate::moves::places::Places;
 use crate::pack::BlobReader;
 use crate::repository::Repository;
 use crate::snapshots::{Filter, SnapshotEntry, SnapshotList, segments_of};
@@ -172,7 +173,7 @@ fn lacking(
     options: &UndoOptions<'_>,
     observer: &dyn Observer,
 ) -> Result<Findings> {
-    let mut missing = missing(repository, snapshots, options)?;
+    let mut missing = missing(repository, list, snapshots, options)?;
     missing.extend(lapsed(repository, list, snapshots)?);
     for finding in &missing {
         observer.finding(finding);
@@ -257,6 +258,7 @@ fn protect(repository: &Repository, key: &ObjectKey, kind: ObjectKind, findings:
 /// What snapshots need and the store does not list any more. On a store with locks everything is extended first.
 fn missing(
     repository: &Repository,
+    list: &SnapshotList,
     snapshots: &[&SnapshotEntry],
     options: &UndoOptions<'_>,
 ) -> Result<Findings> {
@@ -278,22 +280,26 @@ fn missing(
         let key = ObjectKey::Index(repository.writer(), *id);
         protect(repository, &key, ObjectKind::Index, &mut missing);
     }
+    let places = Places::look(repository, &list.facts)?;
+    let lasting = live.placed(&places, options.scratch)?;
+    let moved: BTreeMap<_, _> = places
+        .packs()
+        .map(|claim| (claim.pack.pack, claim.pack))
+        .collect();
     let present = present_packs(repository, &index)?;
-    for needed in live.known_packs() {
+    for needed in lasting.packs() {
         let id = needed?.pack;
         let pack = index.blobs.find_pack(&id);
-        let at = pack.and_then(|pack| usize::try_from(pack.number()).ok());
-        if let Some(info) = pack.and_then(|pack| index.blobs.pack(pack)) {
-            let key = ObjectKey::Pack(info.writer, id);
+        let info = pack.and_then(|pack| index.blobs.pack(pack));
+        let info = info.or_else(|| moved.get(&id).copied());
+        let writer = info.map_or(repository.writer(), |info| info.writer);
+        let key = ObjectKey::Pack(writer, id);
+        if info.is_some() {
             protect(repository, &key, ObjectKind::Pack, &mut missing);
         }
-        if !at
-            .and_then(|at| present.get(at))
-            .is_some_and(|there| *there)
-        {
-            let info = pack.and_then(|pack| index.blobs.pack(pack));
-            let writer = info.map_or(repository.writer(), |info| info.writer);
-            let key = ObjectKey::Pack(writer, id);
+        let at = pack.and_then(|pack| usize::try_from(pack.number()).ok());
+        let is_there = at.and_then(|at| present.get(at)).copied().unwrap_or(false);
+        if !is_there && !moved.contains_key(&id) {
             missing.push(Finding::new(key.to_string(), "missing or cut short"));
         }
     }

@@ -22,7 +22,7 @@ pub mod ledger;
 pub mod live;
 pub mod lives;
 pub mod manifest;
-mod moves;
+pub mod moves;
 mod numbers;
 pub mod objects;
 pub mod own;

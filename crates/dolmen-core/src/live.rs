@@ -11,7 +11,9 @@
 //! What cannot be read takes nothing else with it, but what it names is then not known: there is no [`CompleteLive`], and
 //! whatever deletes asks for one.
 
+mod listed;
 mod lost;
+mod placed;
 mod records;
 mod source;
 #[cfg(test)]
@@ -29,7 +31,9 @@ use self::records::{NEED_BYTES, Need};
 use crate::error::Result;
 use crate::pack::BlobError;
 
+pub(crate) use listed::NeededOf;
 pub use lost::{LOST_MAX, LostNode, LostPart, NodeProblem};
+pub(crate) use placed::Placed;
 pub use source::StoredNodes;
 pub use walk::LiveWalk;
 
@@ -70,9 +74,9 @@ pub struct CompleteLive<'a>(&'a Live);
 /// The frames of a pack that are needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LivePack {
-    /// The origin pack.
+    /// The origin pack; of what is [`Placed`], the pack in which they lie.
     pub pack: PackId,
-    /// Its frames that any snapshot needs.
+    /// Its frames that any snapshot needs, by their ordinals or by their positions.
     pub frames: FrameSet,
     /// The longest promise of the snapshots that need any of them.
     pub promise_seconds: u64,
@@ -90,7 +94,7 @@ impl Live {
 
     /// What is known to be needed. There may be more: this is for keeping, never for letting go.
     pub fn known_packs(&self) -> LivePacks<'_> {
-        LivePacks(self.needs.iter().peekable())
+        LivePacks::of(&self.needs)
     }
 
     /// What could not be read: the first [`LOST_MAX`] of it.
@@ -113,6 +117,12 @@ impl<'a> CompleteLive<'a> {
     /// All packs that are needed.
     pub fn packs(self) -> LivePacks<'a> {
         self.0.known_packs()
+    }
+}
+
+impl<'a> LivePacks<'a> {
+    fn of(needs: &'a Sorted<NEED_BYTES>) -> Self {
+        Self(needs.iter().peekable())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Manifests: which frames a snapshot needs (`docs/format.md` §9).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use dolmen_format::limits::{MANIFEST_NODE_ENTRIES_MAX, MANIFEST_ROOT_BYTES_MAX};
 use dolmen_format::manifest::{FrameSet, ManifestChild, ManifestNode, PackFrames};
@@ -25,8 +25,8 @@ pub(crate) fn write_manifest(
     stored: Stored<'_>,
     needed: &BTreeMap<PackId, FrameSet>,
     listener: &dyn PackListener,
-) -> Result<(Vec<u8>, BTreeSet<PackId>)> {
-    let mut holders = BTreeSet::new();
+) -> Result<(Vec<u8>, BTreeMap<PackId, FrameSet>)> {
+    let mut holders: BTreeMap<PackId, FrameSet> = BTreeMap::new();
     let entries = needed
         .iter()
         .map(|(pack, frames)| PackFrames {
@@ -50,7 +50,9 @@ pub(crate) fn write_manifest(
             return Ok((ManifestNode::Leaf(Vec::new()).encode(), holders));
         }
         let children = store_nodes(repository, index, stored, &nodes, listener)?;
-        holders.extend(children.iter().map(|child| child.pack));
+        for child in &children {
+            holders.entry(child.pack).or_default().insert(child.ordinal);
+        }
         let above = level.saturating_add(1);
         nodes = cut(above, children, |child: &ManifestChild| child.first)
             .into_iter()

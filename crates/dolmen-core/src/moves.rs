@@ -1,4 +1,8 @@
-//! Where frames also lie, as signed moves claim. Nothing of it is believed: whoever reads there verifies the frame.
+//! Where frames also lie, as signed moves claim. Nothing of it is believed: whoever reads there verifies the frame, and
+//! whoever lets a place go has compared it with another.
+
+pub mod compare;
+pub(crate) mod places;
 
 use std::collections::BTreeMap;
 
@@ -12,15 +16,24 @@ use crate::ledger::{Entry, Ledger};
 use crate::objects::Source;
 use crate::repository::Repository;
 
-/// All claims: some 60 bytes for each pack that one names, and 16 for each run of frames.
-#[derive(Debug, Default)]
-pub(crate) struct Moves {
+/// All claims: some 90 bytes for each record, 32 for each pack that frames left, and 16 for each run of frames.
+#[derive(Debug, Clone, Default)]
+pub struct Moves {
     /// Packs that frames left, ascending.
     origins: Vec<PackId>,
-    /// Packs that frames came to, in the order in which the claims were received, then by the ids of these.
-    packs: Vec<PackInfo>,
+    /// In the order in which they were received, then by the ids of their records.
+    claims: Vec<Claim>,
     /// Ascending by origin.
     runs: Vec<Run>,
+}
+
+/// What a record claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The record.
+    pub(crate) record: ObjectId,
+    /// The pack that frames came to.
+    pub(crate) pack: PackInfo,
 }
 
 /// A claimed place of a frame.
@@ -32,11 +45,11 @@ pub(crate) struct Moved {
     pub(crate) position: u32,
 }
 
-/// A run of frames; packs by their numbers.
+/// A run of frames; origins and claims by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Run {
     origin: u32,
-    pack: u32,
+    claim: u32,
     first_ordinal: u16,
     count: u16,
     position: u16,
@@ -54,14 +67,18 @@ impl Moves {
 
     /// Gathers the claims of verified records.
     pub(crate) fn fold(records: &BTreeMap<ObjectId, Entry>) -> Self {
-        let mut claims: Vec<(Timestamp, PackInfo, &[MoveRun])> = records
-            .values()
-            .filter_map(|entry| {
+        let mut claims: Vec<(Timestamp, Claim, &[MoveRun])> = records
+            .iter()
+            .filter_map(|(record, entry)| {
                 let Fact::Moves { pack, runs } = &entry.record.fact else {
                     return None;
                 };
                 let pack = info_of(entry.record.stamp.writer, pack);
-                Some((entry.stored_at, pack, runs.as_slice()))
+                let claim = Claim {
+                    record: *record,
+                    pack,
+                };
+                Some((entry.stored_at, claim, runs.as_slice()))
             })
             .collect();
         // Stable, so that those of one time stay in the order of their records' ids.
@@ -81,44 +98,72 @@ impl Moves {
         runs.sort_unstable();
         Self {
             origins,
-            packs: claims.iter().map(|(_, pack, _)| *pack).collect(),
+            claims: claims.iter().map(|(_, claim, _)| *claim).collect(),
             runs,
         }
     }
 
+    /// Whether nothing was ever moved.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Whether frames of a pack also lie elsewhere, as is claimed.
+    pub(crate) fn names(&self, origin: &PackId) -> bool {
+        position_of(&self.origins, origin).is_some()
+    }
+
     /// Every claimed place of a frame, the latest first.
     pub(crate) fn places(&self, origin: &PackId, ordinal: u32) -> Vec<Moved> {
+        let places = self.claimed(origin, ordinal).into_iter();
+        let places = places.filter_map(|(claim, position)| {
+            let pack = self.claim(claim)?.pack;
+            Some(Moved { pack, position })
+        });
+        places.collect()
+    }
+
+    /// Every claimed place of a frame: the claim's number and the position, the latest first.
+    fn claimed(&self, origin: &PackId, ordinal: u32) -> Vec<(u32, u32)> {
         let Some(number) = position_of(&self.origins, origin) else {
             return Vec::new();
         };
-        let begin = self.runs.partition_point(|run| run.origin < number);
-        let of_origin = self.runs.iter().skip(begin);
-        let of_origin = of_origin.take_while(|run| run.origin == number);
-        let mut places: Vec<Moved> = of_origin
-            .filter_map(|run| {
-                let within = ordinal.checked_sub(u32::from(run.first_ordinal))?;
-                let pack = self.packs.get(usize::try_from(run.pack).ok()?)?;
-                (within < u32::from(run.count)).then(|| Moved {
-                    pack: *pack,
-                    position: u32::from(run.position).saturating_add(within),
-                })
-            })
+        let mut places: Vec<_> = self
+            .runs_of(number)
+            .filter_map(|run| Some((run.claim, run.position_of(ordinal)?)))
             .collect();
         places.reverse();
         places
+    }
+
+    fn runs_of(&self, origin: u32) -> impl Iterator<Item = &Run> {
+        let begin = self.runs.partition_point(|run| run.origin < origin);
+        let runs = self.runs.iter().skip(begin);
+        runs.take_while(move |run| run.origin == origin)
+    }
+
+    fn claim(&self, number: u32) -> Option<&Claim> {
+        self.claims.get(usize::try_from(number).ok()?)
     }
 }
 
 impl Run {
     /// `None` for what the format does not let through.
-    fn new(origins: &[PackId], pack: u32, run: &MoveRun) -> Option<Self> {
+    fn new(origins: &[PackId], claim: u32, run: &MoveRun) -> Option<Self> {
         Some(Self {
             origin: position_of(origins, &run.origin)?,
-            pack,
+            claim,
             first_ordinal: u16::try_from(run.first_ordinal).ok()?,
             count: u16::try_from(run.count).ok()?,
             position: u16::try_from(run.position).ok()?,
         })
+    }
+
+    /// Where a frame of the run lies.
+    fn position_of(&self, ordinal: u32) -> Option<u32> {
+        let within = ordinal.checked_sub(u32::from(self.first_ordinal))?;
+        let is_within = within < u32::from(self.count);
+        is_within.then(|| u32::from(self.position).saturating_add(within))
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 use dolmen_format::signed::Reference;
 use dolmen_format::{ObjectId, Timestamp};
+use dolmen_state::state::Compared;
 
 use crate::check::Observer;
 use crate::error::Result;
@@ -30,6 +31,8 @@ pub struct Options<'a> {
     pub confirm_missing: bool,
     /// Policies that this client's user confirmed.
     pub confirmed: &'a BTreeSet<ObjectId>,
+    /// What this client's maintenance knows of places of moved frames.
+    pub compared: &'a Compared,
     /// The latest snapshots that this client remembers: one that is gone holds everything.
     pub heads: &'a [Reference],
     /// The latest time that the store stated to this client.
@@ -79,7 +82,7 @@ impl Tally {
 
 /// Prunes a repository.
 ///
-/// Cost: for each round nine listings, one request for each snapshot, ledger record and manifest node, and one for each
+/// Cost: for each round nine listings (ten where frames were moved), one request for each snapshot, ledger record and manifest node, and one for each
 /// object that is deleted. A round is as long as a quarter of the protection period, a day at most.
 pub fn run(
     repository: &Repository,

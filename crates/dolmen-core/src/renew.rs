@@ -16,8 +16,9 @@ use crate::check::Observer;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, chain};
 use crate::index::Index;
-use crate::live::{Live, LivePacks, LiveWalk, LostNode, StoredNodes};
+use crate::live::{LiveWalk, LostNode, NeededOf, Placed, StoredNodes};
 use crate::lives::{self, Life};
+use crate::moves::places::Places;
 use crate::objects::{Extended, Extension, FetchError, Listed};
 use crate::pack::BlobReader;
 use crate::repository::Repository;
@@ -60,7 +61,7 @@ pub struct Report {
 
 /// Renews a repository. Where the store stops answering, the report tells what was done until then.
 ///
-/// Cost: five listings, one request for each snapshot, ledger record and manifest node, one for each lock that is due, and
+/// Cost: five listings (six where frames were moved), one request for each snapshot, ledger record and manifest node, one for each lock that is due, and
 /// on stores whose listings state no locks one for each needed object.
 pub fn run(
     repository: &Repository,
@@ -148,7 +149,11 @@ impl Renewal<'_> {
             walk.add(repository, entry.id, &entry.snapshot, promise(entry))?;
         }
         let needed = walk.finish(&mut StoredNodes::new(&blobs, self.options.cancel))?;
-        self.packs(&needed)
+        for part in needed.lost().iter().map(LostNode::finding) {
+            self.fail(&part.subject, &part.problem);
+        }
+        let places = Places::look(repository, &list.facts)?;
+        self.packs(&needed.placed(&places, self.options.scratch)?)
     }
 
     /// Renews the objects below a prefix that are needed.
@@ -174,14 +179,11 @@ impl Renewal<'_> {
     }
 
     /// Renews the packs that are needed, in batches: no lock is asked for while the listing runs.
-    fn packs(&mut self, live: &Live) -> Result<()> {
-        for part in live.lost().iter().map(LostNode::finding) {
-            self.fail(&part.subject, &part.problem);
-        }
+    fn packs(&mut self, placed: &Placed<'_>) -> Result<()> {
         let (mut after, mut found) = (None, 0_u64);
         loop {
             let mut batch = Vec::new();
-            let listed = self.next_packs(live, after, &mut batch);
+            let listed = self.next_packs(placed, after, &mut batch);
             found = found.saturating_add(u64::try_from(batch.len()).unwrap_or(u64::MAX));
             after = batch.last().map(|(object, _)| object.key).or(after);
             self.renew(&batch, ObjectKind::Pack)?;
@@ -192,7 +194,7 @@ impl Renewal<'_> {
             }
         }
         let mut needed = 0_u64;
-        for pack in live.known_packs() {
+        for pack in placed.packs() {
             pack?;
             needed = needed.saturating_add(1);
         }
@@ -203,32 +205,23 @@ impl Renewal<'_> {
         Ok(())
     }
 
-    /// Gathers the needed packs after a key. Packs of a writer are listed by their ids.
+    /// Gathers the needed packs after a key.
     fn next_packs(
         &self,
-        live: &Live,
+        placed: &Placed<'_>,
         after: Option<ObjectKey>,
         batch: &mut Vec<(Listed, u64)>,
     ) -> Result<Batch> {
-        let mut needed = live.known_packs();
-        let (mut writer, mut which, mut failed) = (None, Batch::Last, None);
-        let mut next = next_of(&mut needed);
+        let mut needed = NeededOf::new(placed);
+        let (mut which, mut failed) = (Batch::Last, None);
         self.repository.objects.list("packs/", |object| {
-            if object.key.writer() != writer {
-                writer = object.key.writer();
-                needed = live.known_packs();
-                next = next_of(&mut needed);
-            }
-            while matches!(&next, Ok(Some((id, _))) if *id < object.key.id()) {
-                next = next_of(&mut needed);
-            }
-            let promise = match &next {
-                Ok(Some((id, promise))) if *id == object.key.id() => Some(*promise),
-                Ok(_) | Err(_) => None,
+            let promise = match needed.pack(&object.key) {
+                Ok(pack) => pack.map(|pack| pack.promise_seconds),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    return;
+                }
             };
-            if next.is_err() {
-                failed = std::mem::replace(&mut next, Ok(None)).err();
-            }
             if let Some(promise) = promise
                 && after.is_none_or(|after| object.key > after)
             {
@@ -365,11 +358,4 @@ fn is_silence(error: &FetchError) -> bool {
                 StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown
             )
     )
-}
-
-fn next_of(needed: &mut LivePacks<'_>) -> Result<Option<(ObjectId, u64)>> {
-    needed
-        .next()
-        .map(|pack| pack.map(|pack| (pack.pack, pack.promise_seconds)))
-        .transpose()
 }

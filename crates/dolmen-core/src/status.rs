@@ -91,6 +91,7 @@ pub fn run(repository: &Repository, options: &audit::Options<'_>, own: Own) -> R
     };
     let mut list = SnapshotList::load(repository, options.at)?;
     list.facts.confirmed = own.confirmed;
+    list.facts.compared.clone_from(options.compared);
     let needs = audit::Needs::gather(repository, &list, &options)?;
     let view = audit::look_for(repository, &options, &list, &needs)?;
     let now = repository.environment.clock.now();

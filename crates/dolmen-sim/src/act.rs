@@ -14,7 +14,7 @@ use dolmen_core::snapshots::{Filter, SnapshotList};
 use dolmen_core::{Error, Finding, Repository, check, own, prune, repair};
 use dolmen_format::{InstanceId, SnapshotId, Timestamp};
 use dolmen_fs::{PathKey, Place, Root};
-use dolmen_state::state::{Instance, StateFolder};
+use dolmen_state::state::{Compared, Instance, StateFolder};
 use dolmen_store::memory::Right;
 use dolmen_store::{Credential, FaultLayer, FaultPlan, Store};
 
@@ -370,6 +370,7 @@ impl Process<'_> {
             confirm_clock,
             confirm_missing: confirm_missing || is_dead,
             confirmed: &BTreeSet::new(),
+            compared: &Compared::default(),
             heads: &[],
             remembered_store: instance.record().store_time,
             index_cache: None,

@@ -28,4 +28,4 @@ pub use files::{CachedFile, FileKey, FilesCache, FilesCacheWriter};
 pub use index::{BlobIndex, FrameInfo, Location, PackInfo, PackRef};
 pub use seen::SeenObject;
 pub use sort::{Sorted, Sorter};
-pub use state::{Instance, InstanceRecord, JournalEntry, StateFolder};
+pub use state::{Compared, Comparison, Instance, InstanceRecord, JournalEntry, StateFolder};

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `pins/<BLAKE3 of the address>` | the repository that the address belongs to |
 //! | `<repository id>/confirmed` | the policies that the user confirmed |
+//! | `<repository id>/compared` | what this machine's maintenance knows of places of moved frames: [`Compared`] |
 //! | `<repository id>/maintained` | when this machine's maintenance last did all its steps |
 //! | `<repository id>/<n>/lock` | locked by the process that uses the instance |
 //! | `<repository id>/<n>/record` | the instance's id and [`InstanceRecord`] |
@@ -11,6 +12,7 @@
 //!
 //! Folders have mode 0700, files 0600. An address may hold a password, so that it is not written down.
 
+mod compared;
 mod instance;
 mod journal;
 mod record;
@@ -25,6 +27,7 @@ use dolmen_format::{InstanceId, ObjectId, RepositoryId, Timestamp};
 use crate::durable;
 use crate::error::StateError;
 
+pub use compared::{COMPARISONS_MAX, Compared, Comparison};
 pub use instance::Instance;
 pub use journal::JournalEntry;
 pub use record::InstanceRecord;
@@ -35,6 +38,9 @@ const PIN_REMEDY: &str =
 
 /// What can be done about a damaged list of confirmed policies.
 const CONFIRMED_REMEDY: &str = "remove the file and confirm again with --confirm-policy";
+
+/// What can be done about damaged results of comparisons.
+const COMPARED_REMEDY: &str = "remove the file; maintenance compares again";
 
 /// What can be done about a damaged note of the last maintenance.
 const MAINTAINED_REMEDY: &str = "remove the file; the next dolmen maintain writes it anew";
@@ -133,6 +139,32 @@ impl StateFolder {
         let path = self.maintained_path(repository);
         durable::create_folder(durable::folder_of(&path))?;
         record::write(&path, &at)
+    }
+
+    /// What maintenance from here knows of places of moved frames.
+    pub fn compared(&self, repository: &RepositoryId) -> Result<Compared, StateError> {
+        let path = self.compared_path(repository);
+        let compared = record::read(
+            &path,
+            "what moved frames were held against",
+            COMPARED_REMEDY,
+        )?;
+        Ok(compared.unwrap_or_default())
+    }
+
+    /// Remembers what maintenance knows of places of moved frames. Durable when it returns.
+    pub fn note_compared(
+        &self,
+        repository: &RepositoryId,
+        compared: &Compared,
+    ) -> Result<(), StateError> {
+        let path = self.compared_path(repository);
+        durable::create_folder(durable::folder_of(&path))?;
+        record::write(&path, compared)
+    }
+
+    fn compared_path(&self, repository: &RepositoryId) -> PathBuf {
+        self.path.join(repository.to_string()).join("compared")
     }
 
     fn maintained_path(&self, repository: &RepositoryId) -> PathBuf {

@@ -9,8 +9,8 @@ use dolmen_core::objects::Oddities;
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 use dolmen_core::{Environment, Error, Objects, Repository, lives, own, repository, status};
 use dolmen_format::signed::Reference;
-use dolmen_format::{InstanceId, ObjectId, ObjectKey, RepositoryId, Timestamp};
-use dolmen_state::{Instance, StateFolder};
+use dolmen_format::{InstanceId, ObjectId, ObjectKey, PackId, RepositoryId, Timestamp};
+use dolmen_state::{Compared, Instance, StateFolder};
 use dolmen_store::{LocalStore, StoreErrorKind};
 
 use crate::commands::App;
@@ -250,7 +250,7 @@ impl Opened {
         for finding in &snapshots.findings {
             app.output.warn(finding.to_string());
         }
-        self.settle_policies(app, &mut snapshots)?;
+        self.settle_facts(app, &mut snapshots)?;
         // One that is there and damaged is told of above.
         let present = snapshots.all().map(|entry| entry.id);
         let retired = snapshots.facts.retired.keys().copied();
@@ -266,9 +266,11 @@ impl Opened {
         Ok(snapshots)
     }
 
-    /// Notes which policies the user confirmed, and names those that wait.
-    fn settle_policies(&self, app: &App, list: &mut SnapshotList) -> Outcome<()> {
+    /// Notes what this machine knows by itself: which policies its user confirmed, and where moved frames are the same.
+    /// Names the policies that wait.
+    fn settle_facts(&self, app: &App, list: &mut SnapshotList) -> Outcome<()> {
         list.facts.confirmed = self.confirmed()?;
+        list.facts.compared = self.compared()?;
         let waiting = lives::waiting(&list.facts);
         let waiting: Vec<_> = waiting
             .iter()
@@ -302,6 +304,32 @@ impl Opened {
         self.state
             .confirm(&self.repository.id(), policies)
             .during("cannot remember that the policy is confirmed")
+    }
+
+    /// What this machine knows of places of moved frames.
+    pub(crate) fn compared(&self) -> Outcome<Compared> {
+        let compared = self.state.compared(&self.repository.id());
+        compared.during("cannot tell what moved frames were held against")
+    }
+
+    /// Remembers what this machine knows of places of moved frames.
+    pub(crate) fn note_compared(&self, compared: &Compared) -> Outcome<()> {
+        self.state
+            .note_compared(&self.repository.id(), compared)
+            .during("cannot remember what moved frames were held against")
+    }
+
+    /// Remembers packs that were read whole, and are what their names and tables say.
+    pub(crate) fn note_read_whole(&self, packs: &BTreeSet<PackId>) -> Outcome<()> {
+        if packs.is_empty() {
+            return Ok(());
+        }
+        let mut compared = self.compared()?;
+        compared
+            .equal
+            .extend(packs.iter().map(|pack| (*pack, *pack)));
+        compared.trim(|_record| true);
+        self.note_compared(&compared)
     }
 
     /// When maintenance last did all its steps from this machine.

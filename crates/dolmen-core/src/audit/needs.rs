@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dolmen_format::ledger::LockStrategy;
 use dolmen_format::signed::Reference;
 use dolmen_format::{ObjectId, ObjectKey, PackId, SegmentId, SnapshotId, Timestamp};
-use dolmen_state::index::{PackInfo, PackRef};
+use dolmen_state::index::PackInfo;
 use dolmen_store::LockSupport;
 
 use super::{Look, Options, State};
@@ -15,11 +15,12 @@ use crate::index::Index;
 use crate::lease::{Clocks, Terms};
 use crate::live::{LiveWalk, LostPart, StoredNodes};
 use crate::lives::{self, Life};
+use crate::moves::places::Places;
 use crate::numbers;
 use crate::pack::BlobReader;
 use crate::prune::{Verdict, judge};
 use crate::repository::Repository;
-use crate::snapshots::{SnapshotList, segments_of};
+use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 
 /// Promise of what is only kept until its lease lapses.
 const ENDED: u64 = 0;
@@ -35,7 +36,9 @@ pub(crate) struct Needs {
     /// Snapshots that others name, or this client remembers, and that are not there whole.
     pub(super) heads: BTreeSet<ObjectId>,
     /// Of packs that the index knows, by their numbers.
-    pub(super) packs: Vec<Want>,
+    packs: Vec<Want>,
+    /// Packs that frames were moved into, ascending. Their numbers follow those of the index.
+    moved: Vec<(PackInfo, Want)>,
     /// Needed packs that the index does not know.
     pub(super) unknown_packs: BTreeSet<PackId>,
     /// Packs that hold parts of live manifests that cannot be read.
@@ -114,6 +117,7 @@ impl Needs {
                 usize::try_from(index.blobs.pack_count()).unwrap_or(usize::MAX)
             ],
             index,
+            moved: Vec::new(),
             ids,
             heads: named_heads(list, options.heads),
             unknown_packs: BTreeSet::new(),
@@ -126,7 +130,7 @@ impl Needs {
             protect_until: from.saturating_add_seconds(seconds(protected)),
             whole_lease: from.saturating_add_seconds(seconds(leased)),
         };
-        needs.walk(repository, &live, &kept, options)?;
+        needs.walk(repository, list, [&live, &kept], options)?;
         needs.excuse_segments(&segments, described);
         Ok(needs)
     }
@@ -135,8 +139,8 @@ impl Needs {
     fn walk(
         &mut self,
         repository: &Repository,
-        live: &[&crate::snapshots::SnapshotEntry],
-        kept: &[&crate::snapshots::SnapshotEntry],
+        list: &SnapshotList,
+        [live, kept]: [&[&SnapshotEntry]; 2],
         options: &Options<'_>,
     ) -> Result<()> {
         let mut walk = LiveWalk::new(options.scratch);
@@ -149,7 +153,12 @@ impl Needs {
             let blobs = BlobReader::new(repository, &self.index.blobs);
             walk.finish(&mut StoredNodes::new(&blobs, options.cancel))?
         };
-        for pack in found.known_packs() {
+        let places = Places::look(repository, &list.facts)?;
+        self.moved = places
+            .packs()
+            .map(|claim| (claim.pack, Want::Unneeded))
+            .collect();
+        for pack in found.placed(&places, options.scratch)?.packs() {
             let pack = pack?;
             let want = if pack.promise_seconds == ENDED {
                 Want::Kept
@@ -194,17 +203,48 @@ impl Needs {
     }
 
     fn find(&mut self, pack: &PackId) -> Option<&mut Want> {
-        let number = self.index.blobs.find_pack(pack)?.number();
-        self.packs.get_mut(usize::try_from(number).ok()?)
+        if let Some(known) = self.index.blobs.find_pack(pack) {
+            return self.packs.get_mut(usize::try_from(known.number()).ok()?);
+        }
+        let at = self.find_moved(pack)?;
+        self.moved.get_mut(at).map(|(_, want)| want)
     }
 
-    /// A pack that the index knows under this writer.
-    pub(super) fn known(&self, key: &ObjectKey) -> Option<(PackRef, PackInfo, Want)> {
-        let pack = self.index.blobs.find_pack(&key.id())?;
-        let info = self.index.blobs.pack(pack)?;
-        let number = usize::try_from(pack.number()).ok()?;
-        let want = *self.packs.get(number)?;
-        (Some(info.writer) == key.writer()).then_some((pack, info, want))
+    fn find_moved(&self, pack: &PackId) -> Option<usize> {
+        let found = self.moved.binary_search_by_key(pack, |(info, _)| info.pack);
+        found.ok()
+    }
+
+    /// A pack that the index, or a record of moves, knows under this writer: its number, and why it is there.
+    pub(super) fn known(&self, key: &ObjectKey) -> Option<(u32, PackInfo, Want)> {
+        let (number, info, want) = if let Some(pack) = self.index.blobs.find_pack(&key.id()) {
+            let want = *self.packs.get(usize::try_from(pack.number()).ok()?)?;
+            (pack.number(), self.index.blobs.pack(pack)?, want)
+        } else {
+            let at = self.find_moved(&key.id())?;
+            let (info, want) = *self.moved.get(at)?;
+            (self.number_of_moved(at)?, info, want)
+        };
+        (Some(info.writer) == key.writer()).then_some((number, info, want))
+    }
+
+    fn number_of_moved(&self, at: usize) -> Option<u32> {
+        u32::try_from(self.packs.len().checked_add(at)?).ok()
+    }
+
+    /// Calls `each` with the number of every needed pack.
+    pub(super) fn for_each_needed(&self, mut each: impl FnMut(u32, PackInfo)) {
+        self.index.blobs.for_each_pack(|pack, info| {
+            let at = usize::try_from(pack.number()).ok();
+            if at.and_then(|at| self.packs.get(at)) == Some(&Want::Needed) {
+                each(pack.number(), info);
+            }
+        });
+        for (at, (info, want)) in self.moved.iter().enumerate() {
+            if let (Want::Needed, Some(number)) = (want, self.number_of_moved(at)) {
+                each(number, *info);
+            }
+        }
     }
 
     /// Whether an object that is no pack, and authentic, is needed. All keys are, of whatever role.
@@ -229,10 +269,7 @@ fn split<'l>(
     list: &'l SnapshotList,
     terms: Option<&Terms>,
     now: Timestamp,
-) -> (
-    Vec<&'l crate::snapshots::SnapshotEntry>,
-    Vec<&'l crate::snapshots::SnapshotEntry>,
-) {
+) -> (Vec<&'l SnapshotEntry>, Vec<&'l SnapshotEntry>) {
     let Some(terms) = terms else {
         // Without a policy nothing says that anything has ended.
         return (list.all().collect(), Vec::new());

@@ -63,11 +63,8 @@ impl<'a> Packs<'a> {
         let (mut chosen, mut choice_failed) = (BTreeSet::new(), None);
         if let Depth::Hashes(read_data) = depth {
             let mut packs = Vec::new();
-            needs.index.blobs.for_each_pack(|pack, info| {
-                let at = usize::try_from(pack.number()).ok();
-                if at.and_then(|at| needs.packs.get(at)) == Some(&Want::Needed) {
-                    packs.push((pack.number(), info.pack, u64::from(info.pack_bytes)));
-                }
+            needs.for_each_needed(|number, info| {
+                packs.push((number, info.pack, u64::from(info.pack_bytes)));
             });
             let of = |(_, id, bytes): &(u32, PackId, u64)| (*id, *bytes);
             match choose(repository, &mut packs, of, read_data) {
@@ -95,7 +92,7 @@ impl<'a> Packs<'a> {
         let Some(key) = held.key else {
             return Ok(());
         };
-        let Some((pack, info, want)) = self.needs.known(&key) else {
+        let Some((number, info, want)) = self.needs.known(&key) else {
             if self.depth == Depth::Listing || held.copies.is_empty() || !held.markers.is_empty() {
                 look.unneeded(&held, false);
             } else {
@@ -106,7 +103,7 @@ impl<'a> Packs<'a> {
         };
         let mut plausible = plausible(&held, &info);
         let (first, second) = (plausible.next().cloned(), plausible.next());
-        let is_clear = second.is_none() && !self.chosen.contains(&pack.number());
+        let is_clear = second.is_none() && !self.chosen.contains(&number);
         drop(plausible);
         if want != Want::Needed {
             match (first, want) {
@@ -116,7 +113,7 @@ impl<'a> Packs<'a> {
             }
             return Ok(());
         }
-        self.seen.insert(pack.number());
+        self.seen.insert(number);
         match first {
             Some(authentic) if is_clear || self.depth == Depth::Listing => {
                 let newest = held.newest().map(|newest| &newest.version);
@@ -189,10 +186,8 @@ impl<'a> Packs<'a> {
     fn conclude(&mut self, look: &mut Look<'_>) {
         let needs = self.needs;
         let mut missing = Vec::new();
-        needs.index.blobs.for_each_pack(|pack, info| {
-            let at = usize::try_from(pack.number()).ok();
-            let is_needed = at.and_then(|at| needs.packs.get(at)) == Some(&Want::Needed);
-            if is_needed && !self.seen.contains(&pack.number()) {
+        needs.for_each_needed(|number, info| {
+            if !self.seen.contains(&number) {
                 missing.push((
                     ObjectKey::Pack(info.writer, info.pack).to_string(),
                     info.pack,

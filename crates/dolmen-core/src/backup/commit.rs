@@ -1,6 +1,6 @@
 //! The end of a backup: segment, manifest, snapshot, in this order; and checkpoints on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -34,6 +34,7 @@ pub(super) fn commit(session: &Session<'_>, finished: &Finished) -> Result<Repor
         parent: parent.map(|entry| entry.id),
         summary,
         errors: finished.errors,
+        read_whole: BTreeSet::new(),
         is_set_back: session.is_set_back,
         start: session.start,
         end,
@@ -45,6 +46,7 @@ pub(super) fn commit(session: &Session<'_>, finished: &Finished) -> Result<Repor
         return Ok(report);
     }
     report.snapshot = Some(write_snapshot(session, finished, summary, 0, end)?);
+    report.read_whole = session.moved.read_whole();
     Ok(report)
 }
 

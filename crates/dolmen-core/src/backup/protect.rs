@@ -1,8 +1,10 @@
 //! The locks that a snapshot relies on.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
+use dolmen_format::manifest::FrameSet;
 use dolmen_format::{ObjectKey, ObjectKind, PackId, SegmentId, Timestamp};
+use dolmen_state::index::{PackInfo, PackRef};
 
 use super::session::Session;
 use crate::error::{Error, Result};
@@ -15,7 +17,7 @@ use crate::objects::FetchError;
 pub(super) fn protect(
     session: &Session<'_>,
     segments: &[SegmentId],
-    node_packs: &BTreeSet<PackId>,
+    node_packs: &BTreeMap<PackId, FrameSet>,
 ) -> Result<Option<Timestamp>> {
     let objects = &session.repository.objects;
     if objects.locking().is_none() {
@@ -41,16 +43,39 @@ pub(super) fn protect(
         let key = ObjectKey::Index(session.repository.writer(), *segment);
         take(key, ObjectKind::Index)?;
     }
-    let needed: Vec<_> = session.needed().keys().copied().collect();
-    let nodes = node_packs
-        .iter()
-        .filter_map(|pack| session.index.find_pack(pack));
-    for pack in needed.into_iter().chain(nodes) {
-        if let Some(info) = session.index.pack(pack) {
-            take(ObjectKey::Pack(info.writer, info.pack), ObjectKind::Pack)?;
-        }
+    for info in relied_packs(session, node_packs) {
+        take(ObjectKey::Pack(info.writer, info.pack), ObjectKind::Pack)?;
     }
     Ok(earliest)
+}
+
+/// The packs that must be locked: for those whose frames were all moved, where these lie now. Compaction lets an origin
+/// go, and whoever went on extending it would keep its dead bytes for ever.
+fn relied_packs(session: &Session<'_>, node_packs: &BTreeMap<PackId, FrameSet>) -> Vec<PackInfo> {
+    let mut relied: BTreeMap<PackId, PackInfo> = BTreeMap::new();
+    let mut rely = |pack: PackRef, frames: &FrameSet| {
+        let Some(origin) = session.index.pack(pack) else {
+            return;
+        };
+        let moved = frames
+            .iter()
+            .map(|ordinal| session.moved.find(pack, ordinal));
+        let moved = session.moved.names(pack).then(|| moved.collect()).flatten();
+        for info in moved.unwrap_or_else(|| vec![origin]) {
+            relied.insert(info.pack, info);
+        }
+    };
+    let needed: Vec<PackRef> = session.needed().keys().copied().collect();
+    for pack in needed {
+        let frames = session.needed().get(&pack).cloned();
+        rely(pack, &frames.unwrap_or_default());
+    }
+    for (pack, frames) in node_packs {
+        if let Some(pack) = session.index.find_pack(pack) {
+            rely(pack, frames);
+        }
+    }
+    relied.into_values().collect()
 }
 
 fn unprotected(key: &ObjectKey) -> Error {

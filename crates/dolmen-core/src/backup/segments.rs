@@ -1,9 +1,10 @@
 //! Which index segments a snapshot lists, and when small ones are merged.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dolmen_format::limits::SEGMENT_PLAIN_BYTES_TARGET;
+use dolmen_format::manifest::FrameSet;
 use dolmen_format::{ObjectKey, ObjectKind, PackId, SegmentId};
 use dolmen_state::index::{BlobIndex, PackSet, plan_merge};
 
@@ -36,7 +37,7 @@ pub(super) enum Merging {
 /// times.
 pub(super) fn list_segments(
     session: &Session<'_>,
-    node_packs: &BTreeSet<PackId>,
+    node_packs: &BTreeMap<PackId, FrameSet>,
     merging: Merging,
 ) -> Result<Vec<SegmentId>> {
     let (reuse, trust) = (&session.reuse, session.reuse.trust());
@@ -101,13 +102,13 @@ fn finish(
 }
 
 /// The descriptions of packs that the snapshot builds upon.
-fn needed_descriptions(session: &Session<'_>, node_packs: &BTreeSet<PackId>) -> PackSet {
+fn needed_descriptions(session: &Session<'_>, node_packs: &BTreeMap<PackId, FrameSet>) -> PackSet {
     let mut needed = PackSet::default();
     for pack in session.needed().keys() {
         needed.insert(*pack);
     }
     let nodes = node_packs
-        .iter()
+        .keys()
         .flat_map(|pack| session.index.find_packs(pack));
     nodes
         .filter(|pack| session.reuse.trusts(*pack))

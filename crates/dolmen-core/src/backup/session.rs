@@ -13,6 +13,7 @@ use dolmen_state::index::{BlobIndex, Location, PackInfo, PackRef};
 use dolmen_state::state::{Instance, JournalEntry};
 
 use super::commit::{self, Checkpoints};
+use super::moved::MovedFrames;
 use super::reuse::Reuse;
 use super::trust::{Stored, Trust, trusts_chains};
 use super::{Context, Observer, Options, Progress, Report, Stdin, assemble, resume, stdin};
@@ -51,8 +52,10 @@ pub(super) struct Session<'a> {
     checkpoints: Mutex<Checkpoints>,
     /// Blobs that some thread has taken on and whose pack is not stored yet.
     claims: Mutex<HashSet<BlobId>>,
-    /// Packs that the index names and the store lacks: what they held is stored again.
+    /// Packs that the index names and the store lacks: what they held, and no move says to lie elsewhere, is stored again.
     absent: BTreeSet<PackRef>,
+    /// What of it does.
+    pub(super) moved: MovedFrames<'a>,
     /// What of the rest may be built upon.
     pub(super) reuse: Reuse,
     /// Frames that the snapshot needs so far.
@@ -114,6 +117,7 @@ pub(super) fn run(
         counters: Counters::default(),
         checkpoints: Mutex::new(Checkpoints::new(repository.environment.clock.now())),
         absent,
+        moved: MovedFrames::new(repository, &snapshots.facts, &index.blobs),
         reuse: Reuse::learn(
             repository,
             &index.blobs,
@@ -200,9 +204,7 @@ impl Session<'_> {
 
     /// Where a blob lies in a pack that the store has, and that may be built upon.
     pub(super) fn locate(&self, id: &BlobId) -> Option<Location> {
-        let is_there = |location: &Location| {
-            !self.absent.contains(&location.pack) && self.reuse.allows(location)
-        };
+        let is_there = |at: &Location| self.reuse.allows(at) && self.has(at.pack, at.ordinal);
         let is_first_hand = |at: &Location| is_there(at) && self.reuse.is_first_hand(at.pack);
         let found = self.index.lookup(id)?;
         if is_first_hand(&found) {
@@ -211,6 +213,11 @@ impl Session<'_> {
         let all = self.index.locations(id);
         let first_hand = all.iter().copied().find(is_first_hand);
         first_hand.or_else(|| all.into_iter().find(is_there))
+    }
+
+    /// Whether the store has a frame, in its origin or where it was moved.
+    fn has(&self, pack: PackRef, ordinal: u32) -> bool {
+        !self.absent.contains(&pack) || self.moved.find(pack, ordinal).is_some()
     }
 
     /// Whether the index knows a blob, but only from whom this client does not believe.
@@ -318,11 +325,17 @@ fn learn_trust(
         ));
     }
     let Stored { absent, .. } = stored;
-    if !absent.is_empty() {
+    let moves = &snapshots.facts.moves;
+    let is_lost = |pack: &&PackRef| {
+        let info = index.blobs.pack(**pack);
+        info.is_none_or(|info| !moves.names(&info.pack))
+    };
+    let lost = absent.iter().filter(is_lost).count();
+    if lost > 0 {
         observer.notice(&format!(
             "missing or cut short in the store: {}; what was in there is stored again where it is found, run \
              check to see what is lost",
-            counted(absent.len(), "pack")
+            counted(lost, "pack")
         ));
     }
     Ok((Arc::new(trust), segment, absent))

@@ -18,7 +18,7 @@ use crate::snapshots::MANIFEST_INFO;
 /// Reads the manifests of all snapshots.
 pub(super) struct Manifests<'a> {
     blobs: &'a BlobReader<'a>,
-    health: &'a Health,
+    health: &'a Health<'a>,
     numbers: &'a FrameNumbers,
     progress: &'a Progress,
     opener: FrameOpener,
@@ -55,7 +55,7 @@ type Checked<T> = Result<std::result::Result<T, String>>;
 impl<'a> Manifests<'a> {
     pub(super) fn new(
         blobs: &'a BlobReader<'a>,
-        health: &'a Health,
+        health: &'a Health<'a>,
         numbers: &'a FrameNumbers,
         progress: &'a Progress,
     ) -> Self {
@@ -90,7 +90,7 @@ impl<'a> Manifests<'a> {
             Err(error) => return Ok(Err(chain(&error))),
         };
         let root = match ManifestNode::decode(&plain) {
-            Ok(root) => self.summarize(root),
+            Ok(root) => self.summarize(root)?,
             Err(error) => return Ok(Err(chain(&error))),
         };
         let (cover, unknown, missing) = (self.numbers.cover(), Vec::new(), Vec::new());
@@ -119,7 +119,7 @@ impl<'a> Manifests<'a> {
 
     fn node(&mut self, child: &ManifestChild) -> Checked<&Summary> {
         if !self.known.contains_key(&child.hash) {
-            let raw = match self.read_node(child) {
+            let raw = match self.read_node(child)? {
                 Ok(raw) => raw,
                 Err(error) => {
                     return match error.outage() {
@@ -133,7 +133,7 @@ impl<'a> Manifests<'a> {
             }
             match ManifestNode::decode(&raw) {
                 Ok(node) => {
-                    let summary = self.summarize(node);
+                    let summary = self.summarize(node)?;
                     self.known.insert(child.hash, summary);
                 }
                 Err(error) => return Ok(Err(chain(&error))),
@@ -146,27 +146,29 @@ impl<'a> Manifests<'a> {
     }
 
     /// Reads the frame that holds a node alone.
-    fn read_node(&mut self, child: &ManifestChild) -> std::result::Result<Vec<u8>, BlobError> {
+    fn read_node(
+        &mut self,
+        child: &ManifestChild,
+    ) -> Result<std::result::Result<Vec<u8>, BlobError>> {
         let lost = BlobError::Frame {
             pack: child.pack,
             ordinal: child.ordinal,
         };
-        let pack = self
-            .blobs
-            .index()
-            .find_pack(&child.pack)
-            .ok_or_else(|| lost.clone())?;
-        if !self.health.has(pack, child.ordinal) {
+        let Some(pack) = self.blobs.index().find_pack(&child.pack) else {
+            return Ok(Err(lost));
+        };
+        if !self.health.has(self.blobs, pack, child.ordinal)? {
             self.missing.insert(child.pack);
-            return Err(lost);
+            return Ok(Err(lost));
         }
         let mut raw = Vec::new();
-        self.blobs
-            .open_frame(pack, child.ordinal, &mut self.opener, &mut raw)?;
-        Ok(raw)
+        let opened = self
+            .blobs
+            .open_frame(pack, child.ordinal, &mut self.opener, &mut raw);
+        Ok(opened.map(|()| raw))
     }
 
-    fn summarize(&self, node: ManifestNode) -> Summary {
+    fn summarize(&self, node: ManifestNode) -> Result<Summary> {
         let index = self.blobs.index();
         let mut summary = Summary {
             level: node.level(),
@@ -189,7 +191,7 @@ impl<'a> Manifests<'a> {
                         summary.unknown.push(entry.pack);
                         continue;
                     };
-                    if !self.health.is_present(pack) {
+                    if !self.health.is_present(self.blobs, pack, &entry.frames)? {
                         summary.missing.push(entry.pack);
                     }
                     // A bit without a frame would count as the next pack's.
@@ -202,7 +204,7 @@ impl<'a> Manifests<'a> {
                 summary.runs = runs(frames);
             }
         }
-        summary
+        Ok(summary)
     }
 }
 

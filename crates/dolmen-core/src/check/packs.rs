@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use dolmen_format::manifest::FrameSet;
 use dolmen_format::{ObjectKey, PackId};
 use dolmen_state::index::{BlobIndex, PackInfo, PackRef};
 
@@ -12,16 +13,22 @@ use super::verify::{Damage, LostFrames, PackVerifier};
 use super::{Options, Progress, ReadData};
 use crate::error::{Error, Result};
 use crate::finding::counted;
+use crate::ledger::Facts;
+use crate::moves::places::Places;
+use crate::pack::BlobReader;
 use crate::repository::Repository;
 
 /// Packs that no segment names are named up to this number.
 const ORPHANS_NAMED_MAX: usize = 20;
 
-/// The state of all packs that the index names.
+/// The state of all packs that the index names, and of those that frames were moved into.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(super) struct Health<'a> {
     /// By the packs' numbers.
     packs: Vec<PackHealth>,
+    places: Places<'a>,
+    /// Moved packs that were read and found to be damaged.
+    moved: BTreeMap<PackId, LostFrames>,
     /// Whether the index and a pack contradict each other.
     pub(super) index_is_wrong: bool,
 }
@@ -45,9 +52,32 @@ enum State {
     Broken(LostFrames),
 }
 
-impl Health {
-    /// Whether a frame can be had, as far as is known.
-    pub(super) fn has(&self, pack: PackRef, ordinal: u32) -> bool {
+impl Health<'_> {
+    /// Whether a frame can be had, as far as is known, from its origin or from where it was moved.
+    ///
+    /// Cost: nothing where the origin has it; else as [`BlobReader::find_moved`].
+    pub(super) fn has(&self, blobs: &BlobReader<'_>, pack: PackRef, ordinal: u32) -> Result<bool> {
+        if self.has_at_origin(pack, ordinal) {
+            return Ok(true);
+        }
+        let is_named = self
+            .get(pack)
+            .is_some_and(|known| self.places.names(&known.info.pack));
+        if !is_named {
+            return Ok(false);
+        }
+        let may_hold = |info: &PackInfo, position| match self.moved.get(&info.pack) {
+            None | Some(LostFrames::None) => true,
+            Some(LostFrames::Some(lost)) => !lost.contains(position),
+            Some(LostFrames::All) => false,
+        };
+        match blobs.find_moved(pack, ordinal, may_hold) {
+            Ok(found) => Ok(found.is_some()),
+            Err(error) => error.outage().map_or(Ok(false), Err),
+        }
+    }
+
+    fn has_at_origin(&self, pack: PackRef, ordinal: u32) -> bool {
         match self.get(pack).map(|known| &known.state) {
             Some(State::Whole | State::Broken(LostFrames::None)) => true,
             Some(State::Broken(LostFrames::Some(lost))) => !lost.contains(ordinal),
@@ -84,6 +114,8 @@ impl Health {
                 State::Missing if needed.contains(&pack) => {
                     sink.finding(ObjectKey::Pack(writer, pack), "missing");
                 }
+                // What moved need not be where it was.
+                State::Missing if self.places.names(&pack) => {}
                 State::Missing => {
                     let key = ObjectKey::Pack(writer, pack);
                     sink.notice(&format!("{key} is missing, and no snapshot needs it"));
@@ -93,17 +125,33 @@ impl Health {
         }
     }
 
-    /// Whether a pack is there at all.
-    pub(super) fn is_present(&self, pack: PackRef) -> bool {
-        self.get(pack)
-            .is_some_and(|known| !matches!(known.state, State::Missing))
+    /// Whether everything that is named of a pack is there at all, be it elsewhere.
+    ///
+    /// Cost: as [`Self::has`].
+    pub(super) fn is_present(
+        &self,
+        blobs: &BlobReader<'_>,
+        pack: PackRef,
+        frames: &FrameSet,
+    ) -> Result<bool> {
+        let is_missing = |known: &PackHealth| matches!(known.state, State::Missing);
+        if self.get(pack).is_some_and(|known| !is_missing(known)) {
+            return Ok(true);
+        }
+        for ordinal in frames.iter() {
+            if !self.has(blobs, pack, ordinal)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Packs that are missing or are not what they should be.
     pub(super) fn broken_packs(&self) -> Vec<PackId> {
         let broken = |known: &&PackHealth| match known.state {
             State::Whole | State::Misdescribed => false,
-            State::Missing | State::Resized | State::Broken(_) => true,
+            State::Missing => !self.places.names(&known.info.pack),
+            State::Resized | State::Broken(_) => true,
         };
         let mut packs: Vec<_> = self
             .packs
@@ -123,13 +171,16 @@ impl Health {
 /// Holds the listing of packs against the index.
 ///
 /// Cost: one listing.
-pub(super) fn compare(
+pub(super) fn compare<'a>(
     repository: &Repository,
     index: &BlobIndex,
+    facts: &'a Facts,
     sink: &Sink<'_>,
-) -> Result<Health> {
+) -> Result<Health<'a>> {
     let mut listed = BTreeMap::new();
+    let mut places = Places::new(facts);
     let foreign = repository.objects.list("packs/", |object| {
+        places.note(&object);
         let sizes: Vec<_> = object.copies.iter().map(|copy| copy.bytes).collect();
         listed.insert(object.key, sizes);
     })?;
@@ -166,8 +217,9 @@ pub(super) fn compare(
             "ignored {count} of packs in index segments that other segments or the packs themselves contradict"
         ));
     }
-    for known in &packs {
-        listed.remove(&ObjectKey::Pack(known.info.writer, known.info.pack));
+    let known = packs.iter().map(|known| known.info);
+    for info in known.chain(places.packs().map(|claim| claim.pack)) {
+        listed.remove(&ObjectKey::Pack(info.writer, info.pack));
     }
     for key in listed.keys().take(ORPHANS_NAMED_MAX) {
         sink.notice(&format!(
@@ -180,6 +232,8 @@ pub(super) fn compare(
     }
     Ok(Health {
         packs,
+        places,
+        moved: BTreeMap::new(),
         index_is_wrong: false,
     })
 }
@@ -199,7 +253,7 @@ pub(super) struct Context<'a> {
 /// Cost: one request for each pack.
 pub(super) fn read(
     context: &Context<'_>,
-    health: &mut Health,
+    health: &mut Health<'_>,
     sink: &Sink<'_>,
     progress: &Progress,
 ) -> Result<Vec<PackId>> {
@@ -214,7 +268,7 @@ pub(super) fn read(
     progress.total_packs.store(total, Ordering::Relaxed);
     let next = AtomicUsize::new(0);
     let (broken, failure) = (Mutex::new(Vec::new()), Mutex::new(None));
-    let whole = Mutex::new(Vec::new());
+    let (whole, broken_moved) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let work = || {
         let mut verifier = PackVerifier::new(repository, index);
         while lock(&failure).is_none() {
@@ -222,12 +276,17 @@ pub(super) fn read(
             let Some((pack, info)) = selected.get(next.fetch_add(1, Ordering::Relaxed)) else {
                 break;
             };
+            let Some(pack) = pack else {
+                let damage = verifier.verify_moved(info)?;
+                progress.note(&damage);
+                lock(&broken_moved).extend(tell_of_moved(info, damage, sink));
+                continue;
+            };
             let mut damage = verifier.verify(*pack, info)?;
             // What no snapshot's segment says, nobody relies on.
             let is_told = damage.index_is_wrong && index.is_doubted(*pack);
             damage.index_is_wrong &= !is_told;
-            progress.packs.fetch_add(1, Ordering::Relaxed);
-            progress.bytes.fetch_add(damage.bytes, Ordering::Relaxed);
+            progress.note(&damage);
             let key = ObjectKey::Pack(info.writer, info.pack);
             let text = "the index says something else of it than its own table";
             if is_told {
@@ -262,13 +321,35 @@ pub(super) fn read(
         return Err(error);
     }
     health.note(std::mem::take(&mut *lock(&broken)));
+    health.moved.extend(lock(&broken_moved).drain(..));
     let mut whole = std::mem::take(&mut *lock(&whole));
     whole.sort();
     whole.dedup();
     Ok(whole)
 }
 
-impl Health {
+/// Tells of a moved pack: what it lost is damage only where it is found nowhere else.
+fn tell_of_moved(info: &PackInfo, damage: Damage, sink: &Sink<'_>) -> Option<(PackId, LostFrames)> {
+    if damage.is_missing {
+        return Some((info.pack, LostFrames::All));
+    }
+    if damage.problems.is_empty() {
+        return None;
+    }
+    let key = ObjectKey::Pack(info.writer, info.pack);
+    let problems = damage.problems.join("; ");
+    sink.notice(&format!("{key}, into which frames were moved: {problems}"));
+    Some((info.pack, damage.frames))
+}
+
+impl Progress {
+    fn note(&self, damage: &Damage) {
+        self.packs.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(damage.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Health<'_> {
     fn note(&mut self, broken: Vec<(PackRef, Damage)>) {
         for (pack, damage) in broken {
             self.index_is_wrong |= damage.index_is_wrong;
@@ -287,20 +368,22 @@ impl Health {
     }
 }
 
-/// Chooses among the packs that are there.
-fn select(context: &Context<'_>, health: &Health) -> Result<Vec<(PackRef, PackInfo)>> {
+/// Chooses among the packs that are there; those without a number hold moved frames.
+fn select(context: &Context<'_>, health: &Health<'_>) -> Result<Vec<(Option<PackRef>, PackInfo)>> {
     let read_data = context.options.read_data;
     let mut packs: Vec<_> = health
         .packs
         .iter()
         .filter(|known| matches!(known.state, State::Whole))
-        .map(|known| (known.pack, known.info))
+        .map(|known| (Some(known.pack), known.info))
         .collect();
-    let of = |(_, info): &(PackRef, PackInfo)| (info.pack, u64::from(info.pack_bytes));
+    packs.extend(health.places.packs().map(|claim| (None, claim.pack)));
+    let of = |(_, info): &(Option<PackRef>, PackInfo)| (info.pack, u64::from(info.pack_bytes));
     if read_data == ReadData::Unattested {
         // What no snapshot's segment describes is nobody's to build upon.
         packs.retain(|(pack, info)| {
-            !context.attested.contains(&info.pack) && !context.index.is_doubted(*pack)
+            pack.is_some_and(|pack| !context.index.is_doubted(pack))
+                && !context.attested.contains(&info.pack)
         });
     }
     choose(context.repository, &mut packs, of, read_data)?;

@@ -29,7 +29,7 @@ pub(super) struct Context<'a> {
 /// Checks every live snapshot, the newest first, and every checkpoint that is still of use.
 pub(super) fn check(
     context: &Context<'_>,
-    health: &Health,
+    health: &Health<'_>,
     mut damaged: BTreeSet<SnapshotId>,
     sink: &Sink<'_>,
     progress: &Progress,

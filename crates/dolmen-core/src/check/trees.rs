@@ -25,7 +25,7 @@ const NAMED_IN_ALL_MAX: u64 = 10_000;
 /// The walk over all trees.
 pub(super) struct Trees<'a> {
     blobs: &'a BlobReader<'a>,
-    health: &'a Health,
+    health: &'a Health<'a>,
     numbers: &'a FrameNumbers,
     sink: &'a Sink<'a>,
     progress: &'a Progress,
@@ -73,7 +73,7 @@ type Checked<T> = Result<std::result::Result<T, Problem>>;
 impl<'a> Trees<'a> {
     pub(super) fn new(
         blobs: &'a BlobReader<'a>,
-        health: &'a Health,
+        health: &'a Health<'a>,
         numbers: &'a FrameNumbers,
         sink: &'a Sink<'a>,
         progress: &'a Progress,
@@ -238,7 +238,7 @@ impl<'a> Trees<'a> {
 
     fn file(&mut self, file: &File, needs: &mut NeedsBuilder) -> Checked<()> {
         match &file.content {
-            Content::Chunks(chunks) => Ok(self.chunks(chunks, needs)),
+            Content::Chunks(chunks) => self.chunks(chunks, needs),
             Content::List { level, id } => {
                 let extents = file.extents.as_ref().map(|extents| {
                     extents
@@ -251,17 +251,13 @@ impl<'a> Trees<'a> {
     }
 
     /// Finds places for data blobs.
-    fn chunks(
-        &mut self,
-        chunks: &[Chunk],
-        needs: &mut NeedsBuilder,
-    ) -> std::result::Result<(), Problem> {
+    fn chunks(&mut self, chunks: &[Chunk], needs: &mut NeedsBuilder) -> Checked<()> {
         let mut outcome = Ok(());
         for chunk in chunks {
-            let placed = self.place(&chunk.id, BlobKind::Data, Some(chunk.length), needs);
+            let placed = self.place(&chunk.id, BlobKind::Data, Some(chunk.length), needs)?;
             outcome = outcome.and(placed);
         }
-        outcome
+        Ok(outcome)
     }
 
     fn list_child(
@@ -318,7 +314,7 @@ impl<'a> Trees<'a> {
             .iter()
             .fold(0, |sum, entry| sum.saturating_add(entry.length));
         let Some(below) = node.level.checked_sub(1) else {
-            return Ok(self.chunks(&node.entries, needs));
+            return self.chunks(&node.entries, needs);
         };
         let mut outcome = Ok(());
         for entry in &node.entries {
@@ -335,7 +331,7 @@ impl<'a> Trees<'a> {
         kind: BlobKind,
         needs: &mut NeedsBuilder,
     ) -> Checked<Vec<u8>> {
-        if let Err(problem) = self.place(id, kind, None, needs) {
+        if let Err(problem) = self.place(id, kind, None, needs)? {
             return Ok(Err(problem));
         }
         match self.blobs.blob(id, kind) {
@@ -365,36 +361,30 @@ impl<'a> Trees<'a> {
         kind: BlobKind,
         length: Option<u64>,
         needs: &mut NeedsBuilder,
-    ) -> std::result::Result<(), Problem> {
+    ) -> Checked<()> {
         let mut places = self.blobs.index().locations(id);
+        let problem = |cause, text| Ok(Err(Problem { cause, text }));
         if places.is_empty() {
             self.misses_blobs = true;
             let text = format!("needs blob {id}, which the index does not know");
-            return Err(Problem {
-                cause: Cause::Unknown,
-                text,
-            });
+            return problem(Cause::Unknown, text);
         }
         places.retain(|at| fits(at, kind, length));
         let Some(any) = places.first().map(|at| at.pack) else {
             let text = format!("the index knows blob {id} as something else");
-            return Err(Problem {
-                cause: Cause::Mismatch,
-                text,
-            });
+            return problem(Cause::Mismatch, text);
         };
-        places.retain(|at| self.health.has(at.pack, at.ordinal));
-        if places.is_empty() {
-            return Err(Problem {
-                cause: Cause::Pack(any),
-                text: self.health.problem(any),
-            });
+        let mut numbers = Vec::with_capacity(places.len());
+        for at in &places {
+            if self.health.has(self.blobs, at.pack, at.ordinal)? {
+                numbers.push(self.numbers.number(at.pack, at.ordinal));
+            }
         }
-        let numbers = places
-            .iter()
-            .map(|at| self.numbers.number(at.pack, at.ordinal));
-        needs.push_places(numbers.collect());
-        Ok(())
+        if numbers.is_empty() {
+            return problem(Cause::Pack(any), self.health.problem(any));
+        }
+        needs.push_places(numbers);
+        Ok(Ok(()))
     }
 
     fn report(&mut self, subject: &str, problem: &Problem) {

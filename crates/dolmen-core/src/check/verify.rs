@@ -14,8 +14,8 @@ use super::is_fatal;
 use crate::error::Result;
 use crate::finding::chain;
 use crate::objects::FetchError;
-use crate::pack::describe::describe_table;
-use crate::pack::reader::{FrameOpener, open_table};
+use crate::pack::describe::{describe_frame, describe_table};
+use crate::pack::reader::{FrameOpener, open_origin, open_table};
 use crate::repository::Repository;
 
 /// Reads packs; keeps its buffers for the next one.
@@ -61,7 +61,17 @@ impl Damage {
     fn note(&mut self, problem: String) {
         self.problems.push(problem);
     }
+
+    /// What was found in these bytes, after what is wrong with them as a whole.
+    fn of(mut self, stored: &Bytes, altered: Option<String>) -> Self {
+        self.bytes = u64::try_from(stored.len()).unwrap_or(u64::MAX);
+        self.problems.splice(0..0, altered);
+        self
+    }
 }
+
+/// A pack's bytes, and what is wrong with them as a whole.
+type Stored = (Bytes, Option<String>);
 
 impl<'a> PackVerifier<'a> {
     pub(super) fn new(repository: &'a Repository, index: &'a BlobIndex) -> Self {
@@ -77,18 +87,36 @@ impl<'a> PackVerifier<'a> {
     ///
     /// Cost: one request; two where its bytes are not what its name says.
     pub(super) fn verify(&mut self, pack: PackRef, info: &PackInfo) -> Result<Damage> {
+        let read = self.read(info)?;
+        Ok(read.map_or_else(
+            |damage| damage,
+            |(stored, altered)| self.verify_body(pack, info, &stored).of(&stored, altered),
+        ))
+    }
+
+    /// Reads a pack that frames were moved into and everything in it.
+    ///
+    /// Cost: as [`Self::verify`].
+    pub(super) fn verify_moved(&mut self, info: &PackInfo) -> Result<Damage> {
+        let read = self.read(info)?;
+        Ok(read.map_or_else(
+            |damage| damage,
+            |(stored, altered)| self.verify_moved_body(info, &stored).of(&stored, altered),
+        ))
+    }
+
+    /// Reads a pack whole, and what is wrong with it as a whole; or says why it cannot be had.
+    fn read(&self, info: &PackInfo) -> Result<std::result::Result<Stored, Damage>> {
         let key = ObjectKey::Pack(info.writer, info.pack);
         let objects = &self.repository.objects;
-        let (stored, altered) = match objects.fetch(&key, ObjectKind::Pack) {
-            Ok(stored) => (stored, None),
+        Ok(match objects.fetch(&key, ObjectKind::Pack) {
+            Ok(stored) => Ok((stored, None)),
             Err(FetchError::Store(error)) if is_fatal(&error) => return Err(error.into()),
-            Err(error) if error.is_missing() => {
-                return Ok(Damage {
-                    is_missing: true,
-                    ..Damage::default()
-                });
-            }
-            Err(error @ FetchError::Store(_)) => return Ok(Damage::total(chain(&error))),
+            Err(error) if error.is_missing() => Err(Damage {
+                is_missing: true,
+                ..Damage::default()
+            }),
+            Err(error @ FetchError::Store(_)) => Err(Damage::total(chain(&error))),
             Err(error @ FetchError::Altered) => {
                 // What is left of it tells which files are hurt.
                 let range = ByteRange::FromTo {
@@ -96,16 +124,75 @@ impl<'a> PackVerifier<'a> {
                     len: u64::from(info.pack_bytes),
                 };
                 match objects.read(&key, range) {
-                    Ok(stored) => (stored, Some(chain(&error))),
+                    Ok(stored) => Ok((stored, Some(chain(&error)))),
                     Err(again) if is_fatal(&again) => return Err(again.into()),
-                    Err(_) => return Ok(Damage::total(chain(&error))),
+                    Err(_) => Err(Damage::total(chain(&error))),
                 }
             }
+        })
+    }
+
+    /// Every frame by its own table alone: whoever reads one holds it against the index.
+    fn verify_moved_body(&mut self, info: &PackInfo, stored: &Bytes) -> Damage {
+        let mut damage = Damage::default();
+        let table = match PackTable::decode_tail(stored, u64::from(info.pack_bytes)) {
+            Ok(table) => table,
+            Err(error) => return Damage::total(chain(&error)),
         };
-        let mut damage = self.verify_body(pack, info, &stored);
-        damage.bytes = u64::try_from(stored.len()).unwrap_or(u64::MAX);
-        damage.problems.splice(0..0, altered);
-        Ok(damage)
+        let keys: Vec<_> = table
+            .origins
+            .iter()
+            .map(|origin| open_origin(self.repository, table.recipient, origin).ok())
+            .collect();
+        let (mut lost, mut names) = (FrameSet::default(), Vec::new());
+        let mut offset = PROLOGUE_BYTES;
+        for (position, entry) in (0_u32..).zip(&table.frames) {
+            let bytes = usize::try_from(entry.frame_bytes).unwrap_or(usize::MAX);
+            let end = offset.saturating_add(bytes);
+            let frame = stored.get(offset..end).unwrap_or_default();
+            let origin = usize::try_from(entry.origin).unwrap_or(usize::MAX);
+            let key = keys.get(origin).and_then(Option::as_ref);
+            let origin = table.origins.get(origin);
+            let own = self.repository.domain().id();
+            let is_whole = match (key, origin) {
+                // Another domain's: its hash is all that can be told.
+                (_, Some(origin)) if origin.domain != own => blake3::hash(frame) == entry.hash,
+                (Some(key), Some(origin)) => {
+                    describe_frame(self.repository, origin, table.recipient, entry).is_ok_and(
+                        |described| self.is_described(key, info, entry, &described, frame),
+                    )
+                }
+                (None, _) | (_, None) => false,
+            };
+            if !is_whole {
+                lost.insert(position);
+                names.push(position);
+            }
+            offset = end;
+        }
+        if !names.is_empty() {
+            damage.note(lost_text(&names, table.frames.len()));
+            damage.frames = LostFrames::Some(lost);
+        }
+        damage
+    }
+
+    /// Whether a frame is what its descriptor says.
+    fn is_described(
+        &mut self,
+        key: &PackKey,
+        info: &PackInfo,
+        entry: &FrameEntry,
+        described: &IndexedFrame,
+        stored: &[u8],
+    ) -> bool {
+        let frame = FrameInfo {
+            offset: 0,
+            frame_bytes: described.frame_bytes,
+            raw_bytes: described.raw_bytes,
+            compression: described.compression,
+        };
+        self.opens(key, info, entry.ordinal, &frame, stored, entry) && self.holds(described)
     }
 
     fn verify_body(&mut self, pack: PackRef, info: &PackInfo, stored: &Bytes) -> Damage {

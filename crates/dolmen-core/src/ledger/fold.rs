@@ -10,9 +10,11 @@ use dolmen_format::certificate::Role;
 use dolmen_format::ledger::{Fact, Policy};
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::{InstanceId, ObjectId, PackId, Timestamp, WriterId};
+use dolmen_state::state::Compared;
 
 use super::{Entry, reference};
 use crate::finding::{Finding, Findings};
+use crate::moves::Moves;
 use policies::Chained;
 use trust::Trust;
 
@@ -36,6 +38,10 @@ pub struct Facts {
     pub by_maintenance: Vec<ByMaintenance>,
     /// Packs that a holder of the read key read in full.
     pub attested: BTreeSet<PackId>,
+    /// Where frames also lie, as is claimed.
+    pub moves: Moves,
+    /// What this client's maintenance found of these claims.
+    pub compared: Compared,
     /// The numbers that records use.
     pub stamps: Vec<(Stamp, ObjectId)>,
     /// What is odd about the records together.
@@ -127,6 +133,8 @@ pub fn fold(records: &BTreeMap<ObjectId, Entry>, known: &[Known], origin: Origin
         },
         chained,
         confirmed: BTreeSet::new(),
+        moves: Moves::fold(records),
+        compared: Compared::default(),
         retired: BTreeMap::new(),
         by_maintenance: Vec::new(),
         attested: BTreeSet::new(),

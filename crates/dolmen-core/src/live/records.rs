@@ -55,7 +55,7 @@ pub(super) struct Need {
     pub(super) pack: PackId,
     word_number: u8,
     word: u64,
-    promise_seconds: u64,
+    pub(super) promise_seconds: u64,
 }
 
 impl NodeNeed {
@@ -176,14 +176,18 @@ impl Need {
         true
     }
 
+    /// The frames, ascending.
+    pub(super) fn frames(&self) -> impl Iterator<Item = u32> + use<> {
+        let (first, word) = (u32::from(self.word_number) * WORD_FRAMES, self.word);
+        let bits = (0..WORD_FRAMES).filter(move |bit| word >> bit & 1 == 1);
+        bits.map(move |bit| first + bit)
+    }
+
     /// Adds these frames to those of their pack.
     pub(super) fn add_to(&self, pack: &mut LivePack) {
-        let first = u32::from(self.word_number) * WORD_FRAMES;
-        let mut word = self.word;
-        while word != 0 {
+        for frame in self.frames() {
             // Frames that the format has no place for came from no decoder.
-            let _representable = pack.frames.insert(first + word.trailing_zeros());
-            word &= word - 1;
+            let _representable = pack.frames.insert(frame);
         }
         pack.promise_seconds = pack.promise_seconds.max(self.promise_seconds);
     }

@@ -16,7 +16,7 @@ use crate::repository::Repository;
 use crate::snapshots::MANIFEST_INFO;
 
 /// Memory for the frames that are needed.
-const NEEDS_MEMORY_BYTES: usize = 32 << 20;
+pub(super) const NEEDS_MEMORY_BYTES: usize = 32 << 20;
 /// Memory for the nodes of one level; trees of more than three are no trees of a backup.
 const LEVEL_MEMORY_BYTES: usize = 8 << 20;
 /// Nodes that are read at a time; each has half a MiB at most.

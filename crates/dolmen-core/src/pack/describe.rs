@@ -2,7 +2,7 @@
 
 use dolmen_crypto::CryptoError;
 use dolmen_format::index::{IndexedFrame, PackEntry};
-use dolmen_format::pack::{PackTable, Recipient, TRAILER_BYTES};
+use dolmen_format::pack::{FrameEntry, Origin, PackTable, Recipient, TRAILER_BYTES};
 use dolmen_format::{BlobKind, FormatError, ObjectKey, PackId};
 use dolmen_store::{ByteRange, StoreErrorKind};
 
@@ -21,36 +21,44 @@ pub(crate) fn describe_table(
     repository: &Repository,
     table: &PackTable,
 ) -> Result<Vec<IndexedFrame>, CryptoError> {
-    let invalid = |field| FormatError::Invalid { field };
-    let [origin] = table.origins.as_slice() else {
-        return Err(invalid("origins").into());
+    let [origin @ Origin { pack: None, .. }] = table.origins.as_slice() else {
+        let field = "origins";
+        return Err(FormatError::Invalid { field }.into());
     };
-    if origin.domain != repository.domain().id() || origin.pack.is_some() {
-        return Err(invalid("origins").into());
+    let frames = table.frames.iter();
+    let described = frames.map(|frame| describe_frame(repository, origin, table.recipient, frame));
+    described.collect()
+}
+
+/// What a frame's descriptor says of it, verified.
+pub(crate) fn describe_frame(
+    repository: &Repository,
+    origin: &Origin,
+    recipient: Recipient,
+    frame: &FrameEntry,
+) -> Result<IndexedFrame, CryptoError> {
+    if origin.domain != repository.domain().id() {
+        return Err(FormatError::Invalid { field: "origins" }.into());
     }
     let descriptors = repository
         .domain()
         .descriptor_key(repository.id(), origin.salt)?;
-    let sealed_key_digest = origin.sealed_key.digest();
-    let is_manifest = table.recipient == Recipient::Maintain;
-    let mut frames = Vec::with_capacity(table.frames.len());
-    for frame in &table.frames {
-        let descriptor = descriptors.open(frame.ordinal, &frame.descriptor)?;
-        let fits = |kind: BlobKind| (kind == BlobKind::Manifest) == is_manifest;
-        if descriptor.frame_hash != frame.hash
-            || descriptor.sealed_key_digest != sealed_key_digest
-            || !descriptor.blobs.iter().all(|blob| fits(blob.kind))
-        {
-            return Err(invalid("descriptor").into());
-        }
-        frames.push(IndexedFrame {
-            frame_bytes: frame.frame_bytes,
-            raw_bytes: descriptor.raw_bytes,
-            compression: frame.compression,
-            blobs: descriptor.blobs,
-        });
+    let descriptor = descriptors.open(frame.ordinal, &frame.descriptor)?;
+    let is_manifest = recipient == Recipient::Maintain;
+    let fits = |kind: BlobKind| (kind == BlobKind::Manifest) == is_manifest;
+    if descriptor.frame_hash != frame.hash
+        || descriptor.sealed_key_digest != origin.sealed_key.digest()
+        || !descriptor.blobs.iter().all(|blob| fits(blob.kind))
+    {
+        let field = "descriptor";
+        return Err(FormatError::Invalid { field }.into());
     }
-    Ok(frames)
+    Ok(IndexedFrame {
+        frame_bytes: frame.frame_bytes,
+        raw_bytes: descriptor.raw_bytes,
+        compression: frame.compression,
+        blobs: descriptor.blobs,
+    })
 }
 
 /// What a segment states of a pack of `pack_bytes` whose last bytes are `tail`, where no store's answer

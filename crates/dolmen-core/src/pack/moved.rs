@@ -159,21 +159,12 @@ impl BlobReader<'_> {
             pack: place.pack.pack,
             ordinal: place.position,
         };
-        let (offset, entry, origin) = table.frame(place.position).ok_or_else(|| damaged.clone())?;
+        let found = self.find_in(table, place, wanted);
+        let (offset, entry, origin) = found.ok_or_else(|| damaged.clone())?;
         let range = ByteRange::FromTo {
             offset,
             len: u64::from(entry.frame_bytes),
         };
-        let is_named = origin.pack == Some(wanted.info.pack)
-            && (entry.ordinal, entry.frame_bytes, entry.compression)
-                == (
-                    wanted.ordinal,
-                    wanted.frame.frame_bytes,
-                    wanted.frame.compression,
-                );
-        if !is_named || !self.is_sealed_as(entry, origin, wanted) {
-            return Err(damaged);
-        }
         let stored = self.read(&place.pack, range)?;
         if *blake3::hash(&stored).as_bytes() != entry.hash {
             return Err(damaged);
@@ -190,6 +181,58 @@ impl BlobReader<'_> {
             &stored,
             raw,
         )
+    }
+
+    /// Finds the pack to which a move says that a frame came, and whose table tells so as the frame's writer sealed it; `may_hold` says no to places that are known not to hold it. Its bytes are not read.
+    ///
+    /// Cost: the first time what reading the ledger costs; then one request for each pack's table.
+    pub(crate) fn find_moved(
+        &self,
+        origin: PackRef,
+        ordinal: u32,
+        may_hold: impl Fn(&PackInfo, u32) -> bool,
+    ) -> Result<Option<PackInfo>, BlobError> {
+        let (info, frame) = self.frame_info(origin, ordinal)?;
+        let wanted = Wanted {
+            origin,
+            info,
+            ordinal,
+            frame,
+        };
+        let Some(moves) = self.moves_after(None, false, &info)? else {
+            return Ok(None);
+        };
+        for place in moves.places(&info.pack, ordinal) {
+            if !may_hold(&place.pack, place.position) {
+                continue;
+            }
+            match self.moved_table(&place.pack) {
+                Ok(table) if self.find_in(&table, &place, &wanted).is_some() => {
+                    return Ok(Some(place.pack));
+                }
+                Err(error) if error.outage().is_some() => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where a table says that the wanted frame begins, if it is the one that its writer sealed.
+    fn find_in<'t>(
+        &self,
+        table: &'t Table,
+        place: &Moved,
+        wanted: &Wanted,
+    ) -> Option<(u64, &'t FrameEntry, &'t Origin)> {
+        let (offset, entry, origin) = table.frame(place.position)?;
+        let is_named = origin.pack == Some(wanted.info.pack)
+            && (entry.ordinal, entry.frame_bytes, entry.compression)
+                == (
+                    wanted.ordinal,
+                    wanted.frame.frame_bytes,
+                    wanted.frame.compression,
+                );
+        (is_named && self.is_sealed_as(entry, origin, wanted)).then_some((offset, entry, origin))
     }
 
     /// Whether the descriptor, which only the frame's writer can have made, says that this entry is the frame that the

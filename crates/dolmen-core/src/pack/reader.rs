@@ -345,7 +345,7 @@ pub fn open_table(repository: &Repository, table: &PackTable) -> Result<PackKey,
 }
 
 /// Opens the key of the frames that were written into an origin.
-pub(super) fn open_origin(
+pub(crate) fn open_origin(
     repository: &Repository,
     recipient: Recipient,
     origin: &Origin,

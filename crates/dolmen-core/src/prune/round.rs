@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 use crate::finding::chain;
 use crate::index::Index;
 use crate::lease::{Clocks, Terms};
-use crate::live::{CompleteLive, Live, LivePack, LivePacks, LiveWalk, StoredNodes};
+use crate::live::{CompleteLive, LiveWalk, NeededOf, Placed, StoredNodes};
 use crate::lives::{self, Life};
+use crate::moves::places::Places;
 use crate::numbers;
 use crate::objects::Listed;
 use crate::pack::BlobReader;
@@ -70,6 +71,7 @@ pub(super) fn run(
     };
     let mut list = SnapshotList::load(repository, None)?;
     list.facts.confirmed.clone_from(options.confirmed);
+    list.facts.compared.clone_from(options.compared);
     let mut report = Report {
         store_time: Some(clocks.remember()),
         ..Report::default()
@@ -197,7 +199,9 @@ impl Round<'_> {
         if self.let_segments_go(&needed, live.complete())? == End::Late {
             return Ok(End::Late);
         }
-        self.let_packs_go(&live)
+        let places = Places::look(self.repository, &self.list.facts)?;
+        let lasting = live.placed(&places, self.options.scratch)?;
+        self.let_packs_go(&lasting)
     }
 
     fn load_index(&self, kept: &[(&SnapshotEntry, Life)]) -> Result<Index> {
@@ -349,8 +353,8 @@ impl Round<'_> {
     }
 
     /// Deletes packs that no kept snapshot needs, and what probes left.
-    fn let_packs_go(&mut self, live: &Live) -> Result<End> {
-        let (doomed, are_all) = self.doom_packs(live)?;
+    fn let_packs_go(&mut self, placed: &Placed<'_>) -> Result<End> {
+        let (doomed, are_all) = self.doom_packs(placed)?;
         for object in &doomed {
             if self.carry_out(object, Verdict::Delete)? == Done::Late {
                 return Ok(End::Late);
@@ -370,20 +374,15 @@ impl Round<'_> {
         Ok(if are_all { End::Done } else { End::Late })
     }
 
-    /// Judges all packs; returns those that go, and whether there were no more. The packs of each writer are listed in
-    /// the order of their ids, and so are the needed ones.
-    fn doom_packs(&mut self, live: &Live) -> Result<(Vec<Listed>, bool)> {
-        let mut needed = Needed::new(live.known_packs());
-        let (mut doomed, mut are_all, mut writer) = (Vec::new(), true, None);
+    /// Judges all packs; returns those that go, and whether there were no more.
+    fn doom_packs(&mut self, placed: &Placed<'_>) -> Result<(Vec<Listed>, bool)> {
+        let mut needed = NeededOf::new(placed);
+        let (mut doomed, mut are_all) = (Vec::new(), true);
         let (mut failed, leased_until) = (None, self.next_end());
         let repository = self.repository;
         repository.objects.list("packs/", |object| {
-            if object.key.writer() != writer {
-                writer = object.key.writer();
-                needed = Needed::new(live.known_packs());
-            }
-            let promise = match needed.promise_of(&object.key.id()) {
-                Ok(promise) => promise,
+            let promise = match needed.pack(&object.key) {
+                Ok(pack) => pack.map(|pack| pack.promise_seconds),
                 Err(error) => {
                     failed.get_or_insert(error);
                     return;
@@ -538,38 +537,6 @@ enum Done {
     Gone,
     /// The listing is too old.
     Late,
-}
-
-/// Packs that are needed, asked for in the order of their ids.
-struct Needed<'l> {
-    packs: LivePacks<'l>,
-    next: Option<LivePack>,
-    is_over: bool,
-}
-
-impl<'l> Needed<'l> {
-    const fn new(packs: LivePacks<'l>) -> Self {
-        Self {
-            packs,
-            next: None,
-            is_over: false,
-        }
-    }
-
-    /// The longest promise of what needs a pack; `None`: nothing does.
-    fn promise_of(&mut self, pack: &PackId) -> Result<Option<u64>> {
-        loop {
-            match &self.next {
-                Some(next) if next.pack == *pack => return Ok(Some(next.promise_seconds)),
-                Some(next) if next.pack > *pack => return Ok(None),
-                Some(_) | None if self.is_over => return Ok(None),
-                Some(_) | None => {
-                    self.next = self.packs.next().transpose()?;
-                    self.is_over = self.next.is_none();
-                }
-            }
-        }
-    }
 }
 
 /// All that a key takes up.

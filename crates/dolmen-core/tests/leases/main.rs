@@ -3,11 +3,15 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
 
+#[path = "../support/copied.rs"]
+mod copied;
 mod cost;
 mod locks;
+mod moves;
 mod policies;
 mod reuse;
 mod segments;

@@ -18,7 +18,7 @@ use dolmen_core::{
 use dolmen_format::ledger::{Fact, Keep, LockStrategy, Policy};
 use dolmen_format::{InstanceId, ObjectId, Timestamp};
 use dolmen_fs::{PathKey, Place, Root};
-use dolmen_state::{Instance, StateFolder};
+use dolmen_state::{Compared, Instance, StateFolder};
 use dolmen_store::record::Detail;
 use dolmen_store::{
     Api, FaultLayer, FaultPlan, LISTING_PAGE_VERSIONS, MemoryOptions, MemoryStore, Operation,
@@ -318,15 +318,30 @@ impl World {
         self.prune_confirmed(&BTreeSet::new(), change)
     }
 
+    /// A run of a client that knows where moved frames are the same.
+    pub(crate) fn prune_knowing(&self, compared: &Compared) -> prune::Report {
+        self.prune_confirmed_knowing(&BTreeSet::new(), compared, |_| {})
+    }
+
     /// A run of a client whose user confirmed policies.
     pub(crate) fn prune_confirmed(
         &self,
         confirmed: &BTreeSet<ObjectId>,
         change: impl FnOnce(&mut prune::Options<'_>),
     ) -> prune::Report {
+        self.prune_confirmed_knowing(confirmed, &Compared::default(), change)
+    }
+
+    fn prune_confirmed_knowing(
+        &self,
+        confirmed: &BTreeSet<ObjectId>,
+        compared: &Compared,
+        change: impl FnOnce(&mut prune::Options<'_>),
+    ) -> prune::Report {
         let cancel = AtomicBool::new(false);
         let mut options = prune::Options {
             confirmed,
+            compared,
             heads: &[],
             dry_run: false,
             confirm_clock: false,

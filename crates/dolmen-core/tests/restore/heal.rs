@@ -1,5 +1,6 @@
 //! Audit and recover: what an intruder did is counted by kind, and undone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,6 +11,7 @@ use dolmen_core::objects::Oddities;
 use dolmen_core::recover::{self, Report};
 use dolmen_format::ObjectId;
 use dolmen_format::ledger::LockStrategy;
+use dolmen_state::Compared;
 use dolmen_store::{Credential, LocalStore, MemoryOptions, MemoryStore, Store, StoreKey};
 
 use super::beneath::{
@@ -40,11 +42,17 @@ fn look(world: &World, read_data: ReadData) -> View {
     audit::look(&world.repository, &options(&scratch, read_data)).unwrap()
 }
 
+static NOTHING: Compared = Compared {
+    equal: BTreeSet::new(),
+    different: BTreeSet::new(),
+};
+
 fn options(scratch: &std::path::Path, read_data: ReadData) -> audit::Options<'_> {
     audit::Options {
         depth: Depth::Hashes(read_data),
         at: None,
         heads: &[],
+        compared: &NOTHING,
         index_cache: None,
         scratch,
         cancel: &GO_ON,

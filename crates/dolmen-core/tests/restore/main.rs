@@ -8,6 +8,8 @@
 )]
 
 mod beneath;
+#[path = "../support/copied.rs"]
+mod copied;
 mod damage;
 mod heal;
 mod lies;

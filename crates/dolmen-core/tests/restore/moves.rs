@@ -3,24 +3,15 @@
 use std::path::PathBuf;
 
 use dolmen_core::index::Index;
+use dolmen_core::own;
 use dolmen_core::pack::BlobReader;
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_core::tree::TreeReader;
-use dolmen_core::{Repository, ledger, own};
-use dolmen_format::index::PackEntry;
-use dolmen_format::ledger::{Fact, MoveRun};
-use dolmen_format::pack::{Origin, PackTable, TRAILER_BYTES};
-use dolmen_format::{InstanceId, ObjectId, ObjectKey, ObjectKind, PackId, Prologue};
-use dolmen_state::StateFolder;
+use dolmen_format::{InstanceId, PackId};
+use dolmen_state::{Instance, StateFolder};
 
+use super::copied::{Copied, by_recipient, copy};
 use super::world::{World, noise};
-
-/// Frames and the pack that they are written into.
-struct Copied {
-    bytes: Vec<u8>,
-    table: PackTable,
-    runs: Vec<MoveRun>,
-}
 
 fn world() -> World {
     let world = World::new();
@@ -34,107 +25,39 @@ fn world() -> World {
     world
 }
 
-/// Copies all frames of some packs of one recipient, as they are, the last of each pack first.
-fn copy(packs: &[PathBuf]) -> Copied {
-    let (mut bytes, mut runs) = (vec![0; 16], Vec::new());
-    let (mut origins, mut frames): (Vec<Origin>, Vec<_>) = Default::default();
-    let mut recipient = None;
-    for path in packs {
-        let stored = std::fs::read(path).unwrap();
-        let own = ObjectId::of(&stored);
-        let table = PackTable::decode_pack(&stored).unwrap();
-        recipient = Some(table.recipient);
-        let first_origin = u32::try_from(origins.len()).unwrap();
-        origins.extend(table.origins.iter().map(|origin| Origin {
-            pack: Some(origin.pack.unwrap_or(own)),
-            ..origin.clone()
-        }));
-        let mut ends: Vec<usize> = vec![16];
-        for frame in &table.frames {
-            ends.push(ends[ends.len() - 1] + usize::try_from(frame.frame_bytes).unwrap());
-        }
-        for (at, frame) in table.frames.iter().enumerate().rev() {
-            bytes.extend_from_slice(&stored[ends[at]..ends[at + 1]]);
-            let mut frame = frame.clone();
-            frame.origin += first_origin;
-            runs.push(MoveRun {
-                origin: origins[usize::try_from(frame.origin).unwrap()]
-                    .pack
-                    .unwrap(),
-                first_ordinal: frame.ordinal,
-                count: 1,
-                position: u32::try_from(frames.len()).unwrap(),
-            });
-            frames.push(frame);
-        }
-    }
-    let recipient = recipient.unwrap();
-    let table = PackTable {
-        recipient,
-        origins,
-        frames,
-    };
-    Copied { bytes, table, runs }
+fn instance(world: &World) -> Instance {
+    let repository = &world.repository;
+    let state = StateFolder::open(world.path("state")).unwrap();
+    let fresh = InstanceId(repository.environment.bytes());
+    let mut instance = state.claim_instance(&repository.id(), fresh).unwrap();
+    let list = SnapshotList::load(repository, None).unwrap();
+    own::settle(repository, &mut instance, &list, &|_| {}).unwrap();
+    instance
 }
 
-impl Copied {
-    /// The pack as stored, and what a move says of it.
-    fn seal(&self) -> (Vec<u8>, PackEntry) {
-        let mut bytes = self.bytes.clone();
-        let table = self.table.encode().unwrap();
-        bytes.extend_from_slice(&table);
-        let prologue = Prologue {
-            kind: ObjectKind::Pack,
-            body_bytes: u32::try_from(bytes.len() - 16).unwrap(),
-        };
-        bytes[..16].copy_from_slice(&prologue.encode());
-        let entry = PackEntry {
-            pack: PackId::of(&bytes),
-            pack_bytes: u32::try_from(bytes.len()).unwrap(),
-            table_bytes: u32::try_from(table.len() - TRAILER_BYTES).unwrap(),
-            checksum: Vec::new(),
-            version: String::new(),
-        };
-        (bytes, entry)
-    }
-
-    /// Puts the pack and signs the move. Returns where the pack lies.
-    fn publish(&self, world: &World) -> PathBuf {
-        let (bytes, entry) = self.seal();
-        let key = ObjectKey::Pack(world.repository.writer(), entry.pack);
-        world.repository.objects.put(&key, bytes.into()).unwrap();
-        self.sign(world, entry);
-        world.path("store").join(key.to_string())
-    }
-
-    fn sign(&self, world: &World, pack: PackEntry) {
-        let repository: &Repository = &world.repository;
-        let state = StateFolder::open(world.path("state")).unwrap();
-        let fresh = InstanceId(repository.environment.bytes());
-        let mut instance = state.claim_instance(&repository.id(), fresh).unwrap();
-        let list = SnapshotList::load(repository, None).unwrap();
-        own::settle(repository, &mut instance, &list, &|_| {}).unwrap();
-        let runs = self.runs.clone();
-        ledger::write(repository, &mut instance, Fact::Moves { pack, runs }).unwrap();
-    }
+/// Puts a pack and signs its move. Returns where it lies.
+fn publish(world: &World, copied: &Copied) -> PathBuf {
+    let (key, _) = copied.publish(&world.repository, &mut instance(world));
+    world.path("store").join(key.to_string())
 }
 
-/// The packs by their recipients: each can only be moved together with its like.
-fn by_recipient(packs: &[PathBuf]) -> Vec<Vec<PathBuf>> {
-    let recipient = |path: &PathBuf| {
-        let stored = std::fs::read(path).unwrap();
-        format!("{:?}", PackTable::decode_pack(&stored).unwrap().recipient)
-    };
-    let mut packs = packs.to_vec();
-    packs.sort_by_key(recipient);
-    let groups = packs.chunk_by(|a, b| recipient(a) == recipient(b));
-    groups.map(<[PathBuf]>::to_vec).collect()
+/// Some packs as they are stored, by their recipients.
+fn groups(packs: &[PathBuf]) -> Vec<Vec<(PathBuf, Vec<u8>)>> {
+    let read = packs.iter();
+    by_recipient(
+        read.map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect(),
+    )
+}
+
+fn copy_all(group: &[(PathBuf, Vec<u8>)]) -> Copied {
+    copy(group.iter().map(|(_, stored)| stored.as_slice()))
 }
 
 /// Moves everything and removes it where it was. Returns where it lies now.
 fn move_all(world: &World, packs: &[PathBuf]) -> Vec<PathBuf> {
-    let groups = by_recipient(packs);
-    let moved = groups.iter().map(|group| copy(group).publish(world));
+    let groups = groups(packs);
+    let moved = groups.iter().map(|group| publish(world, &copy_all(group)));
     let moved = moved.collect();
     for path in packs {
         std::fs::remove_file(path).unwrap();
@@ -164,8 +87,8 @@ fn a_restore_finds_frames_where_they_were_moved() {
 fn a_damaged_origin_is_read_where_it_was_moved() {
     let world = world();
     let origins = world.packs();
-    for group in by_recipient(&origins) {
-        copy(&group).publish(&world);
+    for group in groups(&origins) {
+        publish(&world, &copy_all(&group));
     }
     for path in &origins {
         let bytes = std::fs::metadata(path).unwrap().len();
@@ -182,20 +105,22 @@ fn false_moves_change_nothing() {
         .iter()
         .max_by_key(|path| std::fs::metadata(path).unwrap().len())
         .unwrap();
-    let honest = copy(std::slice::from_ref(data));
+    let stored = std::fs::read(data).unwrap();
+    let again = || copy([stored.as_slice()]);
+    let honest = again();
     // Other bytes in the right place.
-    let mut garbage = copy(std::slice::from_ref(data));
+    let mut garbage = again();
     garbage.bytes[16..].fill(7);
-    garbage.publish(&world);
+    publish(&world, &garbage);
     // Frames that pass for each other.
-    let mut swapped = copy(std::slice::from_ref(data));
+    let mut swapped = again();
     let count = swapped.runs.len();
     for at in 0..count {
         swapped.runs[at].position = u32::try_from((at + 1) % count).unwrap();
     }
-    swapped.publish(&world);
+    publish(&world, &swapped);
     // A whole frame of the same writer that is called another one.
-    let mut renamed = copy(std::slice::from_ref(data));
+    let mut renamed = again();
     let entries = &mut renamed.table.frames;
     let names: Vec<_> = entries.iter().map(|frame| frame.ordinal).collect();
     for (at, frame) in entries.iter_mut().enumerate() {
@@ -205,16 +130,16 @@ fn false_moves_change_nothing() {
     for (run, frame) in renamed.runs.iter_mut().zip(&renamed.table.frames) {
         run.first_ordinal = frame.ordinal;
     }
-    renamed.publish(&world);
+    publish(&world, &renamed);
     // A pack that is not there, and runs that overlap.
     let (_, mut entry) = honest.seal();
     entry.pack = PackId::of(b"nothing");
-    honest.sign(&world, entry.clone());
-    let mut overlapping = copy(std::slice::from_ref(data));
+    honest.sign(&world.repository, &mut instance(&world), entry.clone());
+    let mut overlapping = again();
     for run in &mut overlapping.runs {
         (run.first_ordinal, run.count, run.position) = (0, 4096, 0);
     }
-    overlapping.sign(&world, entry);
+    overlapping.sign(&world.repository, &mut instance(&world), entry);
     assert_exact(&world);
 }
 

@@ -42,10 +42,12 @@ pub(super) fn audit(app: &App, opened: &Opened, args: &AuditArgs) -> Outcome<Vie
         None => ReadData::None,
     };
     let (index_cache, scratch, heads) = (opened.index_cache(), opened.scratch(), opened.heads());
+    let compared = opened.compared()?;
     let options = Options {
         depth: Depth::Hashes(read_data),
         at: None,
         heads: &heads,
+        compared: &compared,
         index_cache: index_cache.as_deref(),
         scratch: &scratch,
         cancel: &cancel,

@@ -157,6 +157,7 @@ pub(super) fn run(app: &App, args: &BackupArgs) -> Outcome {
             }
             _ => failure,
         })?;
+    opened.note_read_whole(&report.read_whole)?;
     report::print(app, args.dry_run, &report);
     let complete = report.errors == 0 && sources.missing == 0;
     Ok(if report.is_set_back {

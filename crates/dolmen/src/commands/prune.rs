@@ -41,11 +41,13 @@ pub(super) fn prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome<Rep
     let cancel = app.interrupt.flag();
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
     let (confirmed, heads) = (opened.confirmed()?, opened.heads());
+    let compared = opened.compared()?;
     let options = Options {
         dry_run: args.dry_run,
         confirm_clock: app.config.confirm_clock,
         confirm_missing: args.confirm_missing,
         confirmed: &confirmed,
+        compared: &compared,
         heads: &heads,
         remembered_store: instance.record().store_time,
         index_cache: index_cache.as_deref(),

@@ -45,11 +45,13 @@ pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
         Vec::new()
     };
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
+    let compared = opened.compared()?;
     let options = Options {
         look: audit::Options {
             depth: Depth::Hashes(ReadData::None),
             at,
             heads: &heads,
+            compared: &compared,
             index_cache: index_cache.as_deref(),
             scratch: &scratch,
             cancel: &cancel,

@@ -31,10 +31,12 @@ pub(super) fn run(app: &App, args: &StatusArgs) -> Outcome {
     let opened = open(app)?;
     let cancel = app.interrupt.flag();
     let (index_cache, scratch, heads) = (opened.index_cache(), opened.scratch(), opened.heads());
+    let compared = opened.compared()?;
     let options = Options {
         depth: Depth::Listing,
         at: None,
         heads: &heads,
+        compared: &compared,
         index_cache: index_cache.as_deref(),
         scratch: &scratch,
         cancel: &cancel,

@@ -9,6 +9,7 @@ use crate::finding::Finding;
 use crate::fixture::{Deaf, hurt, repository, snapshot};
 use crate::manifest::write_manifest;
 use crate::repository::Repository;
+use crate::snapshots::SnapshotList;
 
 impl Observer for Deaf {
     fn finding(&self, _: &Finding) {}
@@ -18,7 +19,8 @@ impl Observer for Deaf {
 /// Reads a snapshot's manifest with all that was stored in view.
 fn read(repository: &Repository, index: &BlobIndex, snapshot: &Snapshot) -> Checked<Named> {
     let (sink, progress) = (Sink::new(&Deaf), Progress::default());
-    let health = packs::compare(repository, index, &sink)?;
+    let list = SnapshotList::load(repository, None)?;
+    let health = packs::compare(repository, index, &list.facts, &sink)?;
     let (blobs, numbers) = (BlobReader::new(repository, index), FrameNumbers::new(index));
     Manifests::new(&blobs, &health, &numbers, &progress).read(snapshot)
 }
