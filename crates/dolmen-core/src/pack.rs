@@ -3,7 +3,7 @@
 mod builder;
 mod compress;
 pub(crate) mod describe;
-mod moved;
+pub(crate) mod moved;
 pub mod reader;
 pub mod writer;
 

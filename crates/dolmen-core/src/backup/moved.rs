@@ -70,11 +70,13 @@ impl<'a> MovedFrames<'a> {
             let may_hold = |info: &PackInfo, _| !known.false_packs.contains(&info.pack);
             // A store that does not answer ends the run elsewhere; until then the frame is merely not built upon.
             let found = self.blobs.find_moved(origin, ordinal, may_hold).ok();
-            match found.flatten() {
-                Some(info) if self.may_rely(&info, &mut known) => break Some(info),
-                Some(info) => known.false_packs.insert(info.pack),
-                None => break None,
+            let Some(info) = found.flatten().map(|place| place.info) else {
+                break None;
             };
+            if self.may_rely(&info, &mut known) {
+                break Some(info);
+            }
+            known.false_packs.insert(info.pack);
         };
         let number = found.map(|info| known.number_of(info));
         known.frames.insert((origin, ordinal), number);

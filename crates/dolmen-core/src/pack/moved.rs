@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use dolmen_crypto::PackKey;
 use dolmen_format::PackId;
 use dolmen_format::limits::PROLOGUE_BYTES;
-use dolmen_format::pack::{FrameEntry, Origin, PackTable, Recipient};
+use dolmen_format::pack::{FrameEntry, Origin, PackTable};
 use dolmen_state::index::{FrameInfo, PackInfo, PackRef};
 use dolmen_store::{ByteRange, StoreErrorKind};
 
@@ -46,6 +46,18 @@ struct Table {
     table: PackTable,
     /// By the origin's number.
     keys: Mutex<HashMap<u32, Arc<PackKey>>>,
+}
+
+/// Where a moved frame lies, as a table says.
+#[derive(Debug, Clone)]
+pub(crate) struct MovedPlace {
+    /// The pack that it came to.
+    pub(crate) info: PackInfo,
+    /// Where in that it begins, in bytes.
+    pub(crate) offset: u64,
+    table: Arc<Table>,
+    /// The number of its origin in the table.
+    origin: u32,
 }
 
 /// A frame as the index knows it.
@@ -169,9 +181,8 @@ impl BlobReader<'_> {
         if *blake3::hash(&stored).as_bytes() != entry.hash {
             return Err(damaged);
         }
-        let (recipient, number) = (table.table.recipient, entry.origin);
         let key = table
-            .key(self.repository(), recipient, number, origin)
+            .key(self.repository(), entry.origin, origin)
             .ok_or(damaged)?;
         opener.open(
             &key,
@@ -183,7 +194,8 @@ impl BlobReader<'_> {
         )
     }
 
-    /// Finds the pack to which a move says that a frame came, and whose table tells so as the frame's writer sealed it; `may_hold` says no to places that are known not to hold it. Its bytes are not read.
+    /// Finds where a move says that a frame came to, if the table there tells so as the frame's writer sealed it; `may_hold`
+    /// says no to places that are known not to hold it. Its bytes are not read.
     ///
     /// Cost: the first time what reading the ledger costs; then one request for each pack's table.
     pub(crate) fn find_moved(
@@ -191,7 +203,7 @@ impl BlobReader<'_> {
         origin: PackRef,
         ordinal: u32,
         may_hold: impl Fn(&PackInfo, u32) -> bool,
-    ) -> Result<Option<PackInfo>, BlobError> {
+    ) -> Result<Option<MovedPlace>, BlobError> {
         let (info, frame) = self.frame_info(origin, ordinal)?;
         let wanted = Wanted {
             origin,
@@ -207,14 +219,30 @@ impl BlobReader<'_> {
                 continue;
             }
             match self.moved_table(&place.pack) {
-                Ok(table) if self.find_in(&table, &place, &wanted).is_some() => {
-                    return Ok(Some(place.pack));
+                Ok(table) => {
+                    let found = self.find_in(&table, &place, &wanted);
+                    if let Some((offset, entry, _)) = found {
+                        let (info, origin) = (place.pack, entry.origin);
+                        return Ok(Some(MovedPlace {
+                            info,
+                            offset,
+                            table,
+                            origin,
+                        }));
+                    }
                 }
                 Err(error) if error.outage().is_some() => return Err(error),
-                Ok(_) | Err(_) => {}
+                Err(_) => {}
             }
         }
         Ok(None)
+    }
+
+    /// The key that opens a moved frame; `None`: it is not for this repository.
+    pub(crate) fn moved_key(&self, place: &MovedPlace) -> Option<Arc<PackKey>> {
+        let origin = usize::try_from(place.origin).ok()?;
+        let origin = place.table.table.origins.get(origin)?;
+        place.table.key(self.repository(), place.origin, origin)
     }
 
     /// Where a table says that the wanted frame begins, if it is the one that its writer sealed.
@@ -308,14 +336,13 @@ impl Table {
     fn key(
         &self,
         repository: &Repository,
-        recipient: Recipient,
         number: u32,
         origin: &Origin,
     ) -> Option<Arc<PackKey>> {
         if let Some(key) = lock(&self.keys).get(&number) {
             return Some(Arc::clone(key));
         }
-        let key = Arc::new(open_origin(repository, recipient, origin).ok()?);
+        let key = Arc::new(open_origin(repository, self.table.recipient, origin).ok()?);
         lock(&self.keys).insert(number, Arc::clone(&key));
         Some(key)
     }

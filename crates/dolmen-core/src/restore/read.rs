@@ -10,8 +10,9 @@ use dolmen_state::index::{FrameInfo, PackInfo};
 use dolmen_store::ByteRange;
 
 use super::session::Session;
-use super::window::{Run, Window};
+use super::window::{NeededFrame, Run, Window, is_worth_one_request};
 use super::work::Work;
+use crate::pack::moved::MovedPlace;
 use crate::pack::BlobError;
 
 /// A run, fetched.
@@ -104,6 +105,9 @@ impl Batch<'_> {
 fn fetch(session: &Session<'_>, run: Run) -> Vec<FetchedFrame> {
     let span = run.span();
     let key = session.blobs.pack_key(run.pack);
+    if key.as_ref().is_err_and(BlobError::is_gone) {
+        return fetch_moved(session, run);
+    }
     let fetched = key.and_then(|key| Ok((key, read(session, &run.info, &span)?)));
     let several = run.frames.len() > 1;
     let mut frames = Vec::with_capacity(run.frames.len());
@@ -133,6 +137,91 @@ fn fetch(session: &Session<'_>, run: Run) -> Vec<FetchedFrame> {
         });
     }
     frames
+}
+
+/// A frame and where it lies now.
+type Placed = (NeededFrame, MovedPlace);
+
+/// Fetches the frames of a run whose pack is gone from where they were moved, neighbours with one request. For one that
+/// is not found, or does not come, the worker that wants it looks by itself.
+fn fetch_moved(session: &Session<'_>, run: Run) -> Vec<FetchedFrame> {
+    let mut frames = Vec::with_capacity(run.frames.len());
+    let mut neighbours: Vec<Placed> = Vec::new();
+    for needed in run.frames {
+        let found = session
+            .blobs
+            .find_moved(run.pack, needed.ordinal, |_, _| true);
+        let Ok(Some(place)) = found else {
+            let gone = session.blobs.pack_key(run.pack).map(|_key| ());
+            frames.push(FetchedFrame {
+                parts: needed.parts,
+                stored: Err(gone.err().unwrap_or(BlobError::Frame {
+                    pack: run.info.pack,
+                    ordinal: needed.ordinal,
+                })),
+            });
+            continue;
+        };
+        if !neighbours.is_empty() && !is_next(&neighbours, &needed, &place) {
+            fetch_neighbours(session, &mut neighbours, &mut frames);
+        }
+        neighbours.push((needed, place));
+    }
+    fetch_neighbours(session, &mut neighbours, &mut frames);
+    frames
+}
+
+fn end_of((needed, place): &Placed) -> u64 {
+    let frame_bytes = u64::from(needed.frame.frame_bytes);
+    place.offset.saturating_add(frame_bytes)
+}
+
+/// Whether a frame is fetched along with those before it.
+fn is_next(neighbours: &[Placed], needed: &NeededFrame, place: &MovedPlace) -> bool {
+    let (Some(first), Some(last)) = (neighbours.first(), neighbours.last()) else {
+        return true;
+    };
+    let end = place
+        .offset
+        .saturating_add(u64::from(needed.frame.frame_bytes));
+    last.1.info == place.info && is_worth_one_request(first.1.offset..end_of(last), place.offset..end)
+}
+
+fn fetch_neighbours(
+    session: &Session<'_>,
+    neighbours: &mut Vec<Placed>,
+    frames: &mut Vec<FetchedFrame>,
+) {
+    let (Some(first), Some(last)) = (neighbours.first(), neighbours.last()) else {
+        return;
+    };
+    let span = first.1.offset..end_of(last);
+    let fetched = read(session, &first.1.info, &span);
+    for (needed, place) in neighbours.drain(..) {
+        let own = place.offset
+            ..place
+                .offset
+                .saturating_add(u64::from(needed.frame.frame_bytes));
+        let key = session.blobs.moved_key(&place);
+        let key = key.ok_or(BlobError::Frame {
+            pack: place.info.pack,
+            ordinal: needed.ordinal,
+        });
+        let stored = key.and_then(|key| {
+            let bytes = fetched.as_ref().map_err(Clone::clone)?;
+            Ok(Stored {
+                key,
+                info: place.info,
+                ordinal: needed.ordinal,
+                frame: needed.frame,
+                bytes: cut(bytes, &span, &own),
+            })
+        });
+        frames.push(FetchedFrame {
+            parts: needed.parts,
+            stored,
+        });
+    }
 }
 
 fn read(session: &Session<'_>, info: &PackInfo, range: &Range<u64>) -> Result<Bytes, BlobError> {

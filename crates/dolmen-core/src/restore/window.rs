@@ -157,12 +157,16 @@ impl Run {
     }
 
     fn has_room(&self, next: &NeededFrame) -> bool {
-        let Range { start, end } = self.span();
         let offset = u64::from(next.frame.offset);
-        offset >= end
-            && offset.saturating_sub(end) <= GAP_BYTES_MAX
-            && next.end().saturating_sub(start) <= RUN_BYTES_MAX
+        is_worth_one_request(self.span(), offset..next.end())
     }
+}
+
+/// Whether a range that lies behind another is fetched along with it.
+pub(super) fn is_worth_one_request(fetched: Range<u64>, next: Range<u64>) -> bool {
+    next.start >= fetched.end
+        && next.start.saturating_sub(fetched.end) <= GAP_BYTES_MAX
+        && next.end.saturating_sub(fetched.start) <= RUN_BYTES_MAX
 }
 
 impl NeededFrame {
