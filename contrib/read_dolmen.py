@@ -556,7 +556,8 @@ class Store:
             need(1 <= count <= 4096, "a pack has too many frames, or none")
             for ordinal in range(count):
                 frame_bytes, raw_bytes, compression, n = struct.unpack("<IIBI", r.take(13))
-                need(raw_bytes <= BLOB_MOST and compression <= 1 and n, "a frame is not one of the format's")
+                unknown = (frame_bytes, raw_bytes, compression, n) == (0, 0, 0, 0)
+                need(raw_bytes <= BLOB_MOST and compression <= 1 and (n or unknown), "a frame is not one of the format's")
                 end, offset = end + frame_bytes, 0
                 for kind, blob_id, length in struct.iter_unpack("<B32sI", r.take(37 * n)):
                     need(1 <= kind <= 4 and 1 <= length <= BLOB_MOST, "a blob is not one of the format's")
