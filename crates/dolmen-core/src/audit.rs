@@ -41,8 +41,6 @@ const LOCKS_AT_ONCE: usize = 16;
 pub struct Options<'a> {
     /// How deep.
     pub depth: Depth,
-    /// The repository as it was then; `None`: as it is.
-    pub at: Option<Timestamp>,
     /// The snapshots that this client remembers as its latest: gone, they are missing.
     pub heads: &'a [Reference],
     /// Where the index's tables are kept.
@@ -155,6 +153,8 @@ pub struct Covered {
     pub authentic: Version,
     /// Its size.
     pub bytes: u64,
+    /// When the store received it.
+    pub stored_at: Timestamp,
     /// The markers above all bytes, newest first: the plain view is hidden where there are any.
     pub markers: Vec<Version>,
     /// Whether the newest bytes are others.
@@ -166,9 +166,18 @@ pub struct Covered {
 /// Cost: what loading the snapshots and the index costs, one request for each manifest node and each small object, one
 /// listing, and one request for each pack that is hashed; for each needed object one more where listings state no locks.
 pub fn look(repository: &Repository, options: &Options<'_>) -> Result<View> {
-    let list = SnapshotList::load_from(repository, options.at, Source::Store)?;
-    let needs = Needs::gather(repository, &list, options)?;
-    look_for(repository, options, &list, &needs)
+    let list = SnapshotList::load_from(repository, None, Source::Store)?;
+    look_at(repository, &list, options)
+}
+
+/// As [`look`], with a list that was read from the store.
+pub(crate) fn look_at(
+    repository: &Repository,
+    list: &SnapshotList,
+    options: &Options<'_>,
+) -> Result<View> {
+    let needs = Needs::gather(repository, list, options)?;
+    look_for(repository, options, list, &needs)
 }
 
 pub(crate) fn look_for(
@@ -287,6 +296,7 @@ impl Look<'_> {
             let covered = Covered {
                 authentic: authentic.version.clone(),
                 bytes: authentic.bytes,
+                stored_at: authentic.stored_at,
                 markers: held.markers.clone(),
                 is_overwritten,
             };

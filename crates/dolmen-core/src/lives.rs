@@ -324,6 +324,7 @@ mod tests {
             checkpoints: vec![own, next],
             suspicious: BTreeMap::new(),
             facts: fold(&BTreeMap::new(), &[], origin),
+            receipts: crate::ledger::Receipts::default(),
             listed_at: Timestamp::default(),
             findings: Vec::new(),
         };

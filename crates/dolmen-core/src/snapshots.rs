@@ -74,6 +74,8 @@ pub struct SnapshotList {
     pub suspicious: BTreeMap<SnapshotId, Vec<Suspicion>>,
     /// What the ledger says.
     pub facts: Facts,
+    /// The times of receipt that witnesses tell of.
+    pub receipts: Receipts,
     /// When reading began, by the local clock.
     pub listed_at: Timestamp,
     /// What does not verify, and what is missing.
@@ -94,49 +96,7 @@ impl SnapshotList {
         at: Option<Timestamp>,
         source: Source,
     ) -> Result<Self> {
-        let listed_at = repository.environment.clock.now();
-        let mut ledger = Ledger::load(repository, source)?;
-        let mut read = Read::default();
-        read.load(repository, source)?;
-        let admin = repository.admin_id();
-        let mut known = read.known();
-        let receipts = receipts(&ledger.records, &known, admin);
-        ledger.date(&receipts);
-        read.date(&receipts);
-        if let Some(at) = at {
-            ledger.records.retain(|_, entry| entry.received <= at);
-            read.retain_received(at);
-            known = read.known();
-        }
-        let origin = Origin {
-            admin,
-            policy: repository.root().policy.clone(),
-            stored_at: repository.root_stored_at(),
-        };
-        let facts = fold(&ledger.records, &known, origin);
-        let is_retired = |entry: &SnapshotEntry| facts.retired.contains_key(&entry.id);
-        let (retired, live): (Vec<_>, Vec<_>) = read.snapshots.into_iter().partition(is_retired);
-        let is_trusted = |entry: &SnapshotEntry| facts.trusts(&entry.id);
-        let (trusted, quarantined): (Vec<_>, Vec<_>) = live.into_iter().partition(is_trusted);
-        let is_late = |entry: &SnapshotEntry| is_incomplete(repository, &facts, entry);
-        let (incomplete, snapshots) = trusted.into_iter().partition(is_late);
-        let mut findings = read.findings;
-        findings.extend(ledger.findings);
-        findings.extend(facts.findings.iter().cloned());
-        findings.sort();
-        let mut list = Self {
-            snapshots,
-            retired,
-            quarantined,
-            incomplete,
-            checkpoints: read.checkpoints,
-            suspicious: BTreeMap::new(),
-            listed_at,
-            facts,
-            findings,
-        };
-        list.suspicious = doubts::suspicious(&list, repository);
-        Ok(list)
+        Ok(History::load(repository, source)?.into_list(repository, at))
     }
 
     /// Snapshots, whatever became of them, and checkpoints.
@@ -208,6 +168,80 @@ impl SnapshotList {
     }
 }
 
+/// All that a repository holds of snapshots and records, as it was read once: a list can be made of it for any time.
+#[derive(Debug, Clone)]
+pub struct History {
+    ledger: Ledger,
+    read: Read,
+    receipts: Receipts,
+    listed_at: Timestamp,
+}
+
+impl History {
+    /// Reads every snapshot object and the ledger.
+    ///
+    /// Cost: two listings and one request for each object; with [`Source::Copies`] none for what this client keeps a copy of.
+    pub fn load(repository: &Repository, source: Source) -> Result<Self> {
+        let listed_at = repository.environment.clock.now();
+        let mut ledger = Ledger::load(repository, source)?;
+        let mut read = Read::default();
+        read.load(repository, source)?;
+        let receipts = receipts(&ledger.records, &read.known(), repository.admin_id());
+        ledger.date(&receipts);
+        read.date(&receipts);
+        Ok(Self {
+            ledger,
+            read,
+            receipts,
+            listed_at,
+        })
+    }
+
+    /// What it comes to, as far as it was received up to `at`.
+    pub fn into_list(self, repository: &Repository, at: Option<Timestamp>) -> SnapshotList {
+        let Self {
+            mut ledger,
+            mut read,
+            receipts,
+            listed_at,
+        } = self;
+        if let Some(at) = at {
+            ledger.records.retain(|_, entry| entry.received <= at);
+            read.retain_received(at);
+        }
+        let origin = Origin {
+            admin: repository.admin_id(),
+            policy: repository.root().policy.clone(),
+            stored_at: repository.root_stored_at(),
+        };
+        let facts = fold(&ledger.records, &read.known(), origin);
+        let is_retired = |entry: &SnapshotEntry| facts.retired.contains_key(&entry.id);
+        let (retired, live): (Vec<_>, Vec<_>) = read.snapshots.into_iter().partition(is_retired);
+        let is_trusted = |entry: &SnapshotEntry| facts.trusts(&entry.id);
+        let (trusted, quarantined): (Vec<_>, Vec<_>) = live.into_iter().partition(is_trusted);
+        let is_late = |entry: &SnapshotEntry| is_incomplete(repository, &facts, entry);
+        let (incomplete, snapshots) = trusted.into_iter().partition(is_late);
+        let mut findings = read.findings;
+        findings.extend(ledger.findings);
+        findings.extend(facts.findings.iter().cloned());
+        findings.sort();
+        let mut list = SnapshotList {
+            snapshots,
+            retired,
+            quarantined,
+            incomplete,
+            checkpoints: read.checkpoints,
+            suspicious: BTreeMap::new(),
+            listed_at,
+            facts,
+            receipts,
+            findings,
+        };
+        list.suspicious = doubts::suspicious(&list, repository);
+        list
+    }
+}
+
 /// A suspicious snapshot that was asked for by its place.
 #[derive(Debug, Clone, Copy)]
 pub struct Doubt<'l> {
@@ -228,7 +262,7 @@ fn places_back(wanted: &str) -> Option<usize> {
 }
 
 /// What the store holds below `snapshots/`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Read {
     snapshots: Vec<SnapshotEntry>,
     checkpoints: Vec<SnapshotEntry>,

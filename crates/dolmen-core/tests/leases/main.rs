@@ -9,6 +9,7 @@
 mod cost;
 mod locks;
 mod policies;
+mod recover;
 mod reuse;
 mod segments;
 mod space;

@@ -22,7 +22,7 @@ use dolmen_fs::{
     Attributes, Kind, Metadata, PathKey, Replace, Root, Select, Selection, Target, WalkItem,
     WalkOptions, Xattr, walk,
 };
-use dolmen_state::state::StateFolder;
+use dolmen_state::state::{Instance, StateFolder};
 use dolmen_store::{LocalStore, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -232,10 +232,15 @@ impl World {
         put(&self.target(path), content);
     }
 
-    pub(crate) fn backup(&self) {
+    /// This client's identity.
+    pub(crate) fn instance(&self) -> Instance {
         let state = StateFolder::open(self.path("state")).unwrap();
         let fresh = InstanceId(self.repository.environment.bytes());
-        let instance = Mutex::new(state.claim_instance(&self.repository.id(), fresh).unwrap());
+        state.claim_instance(&self.repository.id(), fresh).unwrap()
+    }
+
+    pub(crate) fn backup(&self) {
+        let instance = Mutex::new(self.instance());
         let index = Index::load(&self.repository, None).unwrap();
         let snapshots = SnapshotList::load(&self.repository, None).unwrap();
         let context = Context {

@@ -44,7 +44,6 @@ pub(super) fn audit(app: &App, opened: &Opened, args: &AuditArgs) -> Outcome<Vie
     let (index_cache, scratch, heads) = (opened.index_cache(), opened.scratch(), opened.heads());
     let options = Options {
         depth: Depth::Hashes(read_data),
-        at: None,
         heads: &heads,
         index_cache: index_cache.as_deref(),
         scratch: &scratch,

@@ -33,7 +33,6 @@ pub(super) fn run(app: &App, args: &StatusArgs) -> Outcome {
     let (index_cache, scratch, heads) = (opened.index_cache(), opened.scratch(), opened.heads());
     let options = Options {
         depth: Depth::Listing,
-        at: None,
         heads: &heads,
         index_cache: index_cache.as_deref(),
         scratch: &scratch,

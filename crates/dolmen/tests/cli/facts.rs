@@ -248,6 +248,9 @@ fn maintenance_undoes_what_was_retired_against_the_policy() {
     let dry = world.run(&["maintain", "--dry-run", "--json"]);
     assert_eq!(document(&dry.stdout)["forget"]["undone"], 2);
     assert_eq!(world.snapshots().len(), 2);
+    let dry = document(&world.done(&["recover", "--dry-run", "--json"]));
+    assert_eq!(dry["unretired"], 2);
+    assert_eq!(world.snapshots().len(), 2);
     let ran = world.run(&["maintain", "--json"]);
     assert_eq!(ran.code, 21, "{}", ran.stderr);
     let told = document(&ran.stdout);
@@ -266,6 +269,39 @@ fn maintenance_undoes_what_was_retired_against_the_policy() {
     // That was all: the next run finds nothing to answer.
     let again = document(&world.done(&["maintain", "--json"]));
     assert_eq!(again["forget"]["undone"], Value::Null);
+}
+
+#[test]
+fn recover_brings_back_what_was_retired_against_the_policy_or_since_a_time() {
+    let world = World::with_files();
+    for _ in 0..4 {
+        world.backup(&["--host", "a", "."]);
+    }
+    let maintainer = Planter::new(&world, Role::Maintain);
+    world.done(&["policy", "set", "--keep-last", "9"]);
+    let (policy, _) = maintainer.newest_policy();
+    let all = maintainer.snapshots();
+    maintainer.record(Fact::Retirement {
+        snapshots: all.clone(),
+        policy: Some(policy),
+    });
+    assert_eq!(world.snapshots().len(), 0);
+    let ran = world.run(&["recover", "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let told = document(&ran.stdout);
+    assert_eq!((&told["unretired"], &told["lost"]), (&4.into(), &0.into()));
+    assert!(ran.stderr.contains("misuses the maintenance key"));
+    assert_eq!(world.snapshots().len(), 4);
+    // What a person retires stays retired, unless it is gone back to a time before.
+    let two: Vec<_> = all.iter().take(2).map(id).collect();
+    let then = jiff::Timestamp::now().to_string();
+    world.done(&["forget", &two[0], &two[1]]);
+    let told = document(&world.done(&["recover", "--json"]));
+    assert_eq!(told["unretired"], 0);
+    assert_eq!(world.snapshots().len(), 2);
+    let told = document(&world.done(&["recover", "--at", &then, "--json"]));
+    assert_eq!(told["unretired"], 2);
+    assert_eq!(world.snapshots().len(), 4);
 }
 
 #[test]
