@@ -5,7 +5,7 @@
 //! a [`View`], from which [`crate::recover`] plans what to mend.
 //!
 //! Memory: some dozen bytes for each pack, some hundred for each small object and for each of up to [`TROUBLES_MAX`]
-//! troubles, and two packs.
+//! troubles, and two parts of packs, of 8 MiB each.
 
 mod held;
 mod needs;
@@ -164,7 +164,7 @@ pub struct Covered {
 /// Looks at everything.
 ///
 /// Cost: what loading the snapshots and the index costs, one request for each manifest node and each small object, one
-/// listing, and one request for each pack that is hashed; for each needed object one more where listings state no locks.
+/// listing, and one request for each 8 MiB of packs that are hashed; for each needed object one more where listings state no locks.
 pub fn look(repository: &Repository, options: &Options<'_>) -> Result<View> {
     let list = SnapshotList::load_from(repository, None, Source::Store)?;
     look_at(repository, &list, options)

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::objects::Objects;
 use crate::repository::Repository;
 
-/// Packs in memory at the same time.
+/// Packs that are hashed at the same time.
 const PACKS_AT_ONCE: usize = 2;
 /// A pack that nothing names is hashed up to this size, whatever is to be read.
 const SMALL_BYTES_MAX: u64 = 4 << 20;
@@ -224,13 +224,17 @@ fn plausible<'h>(held: &'h Held, info: &PackInfo) -> impl Iterator<Item = &'h Co
 
 async fn judge(objects: &Objects, waiting: &Waiting, info: &PackInfo) -> Result<Read> {
     let Waiting { key, held, .. } = waiting;
-    let candidates = plausible(held, info);
-    let found = held::find(objects, &held.name, candidates, key.id(), PACK_BYTES_MAX).await?;
-    let Some((authentic, body)) = found else {
+    let mut found = None;
+    for copy in plausible(held, info) {
+        if held::is_authentic(objects, &held.name, copy, key.id(), PACK_BYTES_MAX).await? {
+            found = Some(copy);
+            break;
+        }
+    }
+    let Some(authentic) = found else {
         let is_useless = is_useless(objects, held, info).await?;
         return Ok(Read::Damaged { is_useless });
     };
-    drop(body);
     let is_overwritten =
         held::is_overwritten(objects, held, authentic, key.id(), PACK_BYTES_MAX).await?;
     Ok(Read::Whole {
@@ -249,8 +253,7 @@ async fn judge_stranger(objects: &Objects, waiting: &Waiting, reads_all: bool) -
         if copy.bytes > SMALL_BYTES_MAX && !reads_all {
             return Ok(Read::Unneeded);
         }
-        let fetched = held::fetch(objects, &held.name, copy, key.id(), PACK_BYTES_MAX).await?;
-        if fetched.is_some() {
+        if held::is_authentic(objects, &held.name, copy, key.id(), PACK_BYTES_MAX).await? {
             return Ok(Read::Unneeded);
         }
     }

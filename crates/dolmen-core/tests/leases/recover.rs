@@ -259,6 +259,51 @@ fn a_retirement_that_is_dated_back_is_taken_back_too() {
 }
 
 #[test]
+fn a_pack_is_hashed_in_parts() {
+    let world = World::new();
+    world.write(HOME, "a", 1, 20_000_000);
+    world.backup(HOME);
+    let cancel = AtomicBool::new(false);
+    let scratch = world.path("");
+    let options = audit::Options {
+        depth: Depth::Hashes(ReadData::All),
+        heads: &[],
+        index_cache: None,
+        scratch: &scratch,
+        cancel: &cancel,
+    };
+    let pack = versions(&world, "packs/")
+        .into_iter()
+        .max_by_key(|line| line.size_bytes)
+        .unwrap();
+    let hashed = || {
+        world.record.take_requests();
+        let view = audit::look(&world.repository, &options).unwrap();
+        let asked = world.record.take_requests();
+        let of_pack = asked
+            .iter()
+            .filter(|request| request.key.as_deref() == Some(pack.name.as_str()));
+        let read: Vec<_> = of_pack.map(|request| request.received_bytes).collect();
+        (view.counts.corrupt, read)
+    };
+    let (corrupt, read) = hashed();
+    assert_eq!(corrupt, 0);
+    assert_eq!(read.len(), 3);
+    assert_eq!(read.iter().sum::<u64>(), pack.size_bytes);
+    assert!(read.iter().all(|bytes| *bytes <= 8 << 20), "{read:?}");
+    // A flipped bit in its last part shows.
+    let key = StoreKey::try_from(pack.name.as_str()).unwrap();
+    let objects = &world.repository.objects;
+    let body = objects.block_on(world.store.get(&key, None, None, u64::MAX));
+    let mut body = body.unwrap().to_vec();
+    let at = body.len() - 1_000_000;
+    body[at] ^= 1;
+    let put = world.store.put(&key, body.into(), None, Place::OnTop);
+    objects.block_on(put).unwrap();
+    assert_eq!(hashed().0, 1);
+}
+
+#[test]
 fn snapshots_are_listed_once() {
     let (world, made) = three_days();
     overwrite(&world, &key_of(&made[0]));

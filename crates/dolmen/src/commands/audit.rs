@@ -80,6 +80,7 @@ pub(super) fn document(view: &View) -> Value {
         "hidden": counts.hidden,
         "overwritten": counts.overwritten,
         "foreign": counts.foreign,
+        "protected_until": view.protected_until.map(render::rfc3339),
         "findings": findings,
         "findings_left_out": view.findings_left_out,
         "ok": counts.is_ok(),
