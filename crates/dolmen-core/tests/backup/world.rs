@@ -1,6 +1,5 @@
 //! A small world for a backup: a source tree, a repository in memory, a client's folders, a clock and a seed.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,6 +18,7 @@ use dolmen_core::{Clock, Environment, Error, Objects, Random, Repository};
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_format::tree::NodeKind;
 use dolmen_format::{BlobKind, InstanceId, Timestamp};
+use dolmen_fs::{PathKey, Root};
 use dolmen_state::state::StateFolder;
 use dolmen_store::*;
 use futures_util::stream::BoxStream;
@@ -32,8 +32,6 @@ pub(crate) struct World {
     pub(crate) repository: Repository,
     pub(crate) options: Options,
     runtime: Runtime,
-    /// Locked until the folder is gone: fields are dropped in their order.
-    _seclusion: Option<File>,
 }
 
 /// A store that counts its calls and refuses all from one on.
@@ -207,22 +205,7 @@ impl Observer for Notes {
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::in_folder(tempfile::tempdir().unwrap())
-    }
-
-    /// A world whose source lies below directories that no other test changes: a snapshot holds their times too.
-    pub(crate) fn secluded() -> Self {
-        let quiet = Path::new(env!("CARGO_TARGET_TMPDIR")).join("secluded");
-        std::fs::create_dir_all(&quiet).unwrap();
-        let seclusion = File::open(&quiet).unwrap();
-        seclusion.lock().unwrap();
-        Self {
-            _seclusion: Some(seclusion),
-            ..Self::in_folder(tempfile::tempdir_in(quiet).unwrap())
-        }
-    }
-
-    fn in_folder(folder: TempDir) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("source")).unwrap();
         std::fs::create_dir_all(folder.path().join("cache")).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -265,7 +248,6 @@ impl World {
             repository,
             options,
             runtime,
-            _seclusion: None,
         }
     }
 
@@ -354,12 +336,14 @@ pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
 }
 
 fn options(folder: &Path) -> Options {
+    let base = folder.as_os_str().as_encoded_bytes();
     Options {
         paths: vec![folder.join("source").into_os_string().into_encoded_bytes()],
-        roots: vec![
-            dolmen_fs::Root::absolute(folder.join("source").as_os_str().as_encoded_bytes())
-                .unwrap(),
-        ],
+        // Without the folders above, whose times everything that runs beside a test changes.
+        roots: vec![Root {
+            place: Arc::new(dolmen_fs::Place::new(base, base).unwrap()),
+            key: PathKey::from_path(b"/source").unwrap(),
+        }],
         selector: backup::select_everything(),
         one_file_system: false,
         hostname: "host".to_owned(),
