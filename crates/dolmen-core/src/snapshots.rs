@@ -422,6 +422,12 @@ fn open(
     if !repository.roles_of(writer).any(may_back_up) {
         return Err("its signer may not make snapshots".to_owned());
     }
+    let certified = repository.certificates().iter();
+    let mut certified = certified.filter(|(id, _)| Some(*id) == snapshot.certificate);
+    let domain = certified.find_map(|(_, certificate)| certificate.domain);
+    if domain.is_some_and(|domain| domain != snapshot.domain) {
+        return Err("its domain is not that of its signer's certificate".to_owned());
+    }
     let aad = Snapshot::box_aad(&repository.id(), &snapshot.nonce);
     let plain = repository
         .read_key()

@@ -171,14 +171,19 @@ impl Facts {
         doubtful.map(|(place, record)| (*place, record))
     }
 
+    /// Those of which each may be meant to be in force: nothing says for sure which is.
+    pub fn undecided_policies(&self) -> impl Iterator<Item = &PolicyRecord> {
+        let places = self.chained.counting.len();
+        let beyond = self.doubtful_policies().filter(move |(place, record)| {
+            let id = record.reference.map(|reference| reference.digest);
+            *place > places && id.is_some_and(|id| self.trusts(&id))
+        });
+        beyond.map(|(_, record)| record)
+    }
+
     /// Whether nothing says for sure which policy is in force.
     pub fn is_policy_in_doubt(&self) -> bool {
-        let places = self.chained.counting.len();
-        let mut doubtful = self.doubtful_policies();
-        doubtful.any(|(place, record)| {
-            let id = record.reference.map(|reference| reference.digest);
-            place > places && id.is_some_and(|id| !self.trust.distrusted.contains_key(&id))
-        })
+        self.undecided_policies().next().is_some()
     }
 
     /// The record that the next policy supersedes; `None`: the root's.

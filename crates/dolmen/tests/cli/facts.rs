@@ -204,6 +204,21 @@ fn a_key_states_no_more_than_its_own_certificate_allows() {
 }
 
 #[test]
+fn a_snapshot_of_another_domain_than_its_signers_counts_for_nothing() {
+    let (world, thief) = with_thief();
+    let like = thief.newest();
+    let planted = thief.snapshot(&like, |snapshot| {
+        snapshot.domain = dolmen_format::DomainId([9; 16]);
+    });
+    let ran = world.run(&["snapshots", "--json"]);
+    let list = document(&ran.stdout);
+    assert_eq!(list.as_array().unwrap().len(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains(&id(&planted)), "{}", ran.stderr);
+    let why = "its domain is not that of its signer's certificate";
+    assert!(ran.stderr.contains(why), "{}", ran.stderr);
+}
+
+#[test]
 fn nobody_states_a_thing_under_another_signers_certificate() {
     let (world, thief) = with_thief();
     let like = thief.newest();
