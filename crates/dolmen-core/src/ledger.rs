@@ -62,10 +62,11 @@ impl Signer {
     /// Whether a fact may come from this signer.
     pub const fn may_state(self, fact: &Fact) -> bool {
         match fact {
-            // Maintenance retires under the admin's policy alone.
-            Fact::Policy(_) | Fact::Revocation { .. } | Fact::Retirement { policy: None, .. } => {
-                matches!(self.role, Role::Admin)
-            }
+            // Maintenance retires under the admin's policy alone, and lets nothing suspicious count.
+            Fact::Policy(_)
+            | Fact::Revocation { .. }
+            | Fact::Acceptance { .. }
+            | Fact::Retirement { policy: None, .. } => matches!(self.role, Role::Admin),
             // A backup key that could witness would date its own snapshots before its theft.
             Fact::Retirement { .. }
             | Fact::Undo { .. }

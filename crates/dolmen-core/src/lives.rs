@@ -49,7 +49,9 @@ pub fn classes(facts: &Facts) -> Vec<(&PolicyRecord, Vec<Class>)> {
         let classes = consented.counting_classes(facts, policy);
         (policy, classes.cloned().collect::<Vec<_>>())
     });
-    counting.filter(|(_, classes)| !classes.is_empty()).collect()
+    counting
+        .filter(|(_, classes)| !classes.is_empty())
+        .collect()
 }
 
 /// Whether a class of a policy would wait for a confirmation on every machine.

@@ -36,6 +36,8 @@ pub struct Facts {
     pub by_maintenance: Vec<ByMaintenance>,
     /// Packs that a holder of the read key read in full.
     pub attested: BTreeSet<PackId>,
+    /// Snapshots that an admin took for what they should be.
+    pub accepted: BTreeSet<ObjectId>,
     /// The numbers that records use.
     pub stamps: Vec<(Stamp, ObjectId)>,
     /// What is odd about the records together.
@@ -130,6 +132,7 @@ pub fn fold(records: &BTreeMap<ObjectId, Entry>, known: &[Known], origin: Origin
         retired: BTreeMap::new(),
         by_maintenance: Vec::new(),
         attested: BTreeSet::new(),
+        accepted: BTreeSet::new(),
         stamps: stamps.collect(),
         findings,
         trust,
@@ -237,12 +240,17 @@ impl Facts {
                 }
             }
             Fact::Attestation { packs } if is_trusted => self.attested.extend(packs),
+            Fact::Acceptance { snapshots } if is_trusted => {
+                let named = snapshots.iter().map(|snapshot| snapshot.digest);
+                self.accepted.extend(named);
+            }
             Fact::Policy(policy) => {
                 let shortest = &mut self.shortest_protect_seconds;
                 *shortest = policy.protect_seconds.min(*shortest);
             }
             Fact::Retirement { .. }
             | Fact::Attestation { .. }
+            | Fact::Acceptance { .. }
             | Fact::Undo { .. }
             | Fact::Revocation { .. }
             | Fact::Witness { .. }

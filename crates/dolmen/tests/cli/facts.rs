@@ -71,9 +71,19 @@ fn a_suspicious_snapshot_takes_no_slot_and_says_why() {
     );
     // An admin who says so lets it count, and then it is the newest.
     let counted = [&by_writer[..], &["--count-anyway"]].concat();
+    let records = world.objects("ledger").len();
+    world.done(&[&counted[..], &["--dry-run"]].concat());
+    assert_eq!(world.objects("ledger").len(), records);
     let told = document(&world.done(&counted));
     assert_eq!(told[0]["set_aside"], Value::Array(vec![]));
     assert_eq!(told[0]["remove"][0]["id"], id(&good));
+    // That was said once and for all: it is suspicious no more, and maintenance counts it.
+    let list = listed(&world, &[]);
+    let why = &find(&list, &empty).unwrap()["suspicious"];
+    assert_eq!(*why, Value::Array(vec![]));
+    world.done(&["policy", "set", "--keep-last", "1"]);
+    let told = document(&world.done(&["maintain", "--json"]));
+    assert_eq!(told["forget"]["set_aside"], Value::Array(vec![]));
     // And by its id a person retires it at any time.
     world.done(&["forget", &id(&empty)]);
     assert_eq!(find(&listed(&world, &[]), &empty), None);
@@ -190,6 +200,14 @@ fn a_key_states_no_more_than_its_own_certificate_allows() {
     };
     thief.record(retirement);
     let maintainer = Planter::new(&world, Role::Maintain);
+    let good = like.snapshot.reference(like.id);
+    for liar in [&thief, &maintainer] {
+        let snapshots = vec![good];
+        let record = liar.record(Fact::Acceptance { snapshots });
+        let ran = world.run(&["snapshots", "--json"]);
+        let told = ran.stderr.lines().find(|line| line.contains(&id(&record)));
+        assert!(told.unwrap().contains("may not state this"));
+    }
     let planted = maintainer.snapshot(&like, |_| {});
     let ran = world.run(&["snapshots", "--json"]);
     let list = document(&ran.stdout);
