@@ -312,6 +312,7 @@ mod tests {
             received: at,
             stored_at: at,
             first_stored_at: at,
+            lock: dolmen_store::LockStatus::None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use dolmen_format::certificate::Role;
 use dolmen_format::snapshot::{Body, Snapshot};
 use dolmen_format::{FormatError, ObjectKey, ObjectKind, SegmentId, SnapshotId, Timestamp};
-use dolmen_store::{StoreError, StoreErrorKind};
+use dolmen_store::{LockStatus, StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
@@ -32,6 +32,8 @@ pub struct SnapshotEntry {
     pub stored_at: Timestamp,
     /// The same, or what a witness tells of: what is stored again does not become late by it.
     pub first_stored_at: Timestamp,
+    /// The lock of this object itself, where the listing states it.
+    pub lock: LockStatus,
 }
 
 impl SnapshotEntry {
@@ -350,6 +352,27 @@ pub(crate) fn is_incomplete(repository: &Repository, facts: &Facts, entry: &Snap
             .is_some_and(|until| wanted > Timestamp::from_seconds(until))
 }
 
+/// Until when everything that a snapshot needs is locked, as far as is known without asking for each of its objects: the
+/// earliest lock that its writer read before it signed, or the snapshot's own, as the store states it now, if that ends
+/// sooner. `None`: it was made in another store, this one states no lock, or that time is over; a renewal may have made
+/// all of it longer since, which [`crate::status`] sees. In governance mode who may bypass locks can have made them
+/// shorter.
+///
+/// Cost: nothing.
+pub fn protected_until(
+    repository: &Repository,
+    entry: &SnapshotEntry,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let snapshot = &entry.snapshot;
+    if snapshot.store != store_digest(repository) {
+        return None;
+    }
+    let relied = Timestamp::from_seconds(snapshot.relied_until?);
+    let until = entry.lock.retention()?.until.min(relied);
+    (until > now).then_some(until)
+}
+
 /// How a snapshot names the store that it was made in.
 pub(crate) fn store_digest(repository: &Repository) -> Vec<u8> {
     let identity = repository.objects.store().identity();
@@ -447,6 +470,7 @@ fn open(
         received,
         stored_at: found.copy.stored_at,
         first_stored_at: found.copy.stored_at,
+        lock: found.copy.lock,
     })
 }
 
