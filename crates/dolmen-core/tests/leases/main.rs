@@ -14,3 +14,6 @@ mod reuse;
 mod segments;
 mod space;
 mod world;
+
+#[path = "../support/client.rs"]
+mod client;
