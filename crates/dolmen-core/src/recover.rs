@@ -75,7 +75,7 @@ pub struct Report {
     pub healed: u64,
     /// Names that are hidden, or moved to `quarantine/`.
     pub set_aside: u64,
-    /// What the store refused and something live would need.
+    /// What the store refused and something live would need, and what it would not show.
     pub failed: u64,
     /// How much of that for want of a right.
     pub denied: u64,
@@ -202,6 +202,7 @@ impl Recovery<'_> {
         report.overwritten = counts.overwritten;
         report.missing = counts.missing.saturating_add(counts.corrupt);
         report.foreign = counts.foreign;
+        report.failed = report.failed.saturating_add(counts.unread);
         for finding in &view.findings {
             self.observer.finding(finding);
         }

@@ -5,7 +5,7 @@ use dolmen_format::{ObjectId, ObjectKey, Timestamp};
 use dolmen_store::{ByteRange, LockStatus, StoreKey, Version, VersionInfo, VersionKind};
 use futures_util::TryStreamExt as _;
 
-use super::is_fatal;
+use super::is_withheld;
 use crate::error::Result;
 use crate::objects::Objects;
 
@@ -120,7 +120,7 @@ fn finish(mut held: Held) -> Held {
     held
 }
 
-/// Fetches a version whose bytes hash to `id`; `None`: they do not, or cannot be had.
+/// Fetches a version whose bytes hash to `id`; `None`: they do not, or are gone. Fails where the store withholds them.
 ///
 /// Cost: one request; none where it is larger than `bytes_max`.
 pub(super) async fn fetch(
@@ -142,12 +142,12 @@ pub(super) async fn fetch(
         .await;
     match fetched {
         Ok(body) => Ok((ObjectId::of(&body) == id).then_some(body)),
-        Err(error) if is_fatal(&error) => Err(error.into()),
+        Err(error) if is_withheld(&error) => Err(error.into()),
         Err(_) => Ok(None),
     }
 }
 
-/// Whether a version's bytes hash to `id`, part by part; `false`: they do not, or cannot be had.
+/// Whether a version's bytes hash to `id`, part by part; `false`: they do not, or are gone. Fails where the store withholds them.
 ///
 /// Cost: one request for each 8 MiB; none where it is larger than `bytes_max`.
 pub(super) async fn is_authentic(
@@ -172,7 +172,7 @@ pub(super) async fn is_authentic(
             .get(&key, Some(&copy.version), Some(range), bytes_max);
         match part.await {
             Ok(part) => hasher.update(&part),
-            Err(error) if is_fatal(&error) => return Err(error.into()),
+            Err(error) if is_withheld(&error) => return Err(error.into()),
             Err(_) => return Ok(false),
         };
         offset = offset.saturating_add(len);

@@ -11,9 +11,9 @@ use futures_util::StreamExt as _;
 
 use super::held::{self, Copy, Held};
 use super::needs::{Needs, Want};
-use super::{Depth, Look, State, is_fatal};
+use super::{Depth, Look, State, is_withheld};
 use crate::check::{ReadData, choose};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::objects::Objects;
 use crate::repository::Repository;
 
@@ -29,7 +29,7 @@ pub(super) struct Packs<'a> {
     depth: Depth,
     /// Packs to be hashed, by their numbers in the index.
     chosen: BTreeSet<u32>,
-    choice_failed: Option<crate::Error>,
+    choice_failed: Option<Error>,
     /// Needed packs that were listed, by their numbers.
     seen: BTreeSet<u32>,
     damaged: BTreeSet<PackId>,
@@ -158,7 +158,15 @@ impl<'a> Packs<'a> {
                 .buffer_unordered(PACKS_AT_ONCE);
             while let Some((Waiting { key, held, .. }, read)) = read.next().await {
                 look.check_cancelled()?;
-                match read? {
+                let read = match read {
+                    Err(Error::Store(error)) => {
+                        look.unread(&held.name, error)?;
+                        continue;
+                    }
+                    read => read?,
+                };
+                look.silences = 0;
+                match read {
                     Read::Whole {
                         authentic,
                         is_overwritten,
@@ -275,7 +283,7 @@ async fn part(
     let read = objects.store().get(&key, version, Some(range), u64::MAX);
     match read.await {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if is_fatal(&error) => Err(error.into()),
+        Err(error) if is_withheld(&error) => Err(error.into()),
         Err(_) => Ok(None),
     }
 }

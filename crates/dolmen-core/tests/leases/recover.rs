@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
-use dolmen_core::audit::{self, Depth};
+use dolmen_core::Error;
+use dolmen_core::audit::{self, Counts, Depth};
 use dolmen_core::check::ReadData;
 use dolmen_core::objects::Source;
 use dolmen_core::recover::{self, Action, Report};
@@ -301,6 +302,51 @@ fn a_pack_is_hashed_in_parts() {
     let put = world.store.put(&key, body.into(), None, Place::OnTop);
     objects.block_on(put).unwrap();
     assert_eq!(hashed().0, 1);
+}
+
+#[test]
+fn what_the_store_does_not_give_stops_no_audit_until_it_gives_nothing_more() {
+    let world = World::lockable();
+    for day in 0..16 {
+        world.write(HOME, "a", day, 50_000);
+        world.backup(HOME);
+    }
+    let cancel = AtomicBool::new(false);
+    let scratch = world.path("");
+    let options = audit::Options {
+        depth: Depth::Hashes(ReadData::None),
+        heads: &[],
+        index_cache: None,
+        scratch: &scratch,
+        cancel: &cancel,
+    };
+    let asked = || world.layer.calls_of(Operation::Get);
+    let before = asked();
+    let whole = audit::look(&world.repository, &options).unwrap();
+    assert!(whole.counts.is_ok());
+    let gets = asked() - before;
+    // Small objects are read last.
+    let look_without_last = |count: u64| {
+        let end = asked() + gets;
+        let plan = (end - count..end).fold(FaultPlan::none(), |plan, at| {
+            plan.at_call_of(Operation::Get, at, Fault::Unavailable)
+        });
+        world.layer.set_plan(plan);
+        let view = audit::look(&world.repository, &options);
+        world.layer.set_plan(FaultPlan::none());
+        view
+    };
+    for count in [1, 15] {
+        let view = look_without_last(count).unwrap();
+        let unread = Counts {
+            unread: count,
+            ..Counts::default()
+        };
+        assert_eq!(view.counts, unread, "{:?}", view.findings);
+        assert_eq!(view.objects, whole.objects - count);
+    }
+    let error = look_without_last(16).unwrap_err();
+    assert!(matches!(error, Error::Store(_)), "{error}");
 }
 
 #[test]

@@ -11,7 +11,10 @@ use dolmen_core::recover::{self, Action, Report};
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_format::ObjectId;
 use dolmen_format::ledger::LockStrategy;
-use dolmen_store::{Credential, LocalStore, MemoryOptions, MemoryStore, Store, StoreKey};
+use dolmen_store::memory::Right;
+use dolmen_store::{
+    Credential, LocalStore, MemoryModel, MemoryOptions, MemoryStore, Store, StoreKey,
+};
 
 use super::beneath::{
     Deaf, Deed, Intruder, cut, everything_twice, garbage, hide, overwrite, overwrite_in_part,
@@ -301,6 +304,22 @@ fn locks_are_counted_where_the_policy_asks_for_them() {
     let (unlocked, _, _) = attacked(true);
     let view = look(&unlocked, ReadData::None);
     assert_eq!((view.counts.locked_short, view.protected_until), (0, None));
+}
+
+#[test]
+fn a_lock_that_cannot_be_read_counts_as_none() {
+    let store = Arc::new(MemoryStore::new(MemoryModel::s3(MemoryOptions::LOCKS)));
+    let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+    let mut world = World::with_lock(LockStrategy::Compliance, |_| shared);
+    world.write("a", b"a");
+    world.backup();
+    let view = look(&world, ReadData::None);
+    assert_eq!(view.counts, Counts::default(), "{:?}", view.findings);
+    let blind = Credential::everything().without(Right::GetObjectRetention);
+    world.reopen(Arc::new(store.with_credential(blind)));
+    let view = look(&world, ReadData::None);
+    assert_eq!(view.counts.locked_short, view.objects);
+    assert_eq!(view.protected_until, None);
 }
 
 #[test]

@@ -80,6 +80,7 @@ pub(super) fn document(view: &View) -> Value {
         "hidden": counts.hidden,
         "overwritten": counts.overwritten,
         "foreign": counts.foreign,
+        "unread": counts.unread,
         "protected_until": view.protected_until.map(render::rfc3339),
         "findings": findings,
         "findings_left_out": view.findings_left_out,
@@ -108,13 +109,14 @@ pub(super) fn print(app: &App, view: &View) {
             "all of them there and shown".to_owned()
         } else {
             format!(
-                "{} missing, {} corrupt, {} hidden, {} overwritten, {} locked too short; {} foreign",
+                "{} missing, {} corrupt, {} hidden, {} overwritten, {} locked too short; {} foreign, {} not read",
                 counts.missing,
                 counts.corrupt,
                 counts.hidden,
                 counts.overwritten,
                 counts.locked_short,
-                counts.foreign
+                counts.foreign,
+                counts.unread
             )
         }
     ));
