@@ -898,7 +898,7 @@ def record(repo, signer, name):
     need(m[0][0].hex() == signer, "it does not lie under the signer's writer id")
     by_policy = m[4][0] == 2 and m[4][-1] is not None
     may = {1: [ADMIN], 2: [ADMIN, MAINTAIN] if by_policy else [ADMIN], 3: [ADMIN, MAINTAIN], 4: [ADMIN],
-           7: [ADMIN, MAINTAIN]}
+           6: [ADMIN, MAINTAIN], 7: [ADMIN, MAINTAIN], 8: [ADMIN]}
     allowed = may.get(m[4][0], [ADMIN, BACKUP, MAINTAIN, RESTORE])
     verify(data, repo.id, repo.signer(m.get(3), m[0][0], allowed)[0])
     return m
