@@ -24,6 +24,8 @@ use futures_util::StreamExt as _;
 use crate::check::ReadData;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
+use crate::lives;
+use crate::moves::compare;
 use crate::objects::{Objects, Source};
 use crate::prune::Tally;
 use crate::renew::SILENCES_MAX;
@@ -64,6 +66,9 @@ pub enum Depth {
     Hashes(ReadData),
 }
 
+/// Bytes of packs that a look reads to compare places of moved frames, once for each client.
+const COMPARE_BYTES_MAX: u64 = 1 << 30;
+
 /// What a look saw.
 #[derive(Debug, Default)]
 pub struct View {
@@ -79,6 +84,8 @@ pub struct View {
     pub findings_left_out: u64,
     /// What takes up how much.
     pub space: Space,
+    /// What this client knows of places of moved frames now.
+    pub compared: Compared,
     /// The least date until which the store locks what is needed; `None`: something needed is not locked.
     pub protected_until: Option<Timestamp>,
 }
@@ -174,7 +181,28 @@ pub struct Covered {
 pub fn look(repository: &Repository, options: &Options<'_>) -> Result<View> {
     let mut list = SnapshotList::load_from(repository, None, Source::Store)?;
     list.facts.compared.clone_from(options.compared);
-    look_at(repository, &list, options)
+    compare_places(repository, &mut list, options)?;
+    let mut view = look_at(repository, &list, options)?;
+    view.compared = list.facts.compared;
+    Ok(view)
+}
+
+/// Where objects are locked, compares what compaction moved with where it was, as far as this client did not yet: the lock
+/// of a place that nothing needs any more is no lock that ends too soon.
+fn compare_places(
+    repository: &Repository,
+    list: &mut SnapshotList,
+    options: &Options<'_>,
+) -> Result<()> {
+    let now = repository.environment.clock.now();
+    if options.depth == Depth::Listing || !lives::promises_locks(&list.facts, now) {
+        return Ok(());
+    }
+    let comparing = compare::Options {
+        read_bytes_max: COMPARE_BYTES_MAX,
+        cancel: options.cancel,
+    };
+    compare::run(repository, &mut list.facts, &comparing).map(|_report| ())
 }
 
 /// As [`look`], with a list that was read from the store.

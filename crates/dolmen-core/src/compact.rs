@@ -130,7 +130,7 @@ pub fn run(
         cancel: options.cancel,
     };
     if !options.dry_run {
-        let compared = compare::run(repository, &index.blobs, &mut list.facts, &comparing)?;
+        let compared = compare::run(repository, &mut list.facts, &comparing)?;
         report.compared = compared.equal.saturating_add(compared.different);
     }
     let learnt = {

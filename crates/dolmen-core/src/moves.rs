@@ -129,7 +129,7 @@ impl Moves {
     /// Whether a record says that frames came to a pack.
     pub(crate) fn leads_to(&self, key: &ObjectKey) -> bool {
         let mut claims = self.claims.iter();
-        claims.any(|claim| ObjectKey::Pack(claim.pack.writer, claim.pack.pack) == *key)
+        claims.any(|claim| claim.key() == *key)
     }
 
     /// Every claimed place of a frame, the latest first.
@@ -180,6 +180,13 @@ impl Moves {
 
     fn claim(&self, number: u32) -> Option<&Claim> {
         self.claims.get(usize::try_from(number).ok()?)
+    }
+}
+
+impl Claim {
+    /// The pack's key.
+    fn key(&self) -> ObjectKey {
+        ObjectKey::Pack(self.pack.writer, self.pack.pack)
     }
 }
 

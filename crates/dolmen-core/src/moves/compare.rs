@@ -7,7 +7,6 @@ use bytes::Bytes;
 use dolmen_format::limits::PROLOGUE_BYTES;
 use dolmen_format::pack::{FrameEntry, Origin, PackTable};
 use dolmen_format::{ObjectId, ObjectKey, ObjectKind, PackId};
-use dolmen_state::index::{BlobIndex, PackInfo};
 use dolmen_state::state::Compared;
 
 use super::places::Places;
@@ -41,12 +40,7 @@ pub struct Report {
 /// to the same frames. The results are added to the facts; whoever runs it remembers them. Nothing is let go by it.
 ///
 /// Cost: a listing of packs where frames were moved, and one request for each pack that is read.
-pub fn run(
-    repository: &Repository,
-    index: &BlobIndex,
-    facts: &mut Facts,
-    options: &Options<'_>,
-) -> Result<Report> {
+pub fn run(repository: &Repository, facts: &mut Facts, options: &Options<'_>) -> Result<Report> {
     let mut compared = facts.compared.clone();
     let (places, moves) = (Places::look(repository, facts)?, &facts.moves);
     let mut by_claim = moves.runs.clone();
@@ -55,7 +49,6 @@ pub fn run(
         repository,
         moves,
         by_claim,
-        index,
         places: &places,
         compared: &mut compared,
         options,
@@ -80,7 +73,6 @@ struct Comparing<'a> {
     moves: &'a Moves,
     /// All runs, by their claims.
     by_claim: Vec<Run>,
-    index: &'a BlobIndex,
     places: &'a Places<'a>,
     compared: &'a mut Compared,
     options: &'a Options<'a>,
@@ -105,10 +97,17 @@ impl Comparing<'_> {
         if origins.is_empty() && others.is_empty() {
             return Ok(());
         }
-        let own = self.read(&claim.pack)?;
+        let own = match self.read(&claim.key())? {
+            Read::Whole(own) => Some(own),
+            Read::Other => None,
+            Read::Withheld => return Ok(()),
+        };
         for origin in origins {
-            // A sound place says the same as an origin that is whole; an origin that is not says nothing.
-            let Some(whole) = self.read_origin(&origin)? else {
+            // An origin that is not whole says nothing.
+            let Some(key) = self.places.origin(&origin) else {
+                continue;
+            };
+            let Read::Whole(whole) = self.read(&key)? else {
                 continue;
             };
             let shared = self.moves.shared_with_origin(&runs, &origin);
@@ -119,16 +118,13 @@ impl Comparing<'_> {
         }
         // What is not what its name says tells nothing of others.
         let Some(own) = own else { return Ok(()) };
-        for (other, pack) in others {
-            let Some(whole) = self.read(&pack)? else {
+        for (number, other) in others {
+            let Read::Whole(whole) = self.read(&other.key())? else {
                 continue;
             };
-            let shared = self.moves.shared_with_claim(&runs, other);
-            let name = self.moves.claim(other).map(|claim| claim.record);
+            let shared = self.moves.shared_with_claim(&runs, number);
             let is_equal = own.agrees(&whole, shared.iter());
-            if let Some(name) = name {
-                self.note((claim.record, name), is_equal);
-            }
+            self.note((claim.record, other.record), is_equal);
         }
         Ok(())
     }
@@ -159,13 +155,13 @@ impl Comparing<'_> {
     fn open_origins(&self, claim: &Claim, runs: &[Run]) -> BTreeSet<PackId> {
         let origins = runs.iter().filter_map(|run| self.moves.origin(run.origin));
         let open = origins.filter(|origin| {
-            self.places.has_origin(origin) && !self.is_known(claim.record, **origin)
+            self.places.origin(origin).is_some() && !self.is_known(claim.record, **origin)
         });
         open.copied().collect()
     }
 
     /// Other claims to some of the same frames that are there and that it was not compared with.
-    fn open_claims(&self, number: u32, claim: &Claim, runs: &[Run]) -> Vec<(u32, PackInfo)> {
+    fn open_claims(&self, number: u32, claim: &Claim, runs: &[Run]) -> Vec<(u32, Claim)> {
         let mut open = BTreeSet::new();
         for run in runs {
             let others = self.moves.runs_of(run.origin);
@@ -177,38 +173,32 @@ impl Comparing<'_> {
             .filter(|other| self.places.is_there(*other));
         let open = open.filter_map(|other| Some((other, self.moves.claim(other)?)));
         open.filter(|(_, other)| !self.is_known(claim.record, other.record))
-            .map(|(number, other)| (number, other.pack))
+            .map(|(number, other)| (number, *other))
             .collect()
     }
 
-    /// Reads an origin under whichever writer the index knows it.
-    fn read_origin(&mut self, origin: &PackId) -> Result<Option<Whole>> {
-        let known = self.index.find_packs(origin).into_iter();
-        let known: Vec<_> = known.filter_map(|pack| self.index.pack(pack)).collect();
-        for info in known {
-            if let Some(whole) = self.read(&info)? {
-                return Ok(Some(whole));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads a pack; `None`: it is not there with the bytes that its name says.
-    fn read(&mut self, info: &PackInfo) -> Result<Option<Whole>> {
+    /// Reads a pack. What is withheld now is compared in a later run; that the store is gone, others find out.
+    fn read(&mut self, key: &ObjectKey) -> Result<Read> {
         if self.options.cancel.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let key = ObjectKey::Pack(info.writer, info.pack);
-        let body = match self.repository.objects.fetch(&key, ObjectKind::Pack) {
+        let body = match self.repository.objects.fetch(key, ObjectKind::Pack) {
             Ok(body) => body,
-            Err(FetchError::Altered) => return Ok(None),
-            Err(error) if error.is_missing() => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(FetchError::Altered) => return Ok(Read::Other),
+            Err(FetchError::Store(_)) => return Ok(Read::Withheld),
         };
         let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
         self.report.bytes_read = self.report.bytes_read.saturating_add(bytes);
-        Ok(Whole::new(info.pack, body))
+        Ok(Whole::new(key.id(), body).map_or(Read::Other, Read::Whole))
     }
+}
+
+/// What reading a pack came to.
+enum Read {
+    Whole(Whole),
+    /// Its bytes are not what its name says, or no pack.
+    Other,
+    Withheld,
 }
 
 /// A pack whose bytes are what its name says.

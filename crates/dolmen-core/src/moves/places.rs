@@ -1,6 +1,6 @@
 //! Which places of moved frames are there, and which of them must stay.
 
-use dolmen_format::{ObjectId, ObjectKey, PackId};
+use dolmen_format::{ObjectId, ObjectKey, PackId, WriterId};
 use dolmen_state::state::Compared;
 
 use super::{Claim, Moves, position_of};
@@ -22,8 +22,8 @@ pub(crate) struct Places<'a> {
     frames: Vec<usize>,
     /// Claims by their packs.
     by_pack: Vec<(PackId, u32)>,
-    /// Whether an origin is there, by its number.
-    origins: Vec<bool>,
+    /// Under whose name an origin is there, by its number.
+    origins: Vec<Option<WriterId>>,
     /// Whether a claim's pack is there, of its size, by the claim's number.
     claims: Vec<bool>,
 }
@@ -70,7 +70,7 @@ impl<'a> Places<'a> {
             compared,
             frames,
             by_pack,
-            origins: vec![false; moves.origins.len()],
+            origins: vec![None; moves.origins.len()],
             claims: vec![false; moves.claims.len()],
         }
     }
@@ -91,8 +91,10 @@ impl<'a> Places<'a> {
     /// Notes a pack that a listing shows.
     pub(crate) fn note(&mut self, object: &Listed) {
         let id = object.key.id();
-        if let Some(number) = position_of(&self.moves.origins, &id) {
-            set(&mut self.origins, number);
+        let number = position_of(&self.moves.origins, &id);
+        let at = number.and_then(|number| usize::try_from(number).ok());
+        if let Some(writer) = at.and_then(|at| self.origins.get_mut(at)) {
+            *writer = object.key.writer();
         }
         let claims: Vec<u32> = self.claims_of(&id).collect();
         for number in claims {
@@ -130,9 +132,11 @@ impl<'a> Places<'a> {
         is_set(&self.claims, claim)
     }
 
-    /// Whether a pack that frames left is there.
-    pub(super) fn has_origin(&self, origin: &PackId) -> bool {
-        position_of(&self.moves.origins, origin).is_some_and(|number| is_set(&self.origins, number))
+    /// The key of a pack that frames left; `None`: it is not there.
+    pub(super) fn origin(&self, origin: &PackId) -> Option<ObjectKey> {
+        let number = position_of(&self.moves.origins, origin)?;
+        let writer = *self.origins.get(usize::try_from(number).ok()?)?;
+        writer.map(|writer| ObjectKey::Pack(writer, *origin))
     }
 
     /// The claims that are there, each pack once.
@@ -198,8 +202,7 @@ impl<'a> Places<'a> {
                 })
             })
             .collect();
-        let number = position_of(&self.moves.origins, origin);
-        if number.is_none_or(|number| is_set(&self.origins, number)) {
+        if self.origin(origin).is_some() {
             present.push(Candidate {
                 place: FramePlace {
                     pack: *origin,
@@ -269,4 +272,137 @@ fn is_set(flags: &[bool], number: u32) -> bool {
         .and_then(|at| flags.get(at))
         .copied()
         .unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use dolmen_format::Timestamp;
+    use dolmen_format::index::PackEntry;
+    use dolmen_format::ledger::{Fact, MoveRun, Record};
+    use dolmen_format::signed::Stamp;
+    use dolmen_format::{InstanceId, Nonce};
+    use dolmen_store::{LockStatus, Version};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ledger::{Entry, Signer};
+    use crate::objects::StoredCopy;
+
+    const WRITER: WriterId = WriterId([1; 16]);
+    const ORIGIN: ObjectId = ObjectId([0; 32]);
+    const CLAIMS: u8 = 6;
+
+    const fn record(number: u8) -> ObjectId {
+        ObjectId([number; 32])
+    }
+
+    const fn pack(number: u8) -> PackId {
+        ObjectId([100 + number; 32])
+    }
+
+    /// Frame 0 of the origin also lies in packs 1 to [`CLAIMS`], received one after the other.
+    fn moves() -> Moves {
+        let entry = |number: u8| {
+            let stamp = Stamp {
+                writer: WRITER,
+                instance: InstanceId([0; 16]),
+                number: u64::from(number),
+            };
+            let fact = Fact::Moves {
+                pack: PackEntry {
+                    pack: pack(number),
+                    pack_bytes: 1000,
+                    table_bytes: 100,
+                    checksum: Vec::new(),
+                    version: String::new(),
+                },
+                runs: vec![MoveRun {
+                    origin: ORIGIN,
+                    first_ordinal: 0,
+                    count: 1,
+                    position: 0,
+                }],
+            };
+            let at = Timestamp::from_seconds(i64::from(number));
+            let record = Record {
+                stamp,
+                time: at,
+                nonce: Nonce([0; 16]),
+                certificate: None,
+                fact,
+            };
+            Entry {
+                record,
+                signer: Signer::ADMIN,
+                stored_at: at,
+                received: at,
+            }
+        };
+        let entries = (1..=CLAIMS).map(|number| (record(number), entry(number)));
+        Moves::fold(&entries.collect::<BTreeMap<_, _>>())
+    }
+
+    fn listed(id: PackId) -> Listed {
+        Listed {
+            key: ObjectKey::Pack(WRITER, id),
+            copies: vec![StoredCopy {
+                version: Version::new("v"),
+                bytes: 1000,
+                stored_at: Timestamp::default(),
+                lock: LockStatus::None,
+            }],
+            is_hidden: false,
+        }
+    }
+
+    /// The pack, and the name in comparisons, of a place; 0 is the origin.
+    fn place(number: u8) -> (PackId, ObjectId) {
+        match number {
+            0 => (ORIGIN, ORIGIN),
+            number => (pack(number), record(number)),
+        }
+    }
+
+    proptest! {
+        /// Places hold contents; comparisons say what is true of these. Whatever was compared and whatever is there, the
+        /// content of the origin stays somewhere if it is anywhere, and where everything was compared, once.
+        #[test]
+        fn what_was_written_stays_somewhere(
+            contents in proptest::collection::vec(0_u8..3, usize::from(CLAIMS) + 1),
+            present in proptest::collection::btree_set(0..=CLAIMS, 1..7),
+            pairs in proptest::collection::btree_set((0..=CLAIMS, 0..=CLAIMS), 0..40),
+            compares_all in any::<bool>(),
+        ) {
+            let content = |number: u8| contents[usize::from(number)];
+            let all = (0..=CLAIMS).flat_map(|one| (0..=CLAIMS).map(move |other| (one, other)));
+            let pairs = if compares_all { all.collect() } else { pairs };
+            let mut compared = Compared::default();
+            for (one, other) in pairs.into_iter().filter(|(one, other)| *one > *other) {
+                let pair = (place(one).1, place(other).1);
+                if content(one) == content(other) {
+                    compared.equal.insert(pair);
+                } else {
+                    compared.different.insert(pair);
+                }
+            }
+            let moves = moves();
+            let mut places = Places::of(&moves, &compared);
+            for number in &present {
+                places.note(&listed(place(*number).0));
+            }
+            let kept: BTreeSet<_> = places.kept(&ORIGIN, 0).into_iter().map(|kept| kept.pack).collect();
+            let is_kept = |number: &&u8| kept.contains(&place(**number).0);
+            let true_places = present.iter().filter(|number| content(**number) == content(0));
+            let stays = true_places.clone().filter(is_kept).count();
+            prop_assert!(stays >= 1 || true_places.clone().count() == 0);
+            prop_assert!(present.iter().filter(is_kept).count() >= 1);
+            if compares_all && present.contains(&0) {
+                prop_assert_eq!(stays, 1);
+                let latest = true_places.max().unwrap();
+                prop_assert_eq!(kept, BTreeSet::from([place(*latest).0]));
+            }
+        }
+    }
 }

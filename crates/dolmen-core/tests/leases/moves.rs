@@ -3,7 +3,6 @@
 use std::sync::atomic::AtomicBool;
 
 use dolmen_core::audit::{self, Counts, Depth};
-use dolmen_core::index::Index;
 use dolmen_core::moves::compare;
 use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
 use dolmen_state::Compared;
@@ -58,14 +57,13 @@ impl World {
 
     /// What a maintainer knows after it compared places, and before that `compared`.
     fn compare(&self, compared: &Compared) -> Compared {
-        let index = Index::load(&self.repository, None).unwrap();
         let options = compare::Options {
             read_bytes_max: u64::MAX,
             cancel: &AtomicBool::new(false),
         };
         let mut facts = self.list().facts;
         facts.compared.clone_from(compared);
-        compare::run(&self.repository, &index.blobs, &mut facts, &options).unwrap();
+        compare::run(&self.repository, &mut facts, &options).unwrap();
         facts.compared
     }
 

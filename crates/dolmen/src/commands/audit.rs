@@ -51,7 +51,12 @@ pub(super) fn audit(app: &App, opened: &Opened, args: &AuditArgs) -> Outcome<Vie
         scratch: &scratch,
         cancel: &cancel,
     };
-    audit::look(&opened.repository, &options).during(&format!("cannot audit {}", opened.address))
+    let view = audit::look(&opened.repository, &options)
+        .during(&format!("cannot audit {}", opened.address))?;
+    if view.compared != compared {
+        opened.note_compared(&view.compared)?;
+    }
+    Ok(view)
 }
 
 /// 20 for what is lost, 21 for what only looks so or is locked too short.
