@@ -4,22 +4,24 @@
 //! what nothing needs where it is any more, prune lets go.
 
 mod copy;
+mod fill;
 pub mod plan;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use dolmen_format::limits::PROLOGUE_BYTES;
+use dolmen_format::limits::{PACK_BYTES_TARGET, PROLOGUE_BYTES};
 use dolmen_format::manifest::FrameSet;
-use dolmen_format::pack::{Recipient, TRAILER_BYTES};
+use dolmen_format::pack::{PackTable, TRAILER_BYTES};
 use dolmen_format::{ObjectKey, PackId, Timestamp};
 use dolmen_state::index::{BlobIndex, PackInfo};
 use dolmen_state::state::Instance;
 use dolmen_store::{LockStatus, LockSupport};
 
 use self::copy::Copying;
-use self::plan::{Limits, MaxUnused, PackUse, Prices, SMALL_BYTES_MAX, plan};
+use self::fill::Fill;
+use self::plan::{Kind, Limits, MaxUnused, Mergeable, PackUse, Prices, SMALL_BYTES_MAX, plan};
 use crate::check::Observer;
 use crate::error::{Error, Result};
 use crate::finding::chain;
@@ -73,9 +75,9 @@ pub struct Report {
     pub packs_read: u64,
     /// Their bytes.
     pub bytes_read: u64,
-    /// Packs written.
+    /// Packs written; in a dry run as many as the bytes fill.
     pub packs_written: u64,
-    /// Their bytes; in a dry run those of the frames.
+    /// Their bytes; in a dry run those that are needed of the packs repacked.
     pub bytes_written: u64,
     /// Frames copied.
     pub frames: u64,
@@ -85,6 +87,22 @@ pub struct Report {
     pub compared: u64,
     /// Why nothing was repacked, where something kept it.
     pub held: Option<String>,
+}
+
+impl Report {
+    /// Counts what would be repacked, without reading it.
+    fn add_planned(&mut self, sources: &[Source]) {
+        for source in sources {
+            self.packs_read = self.packs_read.saturating_add(1);
+            let stored_bytes = u64::from(source.info.pack_bytes);
+            self.bytes_read = self.bytes_read.saturating_add(stored_bytes);
+            self.bytes_written = self.bytes_written.saturating_add(source.needed_bytes);
+            let frames = u64::try_from(source.frames.count()).unwrap_or(u64::MAX);
+            self.frames = self.frames.saturating_add(frames);
+        }
+        let target = u64::try_from(PACK_BYTES_TARGET).unwrap_or(u64::MAX);
+        self.packs_written = self.bytes_written.div_ceil(target);
+    }
 }
 
 /// Compacts a repository. What was compared, or copied, is added to the facts; whoever runs it remembers it.
@@ -133,7 +151,7 @@ pub fn run(
         let compared = compare::run(repository, &mut list.facts, &comparing)?;
         report.compared = compared.equal.saturating_add(compared.different);
     }
-    let learnt = {
+    let (outcome, learnt) = {
         let places = Places::look(repository, &list.facts)?;
         let lasting = needed.placed(&places, options.scratch)?;
         let view = View {
@@ -143,11 +161,17 @@ pub fn run(
             places: &places,
         };
         let chosen = choose(&view, now, options, &mut report)?;
+        if options.dry_run {
+            report.add_planned(&chosen);
+            return Ok(report);
+        }
         let mut copying = Copying::new(repository, instance, &list.facts.moves, &places, options);
-        copying.all(&chosen, &mut report, observer)?;
-        copying.learnt
+        let outcome = copying.all(&chosen, &mut report, observer);
+        (outcome, copying.learnt)
     };
+    // What was copied before a failure need not be read again to be compared.
     list.facts.compared.equal.extend(learnt);
+    outcome?;
     Ok(report)
 }
 
@@ -209,7 +233,7 @@ struct Candidate {
     needed_bytes: Option<u64>,
     /// Positions of its needed frames, where only its table tells what they are.
     frames: Option<FrameSet>,
-    recipient: Option<Recipient>,
+    mergeable: Option<Mergeable>,
 }
 
 impl Candidate {
@@ -234,7 +258,7 @@ impl Candidate {
             needed_bytes: needed_bytes.min(stored_bytes),
             received: self.received,
             locked_until: self.locked_until,
-            recipient: self.recipient.filter(|_| self.is_small()),
+            mergeable: self.mergeable.filter(|_| self.is_small()),
         }
     }
 }
@@ -244,6 +268,8 @@ impl Candidate {
 struct Source {
     info: PackInfo,
     received: Timestamp,
+    /// Needed bytes, what is no frame included.
+    needed_bytes: u64,
     frames: FrameSet,
 }
 
@@ -292,6 +318,7 @@ fn choose(
             sources.push(Source {
                 info: candidate.info,
                 received: candidate.received,
+                needed_bytes: candidate.as_use().needed_bytes,
                 frames: pack.frames,
             });
         }
@@ -370,7 +397,7 @@ impl Candidate {
             },
             needed_bytes: None,
             frames: None,
-            recipient: None,
+            mergeable: None,
         })
     }
 }
@@ -394,19 +421,19 @@ fn read_tables(view: &View<'_>, candidates: &mut Vec<Candidate>) -> Result<()> {
             joined.collect::<Result<()>>()
         })?;
     }
-    candidates.retain(|candidate| {
-        let is_known = candidate.needed_bytes.is_some();
-        is_known && (candidate.recipient.is_some() || !candidate.is_small())
-    });
+    candidates.retain(|candidate| candidate.needed_bytes.is_some());
     Ok(())
 }
 
 fn read_table(blobs: &BlobReader<'_>, candidate: &mut Candidate) -> Result<()> {
     let table = match blobs.read_table(&candidate.info) {
         Ok(table) => table,
-        Err(error) => return error.outage().map_or(Ok(()), Err),
+        Err(error) => {
+            candidate.needed_bytes = None;
+            return error.outage().map_or(Ok(()), Err);
+        }
     };
-    candidate.recipient = Some(table.recipient);
+    candidate.mergeable = mergeable(&table);
     if let Some(frames) = &candidate.frames {
         let entries = frames.iter().filter_map(|position| {
             let at = usize::try_from(position).ok()?;
@@ -416,4 +443,17 @@ fn read_table(blobs: &BlobReader<'_>, candidate: &mut Candidate) -> Result<()> {
         candidate.needed_bytes = Some(bytes);
     }
     Ok(())
+}
+
+/// `None`: its frames belong to several domains.
+fn mergeable(table: &PackTable) -> Option<Mergeable> {
+    let domain = table.origins.first()?.domain;
+    let is_one = table.origins.iter().all(|origin| origin.domain == domain);
+    is_one.then(|| Mergeable {
+        kind: Kind {
+            recipient: table.recipient,
+            domain,
+        },
+        fill_bytes: u64::try_from(Fill::of(table).as_bytes()).unwrap_or(u64::MAX),
+    })
 }

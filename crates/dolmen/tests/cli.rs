@@ -7,6 +7,9 @@ mod audit;
 #[path = "cli/backup.rs"]
 mod backup;
 #[cfg(test)]
+#[path = "cli/compact.rs"]
+mod compact;
+#[cfg(test)]
 #[path = "cli/damage.rs"]
 mod damage;
 #[cfg(test)]

@@ -5,15 +5,15 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use dolmen_format::ledger::{Fact, MoveRun};
-use dolmen_format::limits::{
-    PACK_BYTES_TARGET, PACK_FRAMES_MAX, PACK_ORIGINS_MAX, PROLOGUE_BYTES, TABLE_BYTES_MAX,
-};
-use dolmen_format::pack::{FrameEntry, Origin, PackTable, Recipient, TRAILER_BYTES};
-use dolmen_format::{DomainId, ObjectId, ObjectKey, ObjectKind, PackId, Prologue};
+use dolmen_format::limits::PROLOGUE_BYTES;
+use dolmen_format::pack::{FrameEntry, Origin, PackTable, TRAILER_BYTES};
+use dolmen_format::{ObjectId, ObjectKey, ObjectKind, PackId, Prologue};
 use dolmen_state::index::PackInfo;
 use dolmen_state::state::{Comparison, Instance};
 use dolmen_store::StoreErrorKind;
 
+use super::fill::Fill;
+use super::plan::Kind;
 use super::{Options, Report, Source};
 use crate::check::Observer;
 use crate::error::{Error, Result};
@@ -24,13 +24,6 @@ use crate::moves::places::{FramePlace, Places};
 use crate::objects::FetchError;
 use crate::pack::writer::pack_entry;
 use crate::repository::Repository;
-
-/// A pack is closed when its table has grown to this size: a reader of one frame reads all of it.
-const TABLE_BYTES_TARGET: usize = TABLE_BYTES_MAX / 8;
-/// Bytes of table that a frame takes beside its descriptor.
-const FRAME_ENTRY_BYTES: usize = 64;
-/// Bytes of table that an origin takes.
-const ORIGIN_BYTES: usize = 1280;
 
 /// A run under way. Two packs are filled at the same time, those of clients and those of manifest nodes, and one is read:
 /// 160 MiB at most.
@@ -45,9 +38,6 @@ pub(super) struct Copying<'a> {
     pub(super) learnt: BTreeSet<Comparison>,
 }
 
-/// What may share a pack.
-type Kind = (Recipient, DomainId);
-
 /// A pack in the making.
 struct NewPack {
     kind: Kind,
@@ -58,7 +48,7 @@ struct NewPack {
     frames: Vec<FrameEntry>,
     /// Where each frame was copied from.
     sources: Vec<FramePlace>,
-    table_bytes: usize,
+    fill: Fill,
 }
 
 /// A frame of a pack that is read.
@@ -166,7 +156,11 @@ impl<'a> Copying<'a> {
             if source.frames.contains(position)
                 && self.places.kept(&frame.origin(), entry.ordinal) == [place]
             {
-                self.push((table.recipient, origin.domain), &frame, report)?;
+                let kind = Kind {
+                    recipient: table.recipient,
+                    domain: origin.domain,
+                };
+                self.push(kind, &frame, report)?;
             }
         }
         Ok(())
@@ -178,7 +172,7 @@ impl<'a> Copying<'a> {
             Some(at) => self.open.swap_remove(at),
             None => NewPack::new(kind),
         };
-        if pack.is_full() {
+        if pack.fill.is_full() {
             let full = std::mem::replace(&mut pack, NewPack::new(kind));
             self.put(full, report)?;
         }
@@ -194,9 +188,6 @@ impl<'a> Copying<'a> {
         report.bytes_written = report
             .bytes_written
             .saturating_add(count(pack.buffer.len()));
-        if self.options.dry_run {
-            return Ok(());
-        }
         let (runs, sources) = (pack.runs(), pack.sources());
         let (bytes, table_bytes) = pack.finish()?;
         let info = PackInfo {
@@ -246,15 +237,8 @@ impl NewPack {
             numbers: HashMap::new(),
             frames: Vec::new(),
             sources: Vec::new(),
-            table_bytes: 0,
+            fill: Fill::default(),
         }
-    }
-
-    fn is_full(&self) -> bool {
-        self.buffer.len() >= PACK_BYTES_TARGET
-            || self.frames.len() >= PACK_FRAMES_MAX
-            || self.origins.len() >= PACK_ORIGINS_MAX
-            || self.table_bytes >= TABLE_BYTES_TARGET
     }
 
     fn push(&mut self, frame: &Frame<'_>) {
@@ -266,7 +250,7 @@ impl NewPack {
                 pack: Some(origin),
                 ..frame.origin.clone()
             });
-            self.table_bytes = self.table_bytes.saturating_add(ORIGIN_BYTES);
+            self.fill.add_origin();
         }
         self.buffer.extend_from_slice(frame.stored);
         self.frames.push(FrameEntry {
@@ -274,8 +258,7 @@ impl NewPack {
             ..frame.entry.clone()
         });
         self.sources.push(frame.place);
-        let entry_bytes = FRAME_ENTRY_BYTES.saturating_add(frame.entry.descriptor.len());
-        self.table_bytes = self.table_bytes.saturating_add(entry_bytes);
+        self.fill.add_frame(frame.entry);
     }
 
     /// Every frame's origin and ordinal, and where it was copied from.
@@ -317,7 +300,7 @@ impl NewPack {
     /// The pack as it is stored, and the size of its table.
     fn finish(mut self) -> Result<(Vec<u8>, u32)> {
         let table = PackTable {
-            recipient: self.kind.0,
+            recipient: self.kind.recipient,
             origins: self.origins,
             frames: self.frames,
         };

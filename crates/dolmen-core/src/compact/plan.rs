@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use dolmen_format::Timestamp;
 use dolmen_format::pack::Recipient;
+use dolmen_format::{DomainId, Timestamp};
 
 /// A pack of fewer bytes is small: merged with others.
 pub const SMALL_BYTES_MAX: u64 = 8 << 20;
@@ -59,8 +59,34 @@ pub struct PackUse {
     pub received: Timestamp,
     /// The end of its lock; `None`: it has none.
     pub locked_until: Option<Timestamp>,
-    /// Who reads it, where it is small: only like packs are merged.
-    pub recipient: Option<Recipient>,
+    /// Where it may be merged with others.
+    pub mergeable: Option<Mergeable>,
+}
+
+/// What the frames of one pack have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    /// Who reads them.
+    pub recipient: Recipient,
+    /// Where they are deduplicated.
+    pub domain: DomainId,
+}
+
+/// A pack that may be merged with others of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mergeable {
+    /// Its kind.
+    pub kind: Kind,
+    /// The size of a pack that is filled as far by its bytes alone: many tiny frames fill a pack, too.
+    pub fill_bytes: u64,
+}
+
+/// A small pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Small {
+    fill_bytes: u64,
+    stored_bytes: u64,
+    at: usize,
 }
 
 impl Prices {
@@ -94,16 +120,21 @@ pub fn plan(uses: &[PackUse], needed_bytes: u64, limits: &Limits) -> BTreeSet<us
             chosen.insert(at);
         }
     }
-    for recipient in [Recipient::Read, Recipient::Maintain] {
-        let small = uses.iter().enumerate().filter(|(at, pack)| {
-            let is_like = pack.recipient == Some(recipient);
-            is_like && pack.stored_bytes < SMALL_BYTES_MAX && !chosen.contains(at)
+    let kinds = uses.iter().filter_map(|pack| pack.mergeable);
+    let kinds: BTreeSet<Kind> = kinds.map(|mergeable| mergeable.kind).collect();
+    for kind in kinds {
+        let small = uses.iter().enumerate().filter_map(|(at, pack)| {
+            let Mergeable { fill_bytes, .. } = pack.mergeable.filter(|pack| pack.kind == kind)?;
+            let is_small = fill_bytes < SMALL_BYTES_MAX && !chosen.contains(&at);
+            is_small.then_some(Small {
+                fill_bytes,
+                stored_bytes: pack.stored_bytes,
+                at,
+            })
         });
-        let mut small: Vec<_> = small.map(|(at, pack)| (pack.stored_bytes, at)).collect();
-        small.sort_unstable();
-        for (bytes, at) in worth_merging(small, budget) {
-            budget = budget.saturating_sub(bytes);
-            chosen.insert(at);
+        for pack in worth_merging(small.collect(), budget) {
+            budget = budget.saturating_sub(pack.stored_bytes);
+            chosen.insert(pack.at);
         }
     }
     chosen
@@ -172,17 +203,22 @@ fn pays(pack: &PackUse, locked_until: Timestamp, limits: &Limits) -> bool {
     saved > twice.saturating_add(once.saturating_mul(YEAR_SECONDS))
 }
 
-/// Which small packs are merged, given by their sizes, ascending. One that is larger than all smaller ones together waits
-/// until these have grown, so that nothing is written again more often than its size can double.
-fn worth_merging(mut small: Vec<(u64, usize)>, budget: u64) -> Vec<(u64, usize)> {
-    let sum = |small: &[(u64, usize)]| small.iter().map(|(bytes, _)| *bytes).sum::<u64>();
-    while let Some(((largest, _), others)) = small.split_last() {
-        if *largest <= sum(others) && sum(&small) <= budget {
+/// Which small packs are merged. One that is larger than all smaller ones together waits until these have grown, so that
+/// nothing is written again more often than its size can double.
+fn worth_merging(mut small: Vec<Small>, budget: u64) -> Vec<Small> {
+    small.sort_unstable();
+    let mut fill_bytes: u64 = small.iter().map(|pack| pack.fill_bytes).sum();
+    let mut stored_bytes: u64 = small.iter().map(|pack| pack.stored_bytes).sum();
+    while let Some(largest) = small.last() {
+        let others_bytes = fill_bytes.saturating_sub(largest.fill_bytes);
+        if largest.fill_bytes <= others_bytes && stored_bytes <= budget {
             break;
         }
+        fill_bytes = others_bytes;
+        stored_bytes = stored_bytes.saturating_sub(largest.stored_bytes);
         small.pop();
     }
-    if small.len() < MERGED_MIN && sum(&small) < MERGED_BYTES_MIN {
+    if small.len() < MERGED_MIN && fill_bytes < MERGED_BYTES_MIN {
         small.clear();
     }
     small

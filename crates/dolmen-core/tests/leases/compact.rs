@@ -8,7 +8,7 @@ use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{Error, objects::Listed};
 use dolmen_state::Compared;
 use dolmen_store::fault::Effect;
-use dolmen_store::{Fault, FaultPlan, Operation};
+use dolmen_store::{Fault, FaultLayer, FaultPlan, Operation};
 
 use super::world::{Client, DAY, DELAY_SECONDS, Deaf, LEASE_DAYS, World};
 
@@ -21,14 +21,23 @@ impl World {
         compared: &mut Compared,
         change: impl FnOnce(&mut compact::Options<'_>),
     ) -> Result<Report, Error> {
-        self.compact_until(compared, u64::MAX, change)
+        self.compact_under(compared, |_| FaultPlan::none(), change)
     }
 
     /// A run that crashes at a call.
-    fn compact_until(
+    fn compact_until(&self, compared: &mut Compared, call: u64) -> Result<Report, Error> {
+        let plan = |layer: &FaultLayer| {
+            let call = layer.calls().saturating_add(call);
+            FaultPlan::none().at(call, Fault::Crash(Effect::Done))
+        };
+        self.compact_under(compared, plan, |_| {})
+    }
+
+    /// A run with faults.
+    fn compact_under(
         &self,
         compared: &mut Compared,
-        call: u64,
+        plan: impl FnOnce(&FaultLayer) -> FaultPlan,
         change: impl FnOnce(&mut compact::Options<'_>),
     ) -> Result<Report, Error> {
         let cancel = AtomicBool::new(false);
@@ -49,9 +58,7 @@ impl World {
         let mut list = SnapshotList::load(&self.repository, None)?;
         list.facts.compared.clone_from(compared);
         let mut instance = self.instance(M);
-        let call = self.layer.calls().saturating_add(call);
-        let crash = FaultPlan::none().at(call, Fault::Crash(Effect::Done));
-        self.layer.set_plan(crash);
+        self.layer.set_plan(plan(&self.layer));
         let report = compact::run(&self.repository, &mut instance, &mut list, &options, &Deaf);
         self.layer.set_plan(FaultPlan::none());
         compared.clone_from(&list.facts.compared);
@@ -146,10 +153,12 @@ fn a_dry_run_writes_nothing_and_a_budget_is_kept() {
     half_dead(&world);
     let mut compared = Compared::default();
     let before = world.store.clock();
+    let mut planned = Report::default();
     let counts = world.count(|| {
         let report = world.compact_with(&mut compared, |options| options.dry_run = true);
-        assert!(report.unwrap().packs_read >= 1);
+        planned = report.unwrap();
     });
+    assert!(planned.packs_read >= 1);
     assert_eq!(counts.get(&Operation::Put), None);
     assert_eq!(
         (&compared, world.store.clock()),
@@ -161,6 +170,13 @@ fn a_dry_run_writes_nothing_and_a_budget_is_kept() {
         options.max_unused = MaxUnused::Unlimited;
     });
     assert_eq!(unlimited.unwrap().packs_read, 0);
+    // It told what a run does.
+    let done = world.compact(&mut compared);
+    let read = |report: &Report| (report.packs_read, report.bytes_read, report.frames);
+    assert_eq!(read(&planned), read(&done));
+    assert_eq!(planned.packs_written, done.packs_written);
+    assert!(planned.bytes_written >= done.bytes_written);
+    assert!(planned.bytes_written < planned.bytes_read / 2 + 200_000);
 }
 
 #[test]
@@ -180,6 +196,27 @@ fn small_packs_are_merged_nodes_and_data_apart_and_again_when_they_have_grown() 
     let objects = &world.repository.objects;
     objects.list("packs/", |_| packs += 1).unwrap();
     assert!(packs <= 6, "{packs}");
+}
+
+#[test]
+fn what_was_copied_before_a_crash_is_known_after_it() {
+    let world = World::new();
+    // More than one pack takes.
+    for round in 0..5_u64 {
+        world.write(A, &format!("file {round}"), round, 7_000_000);
+        world.backup(A);
+    }
+    let mut compared = Compared::default();
+    // After a pack and its record.
+    let second_pack = |layer: &FaultLayer| {
+        let put = layer.calls_of(Operation::Put).saturating_add(2);
+        FaultPlan::none().at_call_of(Operation::Put, put, Fault::Crash(Effect::Done))
+    };
+    let outcome = world.compact_under(&mut compared, second_pack, |_| {});
+    assert!(outcome.is_err(), "{outcome:?}");
+    assert_eq!(compared.equal.len(), 5, "the record, with each origin");
+    assert_eq!(world.compact(&mut compared).compared, 0);
+    restored(&world);
 }
 
 #[test]
@@ -207,7 +244,7 @@ fn a_crash_at_any_call_leaves_everything_whole() {
         let world = World::new();
         half_dead(&world);
         let mut compared = Compared::default();
-        let outcome = world.compact_until(&mut compared, call, |_| {});
+        let outcome = world.compact_until(&mut compared, call);
         world.prune_knowing(&compared);
         restored(&world);
         world.compact(&mut compared);

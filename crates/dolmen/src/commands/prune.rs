@@ -31,21 +31,37 @@ pub(super) fn run(app: &App, args: &PruneArgs) -> Outcome {
     compact_and_prune(app, &open(app)?, args)
 }
 
-/// Does both, and tells of it.
+/// Does both, and tells of it. What cannot be repacked keeps nothing from being deleted.
 pub(super) fn compact_and_prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome {
-    let repacked = compact::compact(app, opened, &args.compact, args.dry_run)?;
+    let repacked = match compact::compact(app, opened, &args.compact, args.dry_run) {
+        Ok(report) => Ok(report),
+        Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
+        Err(failure) => {
+            app.output.failure(&failure);
+            Err(failure)
+        }
+    };
     let report = prune(app, opened, args)?;
     if app.output.is_json() {
+        let repacked = match &repacked {
+            Ok(repacked) => compact::document(repacked),
+            Err(failure) => json!({ "error": failure.message }),
+        };
         let mut document = document(&report);
         if let Some(fields) = document.as_object_mut() {
-            fields.insert("compact".to_owned(), compact::document(&repacked));
+            fields.insert("compact".to_owned(), repacked);
         }
         app.output.json(&document);
     } else {
-        compact::print(app, &repacked, args.dry_run);
+        if let Ok(repacked) = &repacked {
+            compact::print(app, repacked, args.dry_run);
+        }
         print(app, &report, args.dry_run);
     }
-    Ok(exit_of(&report))
+    let compacted = repacked.map_or_else(|failure| failure.exit, |_report| Exit::Done);
+    let exits = [compacted, exit_of(&report)];
+    let worst = exits.into_iter().max_by_key(|exit| exit.code());
+    Ok(worst.unwrap_or(Exit::Done))
 }
 
 /// Prunes, and remembers what time the store stated.

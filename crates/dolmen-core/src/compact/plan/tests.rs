@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -21,13 +23,24 @@ const fn pack(stored_bytes: u64, needed_bytes: u64) -> PackUse {
         needed_bytes,
         received: Timestamp::from_seconds(900 * DAY),
         locked_until: None,
-        recipient: None,
+        mergeable: None,
+    }
+}
+
+const fn kind(recipient: Recipient, domain: u8) -> Kind {
+    Kind {
+        recipient,
+        domain: DomainId([domain; 16]),
     }
 }
 
 const fn small(stored_bytes: u64) -> PackUse {
+    small_of(kind(Recipient::Read, 1), stored_bytes, stored_bytes)
+}
+
+const fn small_of(kind: Kind, stored_bytes: u64, fill_bytes: u64) -> PackUse {
     PackUse {
-        recipient: Some(Recipient::Read),
+        mergeable: Some(Mergeable { kind, fill_bytes }),
         ..pack(stored_bytes, stored_bytes)
     }
 }
@@ -103,11 +116,22 @@ fn few_small_packs_and_those_of_different_readers_are_left_alone() {
         small(MIB),
     ];
     assert_eq!(merged(&uses), [1, 2, 3, 4]);
-    let nodes = PackUse {
-        recipient: Some(Recipient::Maintain),
-        ..small(MIB)
-    };
+    let nodes = small_of(kind(Recipient::Maintain, 1), MIB, MIB);
     assert!(merged(&[small(MIB), small(MIB), nodes, nodes]).is_empty());
+    // One pack of each of four domains makes four again.
+    let domains = [1, 2, 3, 4].map(|domain| small_of(kind(Recipient::Read, domain), MIB, MIB));
+    assert!(merged(&domains).is_empty());
+}
+
+#[test]
+fn packs_that_many_tiny_frames_fill_are_not_small() {
+    let full = small_of(kind(Recipient::Read, 1), MIB, 32 * MIB);
+    assert!(chosen(&[full; 8], &limits()).is_empty());
+    let halves = small_of(kind(Recipient::Read, 1), MIB, 7 * MIB);
+    assert_eq!(
+        chosen(&[halves, halves, full, halves], &limits()),
+        [0, 1, 3]
+    );
 }
 
 #[test]
@@ -133,15 +157,22 @@ fn small_packs_that_come_one_by_one_are_written_a_logarithmic_number_of_times() 
 }
 
 fn a_use() -> impl Strategy<Value = PackUse> {
-    let recipient = prop_oneof![Just(Recipient::Read), Just(Recipient::Maintain)];
+    let kinds = prop_oneof![
+        Just(kind(Recipient::Read, 1)),
+        Just(kind(Recipient::Read, 2)),
+        Just(kind(Recipient::Maintain, 1)),
+    ];
     let lock = proptest::option::of(900_i64..1_100);
-    (1_u64..64 * MIB, 0_u64..=1000, 0_i64..1_000, lock, recipient).prop_map(
-        |(stored_bytes, share, received, lock, recipient)| PackUse {
+    (1_u64..64 * MIB, 0_u64..=1000, 0_i64..1_000, lock, kinds).prop_map(
+        |(stored_bytes, share, received, lock, kind)| PackUse {
             stored_bytes,
             needed_bytes: stored_bytes * share / 1000,
             received: Timestamp::from_seconds(received * DAY),
             locked_until: lock.map(|day| Timestamp::from_seconds(day * DAY)),
-            recipient: (stored_bytes < SMALL_BYTES_MAX).then_some(recipient),
+            mergeable: (stored_bytes < SMALL_BYTES_MAX).then_some(Mergeable {
+                kind,
+                fill_bytes: stored_bytes,
+            }),
         },
     )
 }
@@ -163,5 +194,40 @@ proptest! {
         });
         let wasted: u64 = left.map(|(_, pack)| pack.unneeded_bytes()).sum();
         prop_assert!(u128::from(wasted) * 950 <= u128::from(needed(&uses)) * 50);
+    }
+
+    #[test]
+    fn merging_leaves_at_most_half_as_many_and_then_rests(
+        uses in proptest::collection::vec(a_use(), 0..60),
+    ) {
+        let unlimited = Limits { max_unused: MaxUnused::Unlimited, ..limits() };
+        let mut packs: Vec<_> = uses.into_iter().filter(|pack| pack.locked_until.is_none()).collect();
+        let mut runs = 0;
+        loop {
+            let chosen = plan(&packs, needed(&packs), &unlimited);
+            if chosen.is_empty() {
+                break;
+            }
+            let mut filled: BTreeMap<Kind, u64> = BTreeMap::new();
+            for at in &chosen {
+                let pack = packs[*at].mergeable.unwrap();
+                *filled.entry(pack.kind).or_default() += pack.fill_bytes;
+            }
+            for at in chosen.iter().rev() {
+                packs.remove(*at);
+            }
+            let mut made = 0;
+            for (kind, mut bytes) in filled {
+                while bytes > 0 {
+                    let one = bytes.min(32 * MIB);
+                    packs.push(small_of(kind, one, one));
+                    made += 1;
+                    bytes -= one;
+                }
+            }
+            prop_assert!(made * 2 <= chosen.len(), "{made} of {}", chosen.len());
+            runs += 1;
+            prop_assert!(runs < 10);
+        }
     }
 }
