@@ -164,7 +164,10 @@ impl Recovery<'_> {
         let looked = match self.options.then {
             Some(then) => then,
             None if self.report.unretired > 0 => {
-                again = SnapshotList::load_from(self.repository, None, Source::Store)?;
+                let mut list = SnapshotList::load_from(self.repository, None, Source::Store)?;
+                let confirmed = &self.options.list.facts.confirmed;
+                list.facts.confirmed.clone_from(confirmed);
+                again = list;
                 &again
             }
             None => self.options.list,

@@ -34,9 +34,14 @@ pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
     let opened = open(app)?;
     let tried = format!("cannot recover {}", opened.address);
     let history = History::load(&opened.repository, Source::Store).during(&tried)?;
-    let then = at.map(|at| history.clone().into_list(&opened.repository, Some(at)));
-    let mut list = history.into_list(&opened.repository, None);
-    list.facts.confirmed = opened.confirmed()?;
+    let confirmed = opened.confirmed()?;
+    let list_of = |history: History, at| {
+        let mut list = history.into_list(&opened.repository, at);
+        list.facts.confirmed.clone_from(&confirmed);
+        list
+    };
+    let then = at.map(|at| list_of(history.clone(), Some(at)));
+    let list = list_of(history, None);
     let (mut instance, own) = if args.dry_run {
         (None, Report::default())
     } else {
