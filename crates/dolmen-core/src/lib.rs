@@ -29,6 +29,7 @@ pub mod own;
 pub mod pack;
 pub mod prune;
 pub mod recover;
+mod release;
 pub mod renew;
 pub mod repair;
 pub mod repository;

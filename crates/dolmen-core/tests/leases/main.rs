@@ -10,6 +10,8 @@
 #[path = "../support/copied.rs"]
 mod copied;
 mod cost;
+mod hiding;
+mod holds;
 mod locks;
 mod moves;
 mod policies;
