@@ -27,6 +27,7 @@ mod numbers;
 pub mod objects;
 pub mod own;
 pub mod pack;
+pub mod probe;
 pub mod prune;
 pub mod recover;
 mod release;

@@ -113,12 +113,11 @@ impl Objects {
                 Err(error) => return Err(error.into()),
             }
         }
-        let body = match found {
-            Some(body) => body,
-            None => {
-                let only = object.copies.first().map(|copy| &copy.version);
-                self.fetch_version(&object.key, only, kind).await?
-            }
+        let body = if let Some(body) = found {
+            body
+        } else {
+            let only = object.copies.first().map(|copy| &copy.version);
+            self.fetch_version(&object.key, only, kind).await?
         };
         extended.calls = extended.calls.saturating_add(1);
         let (name, lock) = (store_key(&object.key)?, self.lock_for(&object.key));

@@ -45,7 +45,7 @@ fn hidden(world: &World) -> Vec<String> {
 }
 
 /// An intruder's call on every key.
-fn on_every_key(world: &World, call: impl AsyncFn(&StoreKey)) {
+fn on_every_key(world: &World, call: &impl AsyncFn(&StoreKey)) {
     let mut names: Vec<_> = versions(world).into_iter().map(|line| line.name).collect();
     names.dedup();
     for name in names {
@@ -55,13 +55,13 @@ fn on_every_key(world: &World, call: impl AsyncFn(&StoreKey)) {
 }
 
 fn hide_everything(world: &World) {
-    on_every_key(world, async |key| {
+    on_every_key(world, &async |key| {
         world.store.hide(key).await.unwrap();
     });
 }
 
 fn cover_everything(world: &World) {
-    on_every_key(world, async |key| {
+    on_every_key(world, &async |key| {
         let junk = Bytes::from_static(b"junk");
         world
             .store
@@ -190,7 +190,7 @@ fn a_backup_builds_upon_nothing_that_is_hidden() {
     let world = world(Credential::client());
     world.write(HOME, "a", 1, 500_000);
     world.backup(HOME);
-    on_every_key(&world, async |key| {
+    on_every_key(&world, &async |key| {
         if key.as_str().starts_with("packs/") {
             world.store.hide(key).await.unwrap();
         }
