@@ -143,6 +143,9 @@ pub fn run(
             Some("a manifest cannot be read, so that it is not known what is needed".to_owned());
         return Ok(report);
     }
+    let lease_seconds = i64::try_from(terms.lease_seconds()).unwrap_or(i64::MAX);
+    let whole_lease =
+        locks(repository, list, now).then(|| now.saturating_add_seconds(lease_seconds));
     let comparing = compare::Options {
         read_bytes_max: options.compare_bytes_max,
         cancel: options.cancel,
@@ -159,6 +162,7 @@ pub fn run(
             index: &index.blobs,
             lasting: &lasting,
             places: &places,
+            whole_lease,
         };
         let chosen = choose(&view, now, options, &mut report)?;
         if options.dry_run {
@@ -203,6 +207,12 @@ fn time(
     Ok(terms.map(|terms| (now, terms)))
 }
 
+/// Whether what is needed is locked.
+fn locks(repository: &Repository, list: &SnapshotList, now: Timestamp) -> bool {
+    repository.objects.store().capabilities().locks == LockSupport::ObjectLock
+        && lives::promises_locks(&list.facts, now)
+}
+
 /// What lives, and on stores without locks what is kept until its lease lapses: it keeps its packs as long.
 fn kept<'l>(
     repository: &Repository,
@@ -210,8 +220,7 @@ fn kept<'l>(
     terms: &Terms,
     now: Timestamp,
 ) -> Vec<(&'l SnapshotEntry, u64)> {
-    let is_locked = repository.objects.store().capabilities().locks == LockSupport::ObjectLock
-        && lives::promises_locks(&list.facts, now);
+    let is_locked = locks(repository, list, now);
     let lives = lives::lives(list, terms, now).into_iter();
     let kept = lives.filter_map(|(entry, life)| match life {
         Life::Live => Some((entry, LIVES)),
@@ -280,6 +289,8 @@ struct View<'a> {
     index: &'a BlobIndex,
     lasting: &'a Placed<'a>,
     places: &'a Places<'a>,
+    /// Until when a hold in force, or a lock that no listing states, counts; `None`: the policy locks nothing.
+    whole_lease: Option<Timestamp>,
 }
 
 /// Chooses the packs to repack, in the order in which they were received: what was stored together stays together.
@@ -348,7 +359,7 @@ fn candidates(view: &View<'_>) -> Result<(Vec<Candidate>, u64)> {
         let known = view.index.find_pack(&pack.pack);
         let described = known.and_then(|known| view.index.pack(known));
         let info = described.or_else(|| moved.get(&pack.pack).copied());
-        let candidate = info.and_then(|info| Candidate::of(&object, info));
+        let candidate = info.and_then(|info| Candidate::of(&object, info, view.whole_lease));
         let Some(mut candidate) = candidate else {
             return;
         };
@@ -381,7 +392,7 @@ fn candidates(view: &View<'_>) -> Result<(Vec<Candidate>, u64)> {
 
 impl Candidate {
     /// `None`: what is listed is not the pack that is described.
-    fn of(object: &Listed, info: PackInfo) -> Option<Self> {
+    fn of(object: &Listed, info: PackInfo, whole_lease: Option<Timestamp>) -> Option<Self> {
         let is_described = object.key == ObjectKey::Pack(info.writer, info.pack);
         let copy = object
             .copies
@@ -393,7 +404,8 @@ impl Candidate {
             received: copy.stored_at,
             locked_until: match copy.lock {
                 LockStatus::Until(lock) => Some(lock.until),
-                LockStatus::None | LockStatus::Unknown | LockStatus::Held { .. } => None,
+                LockStatus::Held { .. } | LockStatus::Unknown => whole_lease,
+                LockStatus::None => None,
             },
             needed_bytes: None,
             frames: None,

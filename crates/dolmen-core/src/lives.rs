@@ -32,10 +32,8 @@ pub fn lock(facts: &Facts, at: Timestamp) -> LockStrategy {
 /// Whether what lives is to be locked at a time, so that a lock that is missing is one too few.
 pub fn promises_locks(facts: &Facts, at: Timestamp) -> bool {
     match lock(facts, at) {
-        LockStrategy::Compliance | LockStrategy::Governance => true,
-        LockStrategy::None | LockStrategy::Hold | LockStrategy::Hide | LockStrategy::Attribute => {
-            false
-        }
+        LockStrategy::Compliance | LockStrategy::Governance | LockStrategy::Hold => true,
+        LockStrategy::None | LockStrategy::Hide | LockStrategy::Attribute => false,
     }
 }
 

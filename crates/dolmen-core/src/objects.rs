@@ -4,7 +4,9 @@
 //! among all versions of the key; the authentic one is the one whose bytes hash to the name.
 
 mod kept;
+mod locking;
 mod locks;
+mod shown;
 mod versions;
 
 use std::sync::Arc;
@@ -21,8 +23,11 @@ use crate::error::{Error, Result};
 use kept::KeptBodies;
 pub use kept::Source;
 pub(crate) use kept::seen;
+pub(crate) use locking::limited;
+pub use locking::{Locking, Protection, protection_of};
 use locks::Locks;
-pub use locks::{Extended, Extension, Locking, locking_of};
+pub use locks::{Extended, Extension};
+pub use shown::Removal;
 use versions::Views;
 pub use versions::{Listed, Oddities, StoredCopy};
 
@@ -194,7 +199,14 @@ impl Objects {
         key: &ObjectKey,
         range: ByteRange,
     ) -> std::result::Result<Bytes, StoreError> {
-        match self.read_known(key, range) {
+        let read = match self.read_known(key, range) {
+            // A bucket's rules delete what was covered, also what was authentic and lies on top once more.
+            Err(error) if error.kind == StoreErrorKind::NotFound && self.views.forget(key) => {
+                self.read_known(key, range)
+            }
+            outcome => outcome,
+        };
+        match read {
             Err(error)
                 if matches!(
                     error.kind,

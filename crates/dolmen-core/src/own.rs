@@ -11,7 +11,7 @@ use dolmen_state::state::{Instance, InstanceRecord, JournalEntry};
 use crate::error::Result;
 use crate::lease::strength;
 use crate::lives;
-use crate::objects::Locking;
+use crate::objects::Protection;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
 
@@ -52,9 +52,10 @@ fn lock_by_policy(repository: &Repository, list: &SnapshotList) -> Result<()> {
     let strategies = [earlier, later].map(|at| lives::lock(&list.facts, at));
     let strategy = strategies.into_iter().max_by_key(|lock| strength(*lock));
     let strategy = strategy.unwrap_or(LockStrategy::None);
-    let locking =
-        terms.and_then(|terms| Locking::new(strategy, terms, Arc::clone(clock), store, false));
-    objects.lock_with(locking);
+    let protection = terms.map_or(Protection::None, |terms| {
+        Protection::new(strategy, terms, Arc::clone(clock), store, false)
+    });
+    objects.protect_with(protection);
     Ok(())
 }
 

@@ -304,14 +304,23 @@ impl Renewal<'_> {
 
     /// Counts a lock, and tells of one that is too short.
     fn count(&mut self, key: &ObjectKey, extended: &Extended) {
-        let Some(locking) = self.repository.objects.locking() else {
-            return;
-        };
+        if extended.was_out_of_view {
+            let done = if self.options.dry_run {
+                "hidden or overwritten, where only what is shown is kept"
+            } else {
+                "was hidden or overwritten, where only what is shown is kept; it is shown again"
+            };
+            self.tell(&key.to_string(), done);
+        }
         let report = &mut self.report;
         report.calls = report.calls.saturating_add(extended.calls);
         report.renewed = report
             .renewed
             .saturating_add(u64::from(extended.is_renewed));
+        let Some(locking) = self.repository.objects.locking() else {
+            return;
+        };
+        let report = &mut self.report;
         report.protected_until = report
             .protected_until
             .into_iter()

@@ -21,7 +21,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
 use crate::lease::Terms;
-use crate::objects::{Listed, Objects, kind_of, locking_of};
+use crate::objects::{Listed, Objects, kind_of, protection_of};
 
 /// A passphrase, wiped when dropped.
 pub type Passphrase = Zeroizing<Vec<u8>>;
@@ -170,7 +170,7 @@ impl Repository {
         let signing = admin.signing_key();
         let created = environment.clock.now();
         let (terms, clock) = (Terms::try_from(policy).ok(), Arc::clone(&environment.clock));
-        objects.lock_with(locking_of(&objects, policy.lock, terms, clock, false)?);
+        objects.protect_with(protection_of(&objects, policy.lock, terms, clock, false)?);
         let root = Root {
             created,
             nonce: environment.salt(),

@@ -5,6 +5,7 @@ mod doubts;
 use std::collections::BTreeMap;
 
 use dolmen_format::certificate::Role;
+use dolmen_format::ledger::LockStrategy;
 use dolmen_format::snapshot::{Body, Snapshot};
 use dolmen_format::{FormatError, ObjectKey, ObjectKind, SegmentId, SnapshotId, Timestamp};
 use dolmen_store::{LockStatus, StoreError, StoreErrorKind};
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
 use crate::keep::Suspicion;
 use crate::ledger::{Facts, Known, Ledger, Origin, Receipts, fold, receipts};
+use crate::lives;
 use crate::objects::{Authentic, FetchError, Source};
 use crate::repository::Repository;
 
@@ -240,6 +242,13 @@ impl History {
             findings,
         };
         list.suspicious = doubts::suspicious(&list, repository);
+        if lives::lock(&list.facts, listed_at) == LockStrategy::Hide {
+            // Hidden is what prune leaves of them.
+            let retired = list.retired.iter();
+            let retired =
+                retired.map(|entry| ObjectKey::Snapshot(entry.snapshot.stamp.writer, entry.id));
+            repository.objects.overlook_hidden(retired);
+        }
         list
     }
 }

@@ -101,13 +101,14 @@ pub fn run(repository: &Repository, options: &audit::Options<'_>, own: Own) -> R
     warnings.extend(missed_maintenance(own.maintained, terms.as_ref(), now));
     warnings.extend(doubt_warnings(&list));
     warnings.extend(view_warnings(&view));
-    warnings.extend(oddity_warning(repository, &view));
+    let lock = lives::lock(&list.facts, now);
+    warnings.extend(oddity_warning(repository, lock, &view));
     let lease = terms.map(|terms| i64::try_from(terms.lease_seconds()).unwrap_or(i64::MAX));
     let renewal_due = view.protected_until.zip(lease);
     Ok(Status {
         snapshots: count(list.snapshots.len()),
         last: backups,
-        lock: lives::lock(&list.facts, now),
+        lock,
         protect_seconds: terms.as_ref().map(Terms::protect_seconds),
         protected_until: view.protected_until,
         protected_longer: count(by_policy::promises(&list, now).len()),
@@ -241,14 +242,15 @@ fn view_warnings(view: &View) -> Vec<Warning> {
     warnings
 }
 
-fn oddity_warning(repository: &Repository, view: &View) -> Option<Warning> {
+fn oddity_warning(repository: &Repository, lock: LockStrategy, view: &View) -> Option<Warning> {
     let oddities = repository.objects.oddities();
     let count = |met: usize, counted: u64| u64::try_from(met).unwrap_or(u64::MAX).max(counted);
     let hidden = count(oddities.hidden.len(), view.counts.hidden);
     let overwritten = count(oddities.overwritten.len(), view.counts.overwritten);
     (hidden > 0 || overwritten > 0).then(|| Warning {
         text: oddities_text(hidden, overwritten),
-        falls_short: false,
+        // Where being shown is what protects, what is not will be gone in some days.
+        falls_short: lock == LockStrategy::Hide,
     })
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use dolmen_format::ledger::LockStrategy;
 use dolmen_format::manifest::FrameSet;
 use dolmen_format::{ObjectId, PackId, SegmentId, Timestamp};
 use dolmen_state::index::{BlobIndex, Location, PackRef, PackSet};
@@ -55,6 +56,42 @@ pub(super) struct Reuse {
     own_since: Mutex<Option<Timestamp>>,
 }
 
+/// What only the bucket's rules still keep, where being shown is what protects: it is not built upon until maintenance
+/// has put it into view again.
+#[derive(Default)]
+struct Hidden {
+    packs: PackSet,
+    segments: BTreeSet<SegmentId>,
+}
+
+impl Hidden {
+    /// Cost: two listings under the strategy `hide`, else nothing.
+    fn look(
+        repository: &Repository,
+        index: &BlobIndex,
+        list: &SnapshotList,
+        at: Timestamp,
+    ) -> Result<Self> {
+        let mut hidden = Self::default();
+        if lives::lock(&list.facts, at) != LockStrategy::Hide {
+            return Ok(hidden);
+        }
+        repository.objects.list("packs/", |object| {
+            if object.is_hidden {
+                for pack in index.find_packs(&object.key.id()) {
+                    hidden.packs.insert(pack);
+                }
+            }
+        })?;
+        repository.objects.list("index/", |object| {
+            if object.is_hidden {
+                hidden.segments.insert(object.key.id());
+            }
+        })?;
+        Ok(hidden)
+    }
+}
+
 impl Reuse {
     /// Learns what live snapshots and checkpoints of this signer need of the packs that are believed. Packs that join the
     /// index later are the run's own.
@@ -94,11 +131,14 @@ impl Reuse {
             }
         }
         let live = walk.finish(&mut StoredNodes::new(&blobs, cancel))?;
+        let hidden = Hidden::look(repository, index, list, earlier)?;
+        listed.retain(|segment| !hidden.segments.contains(segment));
         // What cannot be read of a manifest is merely not built upon.
         for needed in live.known_packs() {
             let needed = needed?;
             let described = index.find_packs(&needed.pack).into_iter();
-            for pack in described.filter(|pack| trust.allows(*pack)) {
+            let shown = described.filter(|pack| !hidden.packs.contains(*pack));
+            for pack in shown.filter(|pack| trust.allows(*pack)) {
                 known_live.insert(pack);
                 // A bit without a frame would count as the next pack's.
                 let frames = needed.frames.iter();

@@ -354,6 +354,7 @@ mod tests {
                 lock: LockStatus::None,
             }],
             is_hidden: false,
+            markers: Vec::new(),
         }
     }
 

@@ -2,152 +2,63 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
-use dolmen_format::ledger::LockStrategy;
-use dolmen_format::{ObjectId, ObjectKey, ObjectKind, Timestamp};
-use dolmen_store::{
-    Lock, LockMode, LockStatus, ObjectRef, PutReceipt, StoreError, StoreErrorKind, StoreTime,
-};
+use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
+use dolmen_store::{Hold, Lock, LockStatus, ObjectRef, PutReceipt, StoreError, StoreErrorKind};
 use futures_util::StreamExt as _;
 
+use super::locking::{Locking, Longer, Protection};
 use super::versions::lock as locked;
 use super::{FetchError, Listed, Objects, StoredCopy, store_key};
-use crate::environment::Clock;
-use crate::error::{Error, Result};
-use crate::lease::{Clocks, Terms};
+use crate::error::Error;
 
 /// Locks that are looked at and made longer at the same time.
 const EXTENSIONS_MAX: usize = 16;
 
-/// How a client locks what it puts.
-#[derive(Debug)]
-pub struct Locking {
-    mode: LockMode,
-    terms: Terms,
-    clock: Arc<dyn Clock>,
-    /// What the clocks said when the client looked at both.
-    local: Timestamp,
-    store: StoreTime,
-    confirmed: bool,
-}
-
-impl Locking {
-    /// Locks by a strategy; `None` for one that puts no locks.
-    pub fn new(
-        strategy: LockStrategy,
-        terms: Terms,
-        clock: Arc<dyn Clock>,
-        store: StoreTime,
-        confirmed: bool,
-    ) -> Option<Self> {
-        let mode = match strategy {
-            LockStrategy::Compliance => LockMode::Compliance,
-            LockStrategy::Governance => LockMode::Governance,
-            LockStrategy::None
-            | LockStrategy::Hold
-            | LockStrategy::Hide
-            | LockStrategy::Attribute => return None,
-        };
-        let local = clock.now();
-        Some(Self {
-            mode,
-            terms,
-            clock,
-            local,
-            store,
-            confirmed,
-        })
-    }
-
-    /// The terms that locks follow.
-    pub const fn terms(&self) -> &Terms {
-        &self.terms
-    }
-
-    /// The clocks by now, the store's as far as the local one tells how much time has passed.
-    pub fn clocks(&self) -> Clocks {
-        let local = self.clock.now();
-        let passed = local.seconds.saturating_sub(self.local.seconds).max(0);
-        Clocks {
-            local,
-            store: StoreTime {
-                earliest: self.store.earliest.saturating_add_seconds(passed),
-                latest: self.store.latest.saturating_add_seconds(passed),
-            },
-            remembered_store: None,
-            confirmed: self.confirmed,
-        }
-    }
-
-    /// From when on protection counts.
-    pub fn now(&self) -> Timestamp {
-        self.clocks().protect_from()
-    }
-
-    /// The lock that an object is to get whose lock ends at `until`; `None`: it is not due.
-    fn next(&self, id: &ObjectId, until: Option<Timestamp>, promise_seconds: u64) -> Option<Lock> {
-        let (clocks, terms) = (self.clocks(), self.terms.protecting(promise_seconds));
-        let next = clocks.next(&terms, id, until)?;
-        let most = clocks.retain_until_max(&terms);
-        Some(Lock {
-            mode: self.mode,
-            until: most.map_or(next, |most| next.min(most)),
-        })
-    }
-
-    /// The lock that an object gets when it is put.
-    fn lock_for(&self, id: &ObjectId) -> Lock {
-        Lock {
-            mode: self.mode,
-            until: self.terms.retain_until(id, self.now()),
-        }
-    }
-}
-
 /// What a client knows of locks, all of it from the store's own mouth.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
-    locking: OnceLock<Locking>,
-    /// Ends of retention of the one version of a key. What lies under another writer's name is another key.
-    known: Mutex<HashMap<ObjectKey, Timestamp>>,
+    protection: Mutex<Protection>,
+    /// Locks of the one version of a key. What lies under another writer's name is another key.
+    known: Mutex<HashMap<ObjectKey, LockStatus>>,
 }
 
 impl Locks {
     /// Notes what a listing states of a key that has one version.
     pub(super) fn note_listed(&self, object: &Listed) {
-        if let [copy] = object.copies.as_slice()
-            && let Some(until) = until_of(copy.lock)
-        {
-            self.note(object.key, until);
+        if let [copy] = object.copies.as_slice() {
+            self.note(object.key, copy.lock);
         }
     }
 
-    fn note(&self, key: ObjectKey, until: Timestamp) {
-        locked(&self.known).insert(key, until);
+    fn note(&self, key: ObjectKey, status: LockStatus) {
+        if !matches!(status, LockStatus::Unknown | LockStatus::None) {
+            locked(&self.known).insert(key, status);
+        }
     }
 
-    fn known(&self, key: &ObjectKey) -> Option<Timestamp> {
+    fn known(&self, key: &ObjectKey) -> Option<LockStatus> {
         locked(&self.known).get(key).copied()
     }
 }
 
-/// The end of a retention that a status states.
-fn until_of(status: LockStatus) -> Option<Timestamp> {
-    status.retention().map(|lock| lock.until)
-}
-
 impl Objects {
-    /// Locks what is put from now on. The first call counts.
-    pub fn lock_with(&self, locking: Option<Locking>) {
-        if let Some(locking) = locking {
-            self.locks.locking.set(locking).ok();
-        }
+    /// Protects what is put and renewed from now on like this.
+    pub fn protect_with(&self, protection: Protection) {
+        *locked(&self.locks.protection) = protection;
     }
 
     /// How objects are locked; `None`: not at all.
-    pub fn locking(&self) -> Option<&Locking> {
-        self.locks.locking.get()
+    pub fn locking(&self) -> Option<Arc<Locking>> {
+        match &*locked(&self.locks.protection) {
+            Protection::Locks(locking) => Some(Arc::clone(locking)),
+            Protection::None | Protection::View => None,
+        }
+    }
+
+    fn is_protected_by_view(&self) -> bool {
+        matches!(*locked(&self.locks.protection), Protection::View)
     }
 
     /// The lock for an object that is to be put.
@@ -162,17 +73,19 @@ impl Objects {
         &self,
         key: &ObjectKey,
         mut receipt: PutReceipt,
-    ) -> std::result::Result<PutReceipt, StoreError> {
-        if self.locking().is_none() {
+    ) -> Result<PutReceipt, StoreError> {
+        let Some(locking) = self.locking() else {
             return Ok(receipt);
-        }
-        if receipt.locked_until.is_none() {
-            let status = self.store().lock_of(&receipt.object).await?;
-            receipt.locked_until = until_of(status);
-        }
-        if let Some(until) = receipt.locked_until {
-            self.locks.note(*key, until);
-        }
+        };
+        let status = match receipt.locked_until {
+            Some(until) => LockStatus::Until(Lock {
+                until,
+                ..locking.lock_for(&key.id())
+            }),
+            None => self.store().lock_of(&receipt.object).await?,
+        };
+        receipt.locked_until = locking.protects_until(status);
+        self.locks.note(*key, status);
         Ok(receipt)
     }
 
@@ -185,14 +98,14 @@ impl Objects {
         &self,
         key: &ObjectKey,
         kind: ObjectKind,
-    ) -> std::result::Result<Option<Timestamp>, FetchError> {
+    ) -> Result<Option<Timestamp>, FetchError> {
         let Some(locking) = self.locking() else {
             return Ok(None);
         };
-        if let Some(until) = self.locks.known(key)
-            && !locking.terms.is_due(until, locking.now())
+        if let Some(status) = self.locks.known(key)
+            && locking.next(&key.id(), status, 0).is_none()
         {
-            return Ok(Some(until));
+            return Ok(locking.protects_until(status));
         }
         let mut listed = None;
         self.list(&key.to_string(), |object| {
@@ -235,7 +148,7 @@ impl Objects {
         promised: &[(Listed, u64)],
         kind: ObjectKind,
         extension: Extension,
-        mut each: impl FnMut(&Listed, std::result::Result<Extended, FetchError>) -> ControlFlow<()>,
+        mut each: impl FnMut(&Listed, Result<Extended, FetchError>) -> ControlFlow<()>,
     ) {
         self.block_on(async {
             let mut extended = futures_util::stream::iter(promised)
@@ -258,7 +171,10 @@ impl Objects {
         kind: ObjectKind,
         promise_seconds: u64,
         extension: Extension,
-    ) -> std::result::Result<Extended, FetchError> {
+    ) -> Result<Extended, FetchError> {
+        if self.is_protected_by_view() {
+            return self.show(object, kind, extension).await;
+        }
         if self.locking().is_none() {
             return Ok(Extended::default());
         }
@@ -284,7 +200,7 @@ impl Objects {
         copy: &StoredCopy,
         promise_seconds: u64,
         extension: Extension,
-    ) -> std::result::Result<Extended, StoreError> {
+    ) -> Result<Extended, StoreError> {
         let Some(locking) = self.locking() else {
             return Ok(Extended::default());
         };
@@ -300,34 +216,39 @@ impl Objects {
             }
             stated => stated,
         };
-        extended.until = until_of(status);
-        if let Some(lock) = locking.next(&key.id(), extended.until, promise_seconds) {
+        extended.status = status;
+        if let Some(longer) = locking.next(&key.id(), status, promise_seconds) {
             match extension {
-                Extension::Apply => self.lengthen(&object, lock, &mut extended).await?,
+                Extension::Apply => self.lengthen(&object, longer, &mut extended).await?,
                 Extension::Plan => {
-                    extended.until = Some(lock.until);
+                    extended.status = longer.over(status);
                     extended.is_renewed = true;
+                    extended.until = locking.protects_until(extended.status);
                     return Ok(extended);
                 }
             }
         }
-        if let Some(until) = extended.until {
-            self.locks.note(*key, until);
-        }
+        extended.until = locking.protects_until(extended.status);
+        self.locks.note(*key, extended.status);
         Ok(extended)
     }
 
     /// Asks for a longer lock. Where that was refused, somebody may have made it longer meanwhile; where no answer came, it
-    /// may have been done: the date that the store then states counts.
+    /// may have been done: what the store then states counts.
     async fn lengthen(
         &self,
         object: &ObjectRef,
-        lock: Lock,
+        longer: Longer,
         extended: &mut Extended,
-    ) -> std::result::Result<(), StoreError> {
+    ) -> Result<(), StoreError> {
         extended.calls = extended.calls.saturating_add(1);
-        let Err(error) = self.store().extend(object, lock).await else {
-            extended.until = Some(lock.until);
+        let wanted = longer.over(extended.status);
+        let done = match longer {
+            Longer::Lock(lock) => self.store().extend(object, lock).await,
+            Longer::Hold => self.store().hold(object, Hold::On).await,
+        };
+        let Err(error) = done else {
+            extended.status = wanted;
             extended.is_renewed = true;
             return Ok(());
         };
@@ -340,9 +261,8 @@ impl Objects {
         let Ok(status) = self.store().lock_of(object).await else {
             return Err(error);
         };
-        extended.until = until_of(status);
-        extended.is_renewed =
-            is_unanswered && extended.until.is_some_and(|until| until >= lock.until);
+        extended.status = status;
+        extended.is_renewed = is_unanswered && longer.is_done(status);
         extended.refused = Some(error);
         Ok(())
     }
@@ -358,27 +278,31 @@ pub enum Extension {
 }
 
 /// What became of a lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Extended {
-    /// Its end now.
+    /// The lock now.
+    pub status: LockStatus,
+    /// Until when it protects.
     pub until: Option<Timestamp>,
-    /// Whether it was made longer.
+    /// Whether it was made longer, or the object was put into view again.
     pub is_renewed: bool,
+    /// Whether the object was hidden or covered where the plain view is what protects.
+    pub was_out_of_view: bool,
     /// Requests.
     pub calls: u64,
     /// Why it was not, where it should have been.
     pub refused: Option<StoreError>,
 }
 
-/// What a repository's policy says of locks, as far as the store can keep it.
-pub fn locking_of(
-    objects: &Objects,
-    strategy: LockStrategy,
-    terms: Option<Terms>,
-    clock: Arc<dyn Clock>,
-    confirmed: bool,
-) -> Result<Option<Locking>> {
-    let Some(terms) = terms else { return Ok(None) };
-    let store = objects.block_on(objects.store().now())?;
-    Ok(Locking::new(strategy, terms, clock, store, confirmed))
+impl Default for Extended {
+    fn default() -> Self {
+        Self {
+            status: LockStatus::None,
+            until: None,
+            is_renewed: false,
+            was_out_of_view: false,
+            calls: 0,
+            refused: None,
+        }
+    }
 }

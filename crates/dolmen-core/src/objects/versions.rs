@@ -26,6 +26,8 @@ pub struct Listed {
     pub copies: Vec<StoredCopy>,
     /// Whether a marker hides the key from the plain view.
     pub is_hidden: bool,
+    /// The markers on top, newest first.
+    pub markers: Vec<Version>,
 }
 
 /// One version of a key.
@@ -98,6 +100,11 @@ impl Views {
         known.insert(key, copy);
     }
 
+    /// Forgets which version of a key is authentic. Returns whether one was known.
+    pub(super) fn forget(&self, key: &ObjectKey) -> bool {
+        lock(&self.authentic).remove(key).flatten().is_some()
+    }
+
     fn note(&self, object: &Listed, is_overwritten: bool) {
         let mut oddities = lock(&self.oddities);
         if object.is_hidden && oddities.hidden.len() < ODDITIES_MAX {
@@ -140,6 +147,7 @@ impl Objects {
                             key,
                             copies: Vec::new(),
                             is_hidden: false,
+                            markers: Vec::new(),
                         }
                     }
                 };
@@ -175,6 +183,14 @@ impl Objects {
     /// What this run met.
     pub fn oddities(&self) -> Oddities {
         lock(&self.views.oddities).clone()
+    }
+
+    /// Takes hidden objects for what they are: removed where removing is hiding.
+    pub(crate) fn overlook_hidden(&self, keys: impl IntoIterator<Item = ObjectKey>) {
+        let mut oddities = lock(&self.views.oddities);
+        for key in keys {
+            oddities.hidden.remove(&key);
+        }
     }
 
     /// Whether another version may be what the plain view is not.
@@ -216,6 +232,7 @@ impl Objects {
             key: *key,
             copies: Vec::new(),
             is_hidden: false,
+            markers: Vec::new(),
         };
         let name = store_key(key)?;
         let mut versions = self.store().list_versions(name.as_str());
@@ -301,7 +318,12 @@ impl Listed {
                 stored_at: version.stored_at.latest,
                 lock: version.lock,
             }),
-            VersionKind::Marker => self.is_hidden |= version.is_current,
+            VersionKind::Marker => {
+                self.is_hidden |= version.is_current;
+                if self.copies.is_empty() {
+                    self.markers.push(version.version);
+                }
+            }
             VersionKind::Foreign => {}
         }
     }

@@ -220,24 +220,35 @@ impl BlobReader<'_> {
             if !may_hold(&place.pack, place.position) {
                 continue;
             }
-            match self.moved_table(&place.pack) {
-                Ok(table) => {
-                    let found = self.find_in(&table, &place, &wanted);
-                    if let Some((offset, entry, _)) = found {
-                        let (info, origin) = (place.pack, entry.origin);
-                        return Ok(Some(MovedPlace {
-                            info,
-                            offset,
-                            table,
-                            origin,
-                        }));
-                    }
-                }
+            match self.locate_at(&place, &wanted) {
+                Ok(Some(found)) => return Ok(Some(found)),
                 Err(error) if error.outage().is_some() => return Err(error),
-                Err(_) => {}
+                Ok(None) | Err(_) => {}
             }
         }
         Ok(None)
+    }
+
+    /// Where the table of a place says that a frame begins, in the authentic version of its pack.
+    fn locate_at(&self, place: &Moved, wanted: &Wanted) -> Result<Option<MovedPlace>, BlobError> {
+        let locate = || {
+            let table = self.moved_table(&place.pack)?;
+            let found = self.find_in(&table, place, wanted);
+            let found = found.map(|(offset, entry, _)| (offset, entry.origin));
+            Ok(found.map(|(offset, origin)| MovedPlace {
+                info: place.pack,
+                offset,
+                table,
+                origin,
+            }))
+        };
+        match locate() {
+            Ok(None) | Err(BlobError::Table { .. }) if self.look_beneath(&place.pack)? => {
+                lock(&self.moved.tables).by_pack.remove(&place.pack.pack);
+                locate()
+            }
+            outcome => outcome,
+        }
     }
 
     /// What the table of a pack that a frame came to says of it, as its writer sealed it. It says truly of which salt the

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use dolmen_format::index::Segment;
 use dolmen_format::{ObjectKey, ObjectKind, PackId, SegmentId, SnapshotId, Timestamp, WriterId};
-use dolmen_store::{LockStatus, ObjectRef, StoreErrorKind, StoreKey};
+use dolmen_store::{LockStatus, StoreErrorKind};
 
 use super::{Options, Report, Verdict, judge, judge_lock};
 use crate::check::Observer;
@@ -17,8 +17,9 @@ use crate::live::{CompleteLive, LiveWalk, NeededOf, Placed, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
 use crate::numbers;
-use crate::objects::Listed;
+use crate::objects::{Listed, Removal};
 use crate::pack::BlobReader;
+use crate::release::Release;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 
@@ -51,6 +52,9 @@ struct Round<'a> {
     now: Option<Timestamp>,
     /// From then on the listing is too old.
     deadline: Timestamp,
+    /// How holds are lifted; `None`: none are ours.
+    release: Option<Release>,
+    removal: Removal,
     report: Report,
 }
 
@@ -99,6 +103,8 @@ pub(super) fn run(
         terms,
         now,
         deadline,
+        release: Release::new(&list.facts, terms, clocks),
+        removal: Removal::of(lives::lock(&list.facts, now.unwrap_or(store.earliest))),
         report,
     };
     round.hold_what_has_gaps();
@@ -192,10 +198,15 @@ impl Round<'_> {
                 "a manifest cannot be read, so that it is not known what is needed".to_owned(),
             );
         }
-        let needed: BTreeSet<SegmentId> = kept
-            .iter()
-            .flat_map(|(entry, _)| entry.snapshot.segments.iter().copied())
-            .collect();
+        let mut needed: BTreeMap<SegmentId, Life> = BTreeMap::new();
+        for (entry, life) in &kept {
+            for segment in &entry.snapshot.segments {
+                let by = needed.entry(*segment).or_insert(*life);
+                if *life == Life::Live {
+                    *by = Life::Live;
+                }
+            }
+        }
         if self.let_segments_go(&needed, live.complete())? == End::Late {
             return Ok(End::Late);
         }
@@ -261,7 +272,7 @@ impl Round<'_> {
     /// Deletes segments that no kept snapshot lists and that describe nothing that only they describe.
     fn let_segments_go(
         &mut self,
-        needed: &BTreeSet<SegmentId>,
+        needed: &BTreeMap<SegmentId, Life>,
         live: Option<CompleteLive<'_>>,
     ) -> Result<End> {
         let mut listed = Vec::new();
@@ -271,8 +282,11 @@ impl Round<'_> {
         let mut described = None;
         for object in &listed {
             let mut verdict = self.judge_unneeded(object);
-            if needed.contains(&object.key.id()) {
-                verdict = Verdict::Live;
+            if let Some(by) = needed.get(&object.key.id()) {
+                // What ended snapshots alone need is kept for its lease, and no hold longer.
+                if verdict != Verdict::Held || *by == Life::Live {
+                    verdict = Verdict::Live;
+                }
             } else if let (Verdict::Delete, Some(live)) = (verdict, live) {
                 if described.is_none() {
                     described = Some(self.described_by(&listed, needed)?);
@@ -293,9 +307,9 @@ impl Round<'_> {
     fn described_by(
         &self,
         listed: &[Listed],
-        needed: &BTreeSet<SegmentId>,
+        needed: &BTreeMap<SegmentId, Life>,
     ) -> Result<BTreeSet<PackId>> {
-        let is_needed = |object: &&Listed| needed.contains(&object.key.id());
+        let is_needed = |object: &&Listed| needed.contains_key(&object.key.id());
         let mut described = BTreeSet::new();
         for object in listed.iter().filter(is_needed) {
             described.extend(self.packs_of(object)?.into_iter().flatten());
@@ -355,8 +369,8 @@ impl Round<'_> {
     /// Deletes packs that no kept snapshot needs, and what probes left.
     fn let_packs_go(&mut self, placed: &Placed<'_>) -> Result<End> {
         let (doomed, are_all) = self.doom_packs(placed)?;
-        for object in &doomed {
-            if self.carry_out(object, Verdict::Delete)? == Done::Late {
+        for (object, verdict) in &doomed {
+            if self.carry_out(object, *verdict)? == Done::Late {
                 return Ok(End::Late);
             }
         }
@@ -374,8 +388,8 @@ impl Round<'_> {
         Ok(if are_all { End::Done } else { End::Late })
     }
 
-    /// Judges all packs; returns those that go, and whether there were no more.
-    fn doom_packs(&mut self, placed: &Placed<'_>) -> Result<(Vec<Listed>, bool)> {
+    /// Judges all packs; returns those that go or are released, and whether there were no more.
+    fn doom_packs(&mut self, placed: &Placed<'_>) -> Result<(Vec<(Listed, Verdict)>, bool)> {
         let mut needed = NeededOf::new(placed);
         let (mut doomed, mut are_all) = (Vec::new(), true);
         let (mut failed, leased_until) = (None, self.next_end());
@@ -389,9 +403,12 @@ impl Round<'_> {
                 }
             };
             match (promise, self.judge_unneeded(&object)) {
-                (None, Verdict::Delete) if self.now.is_some() => {
+                (None, verdict @ Verdict::Delete)
+                | (None | Some(ENDED), verdict @ Verdict::Held)
+                    if self.now.is_some() && !self.is_removed(&object) =>
+                {
                     if doomed.len() < DOOMED_MAX {
-                        doomed.push(object);
+                        doomed.push((object, verdict));
                     } else {
                         are_all = false;
                     }
@@ -399,7 +416,7 @@ impl Round<'_> {
                 (None, Verdict::Leased(until)) => self.keep_leased(bytes_of(&object), Some(until)),
                 (Some(ENDED), _) => self.keep_leased(bytes_of(&object), Some(leased_until)),
                 (Some(_), _) => self.report.live.add(bytes_of(&object)),
-                (None, Verdict::Delete | Verdict::Live) => {
+                (None, Verdict::Delete | Verdict::Live | Verdict::Held) => {
                     self.keep_leased(bytes_of(&object), None);
                 }
             }
@@ -415,7 +432,7 @@ impl Round<'_> {
             Life::Live => None,
             Life::Ended(at) => match judge(entry.stored_at, Some(at), &self.terms, now) {
                 Verdict::Leased(until) => Some(until),
-                Verdict::Live | Verdict::Delete => None,
+                Verdict::Live | Verdict::Held | Verdict::Delete => None,
             },
         });
         ends.min().unwrap_or(now)
@@ -449,7 +466,7 @@ impl Round<'_> {
             match copy.lock {
                 LockStatus::Until(lock) => latest = latest.max(Some(lock.until)),
                 // Only lifting a hold lets it go.
-                LockStatus::Held { .. } => return Some(Verdict::Live),
+                LockStatus::Held { .. } => return Some(Verdict::Held),
                 LockStatus::None | LockStatus::Unknown => return None,
             }
         }
@@ -463,7 +480,8 @@ impl Round<'_> {
         match verdict {
             Verdict::Live => self.report.live.add(bytes),
             Verdict::Leased(until) => self.keep_leased(bytes, Some(until)),
-            Verdict::Delete if self.now.is_none() => self.keep_leased(bytes, None),
+            Verdict::Held | Verdict::Delete if self.now.is_none() => self.keep_leased(bytes, None),
+            Verdict::Held => return self.lift(object),
             Verdict::Delete => return self.delete(object),
         }
         Ok(Done::Stays)
@@ -475,37 +493,63 @@ impl Round<'_> {
         report.next_unlock = report.next_unlock.into_iter().chain(until).min();
     }
 
+    /// Lifts the holds of what nothing live needs.
+    fn lift(&mut self, object: &Listed) -> Result<Done> {
+        let Some(release) = self.release.filter(|_| !self.options.dry_run) else {
+            self.keep_leased(bytes_of(object), None);
+            return Ok(Done::Stays);
+        };
+        if self.repository.environment.clock.now() >= self.deadline {
+            return Ok(Done::Late);
+        }
+        match release.apply(&self.repository.objects, object) {
+            Ok(until) => self.keep_leased(bytes_of(object), until),
+            Err(error) if error.kind == StoreErrorKind::Unavailable => return Err(error.into()),
+            Err(error) => self.refuse(object, &error),
+        }
+        Ok(Done::Stays)
+    }
+
     fn delete(&mut self, object: &Listed) -> Result<Done> {
         if self.options.cancel.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
+        }
+        if self.is_removed(object) {
+            self.keep_leased(bytes_of(object), None);
+            return Ok(Done::Gone);
         }
         if !self.options.dry_run {
             if self.repository.environment.clock.now() >= self.deadline {
                 return Ok(Done::Late);
             }
-            for copy in &object.copies {
-                let Ok(key) = StoreKey::try_from(object.key.to_string()) else {
+            match self.repository.objects.remove(object, self.removal) {
+                Ok(()) => {}
+                Err(error) if error.kind == StoreErrorKind::Unavailable => {
+                    return Err(error.into());
+                }
+                // A listing that states no locks does not tell what holds it.
+                Err(error) if error.kind == StoreErrorKind::Locked && self.may_be_held(object) => {
+                    return self.lift(object);
+                }
+                // Locked, or not ours to delete: that means later, and never stops the others.
+                Err(error) => {
+                    self.refuse(object, &error);
                     return Ok(Done::Stays);
-                };
-                let version = copy.version.clone();
-                let deleted = ObjectRef { key, version };
-                let objects = &self.repository.objects;
-                match objects.block_on(objects.store().delete_version(&deleted)) {
-                    Ok(()) => {}
-                    Err(error) if error.kind == StoreErrorKind::NotFound => {}
-                    Err(error) if error.kind == StoreErrorKind::Unavailable => {
-                        return Err(error.into());
-                    }
-                    // Locked, or not ours to delete: that means later, and never stops the others.
-                    Err(error) => {
-                        self.refuse(object, &error);
-                        return Ok(Done::Stays);
-                    }
                 }
             }
         }
         self.report.deleted.add(bytes_of(object));
         Ok(Done::Gone)
+    }
+
+    /// Whether an object is hidden where removing is hiding: the bucket's rules do the rest.
+    fn is_removed(&self, object: &Listed) -> bool {
+        self.removal == Removal::Hide && object.is_hidden
+    }
+
+    fn may_be_held(&self, object: &Listed) -> bool {
+        let mut copies = object.copies.iter();
+        self.release.is_some() && copies.any(|copy| copy.lock == LockStatus::Unknown)
     }
 
     fn refuse(&mut self, object: &Listed, error: &dolmen_store::StoreError) {
@@ -523,6 +567,7 @@ impl Round<'_> {
 fn later(one: Verdict, other: Verdict) -> Verdict {
     match (one, other) {
         (Verdict::Live, _) | (_, Verdict::Live) => Verdict::Live,
+        (Verdict::Held, _) | (_, Verdict::Held) => Verdict::Held,
         (Verdict::Leased(one), Verdict::Leased(other)) => Verdict::Leased(one.max(other)),
         (leased @ Verdict::Leased(_), Verdict::Delete)
         | (Verdict::Delete, leased @ Verdict::Leased(_)) => leased,

@@ -11,6 +11,8 @@ pub enum Verdict {
     Live,
     /// Nothing live needs it, and its lease ends then.
     Leased(Timestamp),
+    /// Nothing live needs it, and a legal hold keeps it until that is lifted.
+    Held,
     /// It goes.
     Delete,
 }

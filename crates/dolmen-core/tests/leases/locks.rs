@@ -191,16 +191,21 @@ fn a_retirement_has_its_grace_even_where_locks_have_lapsed_and_an_undo_extends_t
 }
 
 #[test]
-fn a_policy_that_turns_locks_off_does_not() {
+fn a_policy_that_turns_locks_off_waits_for_one_period() {
     let world = World::locked();
     world.write(HOME, "a", 1, 500_000);
     world.backup(HOME);
     world.sign(HOME, Fact::Policy(policy()));
     world.write(HOME, "b", 2, 400_000);
     world.backup(HOME);
-    world.wait(60 * DAY);
+    world.wait(29 * DAY);
     assert!(world.renew(HOME).is_protected);
+    let before = versions(&world);
     assert!(least_left(&world) >= 30 * DAY);
+    world.wait(31 * DAY);
+    assert_eq!(world.renew(HOME).calls, 0);
+    // It takes no lock away.
+    assert_eq!(versions(&world), before);
 }
 
 #[test]

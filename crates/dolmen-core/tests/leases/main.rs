@@ -11,6 +11,8 @@ mod compact;
 #[path = "../support/copied.rs"]
 mod copied;
 mod cost;
+mod hiding;
+mod holds;
 mod locks;
 mod moves;
 mod policies;

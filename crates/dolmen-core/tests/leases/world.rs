@@ -19,8 +19,8 @@ use dolmen_fs::{PathKey, Place, Root};
 use dolmen_state::{Compared, Instance, StateFolder};
 use dolmen_store::record::Detail;
 use dolmen_store::{
-    Api, FaultLayer, FaultPlan, LISTING_PAGE_VERSIONS, MemoryOptions, MemoryStore, Operation,
-    RecordLayer, RecordOptions, Store,
+    Api, Credential, FaultLayer, FaultPlan, LISTING_PAGE_VERSIONS, MemoryModel, MemoryOptions,
+    MemoryStore, Operation, RecordLayer, RecordOptions, Store,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -101,18 +101,43 @@ impl World {
         Self::with(MemoryOptions::LOCKS, &policy())
     }
 
-    fn with(options: MemoryOptions, policy: &Policy) -> Self {
+    /// A store with Object Lock, on which holds keep what lives.
+    pub(crate) fn held(model: impl Into<MemoryModel>) -> Self {
+        let policy = Policy {
+            lock: LockStrategy::Hold,
+            ..policy()
+        };
+        Self::with(model, &policy)
+    }
+
+    /// A store without locks whose clients may hide, and that keeps hidden objects for a while.
+    pub(crate) fn hiding(credential: Credential) -> Self {
+        let policy = Policy {
+            lock: LockStrategy::Hide,
+            ..policy()
+        };
+        let model = MemoryModel::b2(MemoryOptions::VERSIONS);
+        Self::with_rights(model, &policy, credential)
+    }
+
+    pub(crate) fn with(model: impl Into<MemoryModel>, policy: &Policy) -> Self {
+        Self::with_rights(model, policy, Credential::everything())
+    }
+
+    fn with_rights(model: impl Into<MemoryModel>, policy: &Policy, credential: Credential) -> Self {
         let runtime = runtime();
-        let store = Arc::new(MemoryStore::new(options));
+        let store = Arc::new(MemoryStore::new(model));
         let clock = Arc::new(TestClock(AtomicI64::new(store.clock().seconds)));
         let (slow_store, slow_clock) = (Arc::clone(&store), Arc::clone(&clock));
         let layer = Arc::new(
-            FaultLayer::new(Arc::clone(&store) as Arc<dyn Store>, FaultPlan::none()).with_slowness(
-                Arc::new(move |seconds| {
-                    slow_store.advance_clock(seconds);
-                    slow_clock.0.fetch_add(seconds, Ordering::SeqCst);
-                }),
-            ),
+            FaultLayer::new(
+                Arc::new(store.with_credential(credential)),
+                FaultPlan::none(),
+            )
+            .with_slowness(Arc::new(move |seconds| {
+                slow_store.advance_clock(seconds);
+                slow_clock.0.fetch_add(seconds, Ordering::SeqCst);
+            })),
         );
         let record = Arc::new(RecordLayer::new(
             Arc::clone(&layer) as Arc<dyn Store>,

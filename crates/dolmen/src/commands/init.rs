@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use dolmen_core::{Error, Objects, Repository};
+use dolmen_core::{Environment, Error, Objects, Repository, probe};
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_store::{LocalStore, LockSupport, StoreErrorKind};
 use serde_json::json;
@@ -108,11 +108,30 @@ pub(super) fn run(app: &App, args: &InitArgs) -> Outcome {
     let store = LocalStore::create(address.folder()).during(&tried)?;
     let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
     let environment = app.environment.clone();
+    refuse_unkept(&objects, &environment, policy.lock, &tried)?;
     let repository =
         Repository::create(objects, environment, &passphrase, &policy).during(&tried)?;
     open::remember(app, address, &repository)?;
     report(app, &repository, &policy, &shown);
     Ok(Exit::Done)
+}
+
+/// Refuses a store that does not do what the lock relies on.
+fn refuse_unkept(
+    objects: &Objects,
+    environment: &Environment,
+    lock: LockStrategy,
+    tried: &str,
+) -> Outcome<()> {
+    let answers = probe::run(objects, environment, lock).during(tried)?;
+    let unkept = answers.unkept(objects.store().identity());
+    match unkept.and_then(<[_]>::first) {
+        None => Ok(()),
+        Some(first) => {
+            let said = format!("{tried}: the store was tried out, and {first}");
+            Err(Failure::new(Exit::Failed, said).hint(first.remedy()))
+        }
+    }
 }
 
 /// Refuses an address where something is, before a passphrase is asked for.
