@@ -1,25 +1,27 @@
 //! What honest people and machines do, each act as a process of its own.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dolmen_core::backup::{self, Change, Context, SourceError};
+use dolmen_core::check::{self, ReadData};
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::index::Index;
 use dolmen_core::keep::{Count, Fate, GroupBy, Rules};
 use dolmen_core::pack::Effort;
 use dolmen_core::snapshots::{Filter, SnapshotList};
-use dolmen_core::{Error, Finding, Repository, check, own, prune, repair};
+use dolmen_core::{Error, Finding, Repository, audit, ledger, own, prune, recover, renew, repair};
+use dolmen_format::ledger::Fact;
 use dolmen_format::{InstanceId, SnapshotId, Timestamp};
 use dolmen_fs::{PathKey, Place, Root};
 use dolmen_state::state::{Compared, Instance, StateFolder};
-use dolmen_store::memory::Right;
-use dolmen_store::{Credential, FaultLayer, FaultPlan, Store};
+use dolmen_store::{Credential, Fault, FaultLayer, FaultPlan, Store};
 
 use crate::files::{self, Picture};
-use crate::kit::{Kit, Machine};
+use crate::kit::{Kit, Machine, policy};
+use crate::mutation::Purpose;
 use crate::tap::{Meanwhile, Moment, Tap};
 
 /// Something that somebody does.
@@ -45,6 +47,14 @@ pub enum Act {
         /// What is missing is taken as lost.
         confirm_missing: bool,
     },
+    /// Maintenance extends what is due.
+    Renew,
+    /// The plain view is made whole.
+    Recover,
+    /// Somebody looks whether all is as it should be.
+    Audit,
+    /// A person changes L, G and I, in days.
+    SetPolicy([u64; 3]),
     /// The index is rebuilt.
     RepairIndex,
     /// The passphrase is replaced.
@@ -72,10 +82,14 @@ pub struct Outcome {
     pub machine: Machine,
     /// What it was.
     pub act: Act,
+    /// When it began, by the store's clock.
+    pub began: Timestamp,
     /// What it says came of it.
     pub result: Result<Done, Error>,
     /// Whether a planned fault was met.
     pub is_faulted: bool,
+    /// Whether it ended in a crash.
+    pub has_crashed: bool,
     /// Whether others acted between its calls.
     pub is_interleaved: bool,
     /// Its calls.
@@ -101,6 +115,12 @@ pub enum Done {
     Undone(usize, usize),
     /// Maintenance ran.
     Pruned(prune::Report),
+    /// Locks were looked at.
+    Renewed(renew::Report),
+    /// The plain view was tidied.
+    Recovered(recover::Report),
+    /// Somebody looked.
+    Audited(Arc<audit::View>),
     /// Nothing to say.
     Nothing,
 }
@@ -182,7 +202,12 @@ pub fn perform(
         });
         (moment, act)
     });
-    let faults = Arc::new(FaultLayer::new(kit.view(credential(act)), weather.faults));
+    let began = kit.now();
+    let clock = Arc::clone(&kit.store);
+    let view = kit.view(credential(kit, act), purpose(act));
+    let faults = FaultLayer::new(view, weather.faults)
+        .with_slowness(Arc::new(move |seconds| clock.advance_clock(seconds)));
+    let faults = Arc::new(faults);
     let tap = Arc::new(Tap::new(Arc::clone(&faults) as Arc<dyn Store>, meanwhile));
     let notes = Notes::default();
     let process = Process {
@@ -202,8 +227,13 @@ pub fn perform(
     outcomes.push(Outcome {
         machine: machine.clone(),
         act: act.clone(),
+        began,
         result,
         is_faulted: !faults.fired().is_empty(),
+        has_crashed: faults
+            .fired()
+            .iter()
+            .any(|fired| matches!(fired.fault, Fault::Crash(_))),
         is_interleaved,
         calls: tap.calls(),
         puts: tap.puts(),
@@ -215,22 +245,36 @@ pub fn perform(
 }
 
 /// Each process has the rights that it needs: only maintenance deletes.
-fn credential(act: &Act) -> Credential {
+fn credential(kit: &Kit, act: &Act) -> Credential {
     match act {
-        Act::Prune { .. } | Act::RepairIndex => Credential::pruner(),
+        Act::Prune { .. } | Act::RepairIndex | Act::Renew | Act::Recover => {
+            kit.keeping.maintainer()
+        }
         Act::Backup { .. }
         | Act::Forget(_)
         | Act::KeepLast(_)
         | Act::ForgetAll
         | Act::Undo(_)
+        | Act::Audit
+        | Act::SetPolicy(_)
         | Act::ChangePassphrase(_)
-        | Act::Pass { .. } => Credential::client(),
+        | Act::Pass { .. } => kit.keeping.client(),
     }
 }
 
-/// The rights of a client whose credential was stolen, on a store where puts and markers are one right.
-pub(crate) fn stolen_credential() -> Credential {
-    Credential::client().with(Right::DeleteObject)
+fn purpose(act: &Act) -> Purpose {
+    match act {
+        Act::Backup { .. } => Purpose::Backup,
+        Act::Undo(_) => Purpose::Undo,
+        Act::Prune { .. } | Act::RepairIndex | Act::Renew | Act::Recover => Purpose::Maintain,
+        Act::Forget(_)
+        | Act::KeepLast(_)
+        | Act::ForgetAll
+        | Act::Audit
+        | Act::SetPolicy(_)
+        | Act::ChangePassphrase(_)
+        | Act::Pass { .. } => Purpose::Other,
+    }
 }
 
 /// A process under way.
@@ -267,6 +311,23 @@ impl Process<'_> {
                 confirm_clock,
                 confirm_missing,
             } => self.prune(&repository, *confirm_clock, *confirm_missing),
+            Act::Renew => self.renew(&repository),
+            Act::Recover => {
+                let cancel = AtomicBool::new(false);
+                let scratch = self.machine.scratch();
+                let options = recover::Options {
+                    look: look_options(&scratch, &cancel),
+                    dry_run: false,
+                };
+                recover::run(&repository, &options, self.notes).map(Done::Recovered)
+            }
+            Act::Audit => {
+                let cancel = AtomicBool::new(false);
+                let scratch = self.machine.scratch();
+                let view = audit::look(&repository, &look_options(&scratch, &cancel))?;
+                Ok(Done::Audited(Arc::new(view)))
+            }
+            Act::SetPolicy(days) => self.set_policy(&repository, *days),
             Act::RepairIndex => self.repair_index(&repository),
             Act::ChangePassphrase(passphrase) => {
                 repository.change_passphrase(passphrase)?;
@@ -370,7 +431,7 @@ impl Process<'_> {
             confirm_clock,
             confirm_missing: confirm_missing || is_dead,
             confirmed: &BTreeSet::new(),
-            compared: &Compared::default(),
+            compared: &NOTHING_COMPARED,
             heads: &[],
             remembered_store: instance.record().store_time,
             index_cache: None,
@@ -384,11 +445,52 @@ impl Process<'_> {
         Ok(Done::Pruned(report))
     }
 
+    fn renew(&self, repository: &Repository) -> Result<Done, Error> {
+        let list = SnapshotList::load(repository, None)?;
+        // Whoever renews follows the policy as it is now.
+        self.settled(repository, &list)?;
+        let scratch = self.machine.scratch();
+        let options = renew::Options {
+            dry_run: false,
+            index_cache: None,
+            scratch: &scratch,
+            cancel: &AtomicBool::new(false),
+        };
+        renew::run(repository, &list, &options, self.notes).map(Done::Renewed)
+    }
+
+    fn set_policy(&self, repository: &Repository, days: [u64; 3]) -> Result<Done, Error> {
+        let list = SnapshotList::load(repository, None)?;
+        let previous = list.facts.policy().reference.map(|known| known.digest);
+        let mut instance = self.settled(repository, &list)?;
+        let policy = policy(days, self.kit.keeping.lock, previous);
+        ledger::write(repository, &mut instance, Fact::Policy(policy))?;
+        Ok(Done::Nothing)
+    }
+
     fn repair_index(&self, repository: &Repository) -> Result<Done, Error> {
         let mut instance = self.claim(repository)?;
         let cancel = AtomicBool::new(false);
         repair::rebuild_index(repository, &mut instance, self.notes, &cancel)?;
         Ok(Done::Nothing)
+    }
+}
+
+/// No places of moved frames were held against each other yet.
+static NOTHING_COMPARED: Compared = Compared {
+    equal: BTreeSet::new(),
+    different: BTreeSet::new(),
+};
+
+fn look_options<'a>(scratch: &'a Path, cancel: &'a AtomicBool) -> audit::Options<'a> {
+    audit::Options {
+        depth: audit::Depth::Hashes(ReadData::All),
+        at: None,
+        heads: &[],
+        compared: &NOTHING_COMPARED,
+        index_cache: None,
+        scratch,
+        cancel,
     }
 }
 

@@ -1,26 +1,35 @@
 //! What an attacker does that holds a client's credential, and at times the passphrase too, and knows the code.
 
+mod lies;
+mod locks;
+
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use dolmen_core::Repository;
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_crypto::{Secret, SigningKey};
 use dolmen_format::index::{Segment, decode_frames, encode_frames};
-use dolmen_format::ledger::{Fact, Policy, Record};
-use dolmen_format::signed::{SignedBody, Stamp};
+use dolmen_format::ledger::{Fact, LockStrategy, Policy, Record};
+use dolmen_format::signed::{Reference, SignedBody, Stamp};
 use dolmen_format::snapshot::Snapshot;
 use dolmen_format::{
     InstanceId, Nonce, ObjectId, ObjectKey, RepositoryId, Salt, SnapshotId, Timestamp,
 };
-use dolmen_store::{MemoryStore, ObjectRef, Place, Store as _, StoreKey};
+use dolmen_store::{
+    MemoryStore, ObjectRef, Place, Store as _, StoreError, StoreErrorKind, StoreKey,
+};
 
-use crate::act::stolen_credential;
 use crate::dice::Dice;
 use crate::error::SimError;
 use crate::kit::{Kit, Machine, policy};
 use crate::model::{Model, Stored, all_versions};
+use crate::mutation::Claims;
+use crate::theft::Stolen;
+
+use self::lies::PlantedSegments;
 
 /// A kind of attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,11 +68,33 @@ pub enum Attack {
     Replayed,
     /// A valid object under a number that is in use: a snapshot, a retirement or a policy.
     TwinNumber,
+    /// A record again in another encoding, and with another form of its signature.
+    TwinEncoding,
+    /// Garbage on top of everything, just before it is renewed.
+    OverwriteThenWait,
+    /// Locks are to end earlier.
+    Shorten,
+    /// Locks are to end in decades.
+    ExtendForEver,
+    /// Every version is to go.
+    DeleteVersions,
+    /// Valid checkpoints that descend from what lives.
+    PlantCheckpoints,
+    /// A valid segment, listed by a valid snapshot, that names garbage as the version of a pack.
+    ClaimVersion,
+    /// A valid witness that everything is older than it is.
+    BackdatingWitness,
+    /// A valid record of moves to where nothing was moved.
+    LyingMoves,
+    /// Another repository at the same address, older by its own word.
+    ReplaceRoot,
+    /// A valid bundle that supersedes the owner's.
+    ReplaceBundle,
 }
 
 impl Attack {
     /// What a stolen credential is enough for.
-    pub const WITH_CREDENTIAL: [Self; 10] = [
+    pub const WITH_CREDENTIAL: [Self; 12] = [
         Self::Hide,
         Self::HideEverything,
         Self::Overwrite,
@@ -74,18 +105,28 @@ impl Attack {
         Self::Unsigned,
         Self::WrongSigner,
         Self::Replayed,
+        Self::TwinEncoding,
+        Self::OverwriteThenWait,
     ];
+    /// What can be tried where there are locks.
+    pub const ON_LOCKS: [Self; 3] = [Self::Shorten, Self::ExtendForEver, Self::DeleteVersions];
     /// What takes the passphrase too.
-    pub const WITH_PASSPHRASE: [Self; 6] = [
+    pub const WITH_PASSPHRASE: [Self; 12] = [
         Self::PlantSnapshots,
+        Self::LyingSegment,
         Self::RetireEverything,
         Self::ShorterPolicy,
         Self::TwinPolicies,
         Self::BrokenPolicy,
         Self::TwinNumber,
+        Self::PlantCheckpoints,
+        Self::ClaimVersion,
+        Self::BackdatingWitness,
+        Self::LyingMoves,
+        Self::ReplaceRoot,
     ];
-    /// What takes the passphrase too, and harms today: readers believe the index where its segments contradict each other.
-    pub const UNSOLVED: [Self; 1] = [Self::LyingSegment];
+    /// What takes the passphrase too, and harms today: only the newest bundle of a slot is tried.
+    pub const UNSOLVED: [Self; 1] = [Self::ReplaceBundle];
 }
 
 impl fmt::Display for Attack {
@@ -108,6 +149,17 @@ impl fmt::Display for Attack {
             Self::WrongSigner => "wrong signer",
             Self::Replayed => "replayed record",
             Self::TwinNumber => "twin number",
+            Self::TwinEncoding => "twin encoding",
+            Self::OverwriteThenWait => "overwrite then wait",
+            Self::Shorten => "shorten locks",
+            Self::ExtendForEver => "extend for ever",
+            Self::DeleteVersions => "delete versions",
+            Self::PlantCheckpoints => "plant checkpoints",
+            Self::ClaimVersion => "claim a version",
+            Self::BackdatingWitness => "backdating witness",
+            Self::LyingMoves => "lying moves",
+            Self::ReplaceRoot => "replace the root",
+            Self::ReplaceBundle => "replace the bundle",
         })
     }
 }
@@ -116,6 +168,9 @@ impl fmt::Display for Attack {
 #[derive(Debug)]
 pub struct Attacker {
     machine: Machine,
+    stolen: Stolen,
+    /// Keys that it locked for ever.
+    extended: BTreeSet<String>,
     /// Its own instance, under the admin's name.
     instance: InstanceId,
     next_number: u64,
@@ -133,13 +188,20 @@ struct Strike<'a> {
 
 impl Attacker {
     /// An attacker at a machine of its own.
-    pub fn new(machine: Machine, dice: &mut Dice) -> Self {
+    pub fn new(machine: Machine, stolen: Stolen, dice: &mut Dice) -> Self {
         Self {
             machine,
+            stolen,
+            extended: BTreeSet::new(),
             instance: InstanceId(dice.array()),
             next_number: 1,
             seen: Vec::new(),
         }
+    }
+
+    /// Keys that it locked for ever.
+    pub fn extended(&self) -> impl Iterator<Item = &String> {
+        self.extended.iter()
     }
 
     /// Attacks once.
@@ -154,7 +216,9 @@ impl Attacker {
         self.remember(&all);
         let mut strike = Strike {
             kit,
-            store: kit.store.with_credential(stolen_credential()),
+            store: kit
+                .store
+                .with_credential(self.stolen.credential(&kit.keeping)),
             dice,
             all,
         };
@@ -162,18 +226,32 @@ impl Attacker {
             Attack::Hide => strike.hide(false),
             Attack::HideEverything => strike.hide(true),
             Attack::Overwrite | Attack::Truncate | Attack::Swap => strike.cover(attack),
+            Attack::OverwriteThenWait => strike.cover(attack),
             Attack::PutBack => strike.put_back(&self.seen),
             Attack::Foreign => strike.foreign(),
             Attack::Unsigned | Attack::WrongSigner | Attack::Replayed => {
                 strike.forge(model, attack)
             }
+            Attack::TwinEncoding => strike.encode_again(),
+            Attack::Shorten => strike.shorten(),
+            Attack::ExtendForEver => {
+                self.extended.extend(strike.extend_for_ever()?);
+                Ok(())
+            }
+            Attack::DeleteVersions => strike.delete_versions(),
             Attack::PlantSnapshots
             | Attack::LyingSegment
             | Attack::RetireEverything
             | Attack::ShorterPolicy
             | Attack::TwinPolicies
             | Attack::BrokenPolicy
-            | Attack::TwinNumber => self.strike_with_passphrase(&mut strike, model, attack),
+            | Attack::TwinNumber
+            | Attack::PlantCheckpoints
+            | Attack::ClaimVersion
+            | Attack::BackdatingWitness
+            | Attack::LyingMoves
+            | Attack::ReplaceRoot
+            | Attack::ReplaceBundle => self.strike_with_passphrase(&mut strike, model, attack),
         }
     }
 
@@ -192,9 +270,10 @@ impl Attacker {
         model: &Model,
         attack: Attack,
     ) -> Result<(), SimError> {
+        let credential = self.stolen.credential(&strike.kit.keeping);
         let view: Arc<dyn dolmen_store::Store> =
-            Arc::new(strike.kit.store.with_credential(stolen_credential()));
-        let repository = strike.kit.open(view, &self.machine, strike.dice.next())?;
+            Arc::new(strike.kit.store.with_credential(credential));
+        let mut repository = strike.kit.open(view, &self.machine, strike.dice.next())?;
         match attack {
             Attack::PlantSnapshots => self.plant_snapshots(strike, &repository, model),
             Attack::LyingSegment => strike.lie_in_segment(&repository),
@@ -202,6 +281,21 @@ impl Attacker {
                 self.plant_policies(strike, &repository, model, attack)
             }
             Attack::TwinNumber => strike.plant_twin(&repository, model),
+            Attack::PlantCheckpoints => strike.plant_checkpoint(&repository),
+            Attack::ClaimVersion => {
+                let stamp = self.next_stamp(&repository);
+                strike.claim_version(&repository, stamp)
+            }
+            Attack::BackdatingWitness => {
+                let stamp = self.next_stamp(&repository);
+                strike.backdate(&repository, stamp)
+            }
+            Attack::LyingMoves => {
+                let stamp = self.next_stamp(&repository);
+                strike.lie_of_moves(&repository, stamp)
+            }
+            Attack::ReplaceRoot => strike.replace_root(&repository),
+            Attack::ReplaceBundle => Ok(repository.change_passphrase(&strike.dice.bytes(12))?),
             _ => {
                 let list = SnapshotList::load(&repository, None)?;
                 let snapshots: Vec<_> = list
@@ -243,7 +337,7 @@ impl Attacker {
                 _ => None,
             };
             let stamp = stamp.unwrap_or_else(|| self.next_stamp(repository));
-            strike.plant_snapshot(repository, stamp)?;
+            strike.plant_snapshot(repository, Planted::of(stamp))?;
         }
         Ok(())
     }
@@ -257,9 +351,9 @@ impl Attacker {
     ) -> Result<(), SimError> {
         let newest = model.newest_policy();
         let shorter: Vec<Policy> = match attack {
-            Attack::ShorterPolicy => vec![policy([10, 5, 1], newest)],
-            Attack::TwinPolicies => vec![policy([3, 1, 1], newest), policy([4, 1, 1], newest)],
-            _ => vec![policy([3, 1, 1], Some(ObjectId(strike.dice.array())))],
+            Attack::ShorterPolicy => vec![short([10, 5, 1], newest)],
+            Attack::TwinPolicies => vec![short([3, 1, 1], newest), short([4, 1, 1], newest)],
+            _ => vec![short([3, 1, 1], Some(ObjectId(strike.dice.array())))],
         };
         for policy in shorter {
             let stamp = self.next_stamp(repository);
@@ -267,6 +361,42 @@ impl Attacker {
         }
         Ok(())
     }
+}
+
+/// A policy that protects for less, and locks nothing.
+fn short(days: [u64; 3], previous: Option<ObjectId>) -> Policy {
+    policy(days, LockStrategy::None, previous)
+}
+
+/// What came of a call that may be refused; anything else that fails is the world's own failure.
+fn attempt<T>(result: Result<T, StoreError>) -> Result<Option<T>, SimError> {
+    match result {
+        Ok(done) => Ok(Some(done)),
+        Err(error)
+            if matches!(
+                error.kind,
+                StoreErrorKind::Denied
+                    | StoreErrorKind::Locked
+                    | StoreErrorKind::NotFound
+                    | StoreErrorKind::Unsupported
+                    | StoreErrorKind::Other
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is particular about a planted snapshot.
+#[derive(Debug)]
+struct Planted {
+    stamp: Stamp,
+    /// 0 for a snapshot.
+    checkpoint: u32,
+    heads: Vec<Reference>,
+    /// `None`: those of the snapshot that it is like, or none.
+    segments: PlantedSegments,
 }
 
 /// The number after the highest that some instance used.
@@ -289,7 +419,38 @@ impl Strike<'_> {
             return Ok(());
         };
         let put = self.store.put(&key, body, None, Place::OnTop);
-        self.kit.block_on(put)?;
+        attempt(self.kit.block_on(put))?;
+        Ok(())
+    }
+
+    fn key(&self, key: &ObjectKey) -> Option<StoreKey> {
+        StoreKey::try_from(key.to_string()).ok()
+    }
+
+    /// Notes what is claimed, for whom a mutation makes believe it.
+    fn claims<T>(&self, note: impl FnOnce(&mut Claims) -> T) {
+        let claims = self.kit.claims.lock();
+        note(&mut claims.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Retirements and policies again: with a byte more, and with the other form of the signature that careless
+    /// verifiers take, its scalar plus the order of the group.
+    fn encode_again(&mut self) -> Result<(), SimError> {
+        let records = self.all.clone();
+        let is_record =
+            |stored: &&Stored| stored.is_authentic && stored.key.as_str().starts_with("ledger/");
+        for stored in records.iter().filter(is_record) {
+            let Ok(ObjectKey::Ledger(writer, _)) = stored.key.as_str().parse() else {
+                continue;
+            };
+            let mut longer = stored.body.to_vec();
+            longer.push(0);
+            for twin in [longer, with_other_signature(&stored.body)] {
+                let key = ObjectKey::Ledger(writer, ObjectId::of(&twin));
+                self.put(&key.to_string(), Bytes::from(twin))?;
+            }
+            self.claims(|claims| claims.twins.insert(stored.key.to_string()));
+        }
         Ok(())
     }
 
@@ -301,13 +462,21 @@ impl Strike<'_> {
 
     fn plant_twin(&mut self, repository: &Repository, model: &Model) -> Result<(), SimError> {
         let used = model.used_stamps();
-        let Some((_, stamp)) = self.dice.pick(&used).copied() else {
+        let Some((id, stamp)) = self.dice.pick(&used).copied() else {
             return Ok(());
         };
+        self.claims(|claims| {
+            for key in [
+                ObjectKey::Snapshot(stamp.writer, id),
+                ObjectKey::Ledger(stamp.writer, id),
+            ] {
+                claims.doubled.insert(key.to_string());
+            }
+        });
         match self.dice.below(3) {
-            0 => self.plant_snapshot(repository, stamp),
+            0 => self.plant_snapshot(repository, Planted::of(stamp)),
             1 => {
-                let fact = Fact::Policy(policy([3, 1, 1], model.newest_policy()));
+                let fact = Fact::Policy(short([3, 1, 1], model.newest_policy()));
                 self.put_fact(repository, stamp, fact).map(|_id| ())
             }
             _ => {
@@ -337,7 +506,7 @@ impl Strike<'_> {
             number: stamp.number.saturating_add(self.dice.below(3)),
             ..stamp
         };
-        let reference = dolmen_format::signed::Reference {
+        let reference = Reference {
             writer: stamp.writer,
             instance: stamp.instance,
             number: stamp.number,
@@ -369,7 +538,7 @@ impl Strike<'_> {
         let chance = if everything { 1000 } else { 200 };
         for key in keys {
             if self.dice.chance(chance) {
-                self.kit.block_on(self.store.hide(&key))?;
+                attempt(self.kit.block_on(self.store.hide(&key)))?;
             }
         }
         Ok(())
@@ -411,7 +580,7 @@ impl Strike<'_> {
                     key: stored.key,
                     version: stored.version,
                 };
-                self.store.put_back(&object)?;
+                attempt(self.store.put_back(&object))?;
             }
         }
         Ok(())
@@ -430,7 +599,7 @@ impl Strike<'_> {
         ];
         for folder in folders {
             let name = format!("{folder}strange {}", self.dice.below(1000));
-            self.store.put_foreign(&name, b"nothing of yours")?;
+            attempt(self.store.put_foreign(&name, b"nothing of yours"))?;
         }
         Ok(())
     }
@@ -459,7 +628,11 @@ impl Strike<'_> {
     }
 
     /// A valid snapshot like one that there is: from the future, or with a manifest that names nothing or is none.
-    fn plant_snapshot(&mut self, repository: &Repository, stamp: Stamp) -> Result<(), SimError> {
+    fn plant_snapshot(
+        &mut self,
+        repository: &Repository,
+        planted: Planted,
+    ) -> Result<(), SimError> {
         let list = SnapshotList::load(repository, None)?;
         let known: Vec<_> = list.snapshots.iter().chain(&list.retired).collect();
         let Some(like) = self.dice.pick(&known) else {
@@ -476,7 +649,9 @@ impl Strike<'_> {
         let (read, maintain) = (repository.read_key(), repository.maintain_key());
         let secret = Secret::new(self.dice.array());
         let mut snapshot = Snapshot {
-            stamp,
+            stamp: planted.stamp,
+            checkpoint: planted.checkpoint,
+            heads: planted.heads,
             time: now_plus(self.kit.now(), days),
             nonce,
             manifest: maintain
@@ -490,7 +665,9 @@ impl Strike<'_> {
             )?,
             ..like.snapshot.clone()
         };
-        if self.dice.chance(500) {
+        if let Some(segments) = planted.segments {
+            snapshot.segments = segments;
+        } else if self.dice.chance(500) {
             snapshot.segments.clear();
         }
         let (stored, id) = sign(repository, &snapshot)?;
@@ -500,17 +677,10 @@ impl Strike<'_> {
 
     /// A valid segment that says of the blobs of known packs that they lie in each other's frames.
     fn lie_in_segment(&mut self, repository: &Repository) -> Result<(), SimError> {
-        let prefix = format!("index/{}/", repository.writer());
-        let segments: Vec<_> = self
-            .all
-            .iter()
-            .filter(|stored| stored.is_authentic && stored.key.as_str().starts_with(&prefix))
-            .map(|stored| stored.body.clone())
-            .collect();
-        let Some(body) = self.dice.pick(&segments) else {
+        let Some(body) = self.some_segment(repository) else {
             return Ok(());
         };
-        let mut segment = dolmen_format::signed::decode::<Segment>(body)?.body;
+        let mut segment = dolmen_format::signed::decode::<Segment>(&body)?.body;
         let (id, domain) = (repository.id(), repository.domain());
         let mut plain = Vec::new();
         let opened = domain.open_segment(&id, &segment.salt, &mut segment.blobs)?;
@@ -535,6 +705,25 @@ impl Strike<'_> {
         let key = ObjectKey::Index(repository.writer(), id);
         self.put(&key.to_string(), stored)
     }
+}
+
+/// The order of the group that signatures are made in, little-endian.
+const GROUP_ORDER: [u8; 32] = [
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+];
+
+fn with_other_signature(stored: &[u8]) -> Vec<u8> {
+    let mut twin = stored.to_vec();
+    if let Some(scalar) = twin.last_chunk_mut::<32>() {
+        let mut carry = 0;
+        for (byte, order) in scalar.iter_mut().zip(GROUP_ORDER) {
+            let sum = u16::from(*byte) + u16::from(order) + carry;
+            let [low, high] = sum.to_le_bytes();
+            (*byte, carry) = (low, u16::from(high));
+        }
+    }
+    twin
 }
 
 fn now_plus(now: Timestamp, days: i64) -> Timestamp {

@@ -1,16 +1,17 @@
 //! What must hold after every step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
+use dolmen_core::audit::{State, View};
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::index::Index;
 use dolmen_core::restore::{self, Action, FailureKind, Overwrite};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{Error, Repository, finding};
 use dolmen_format::manifest::ManifestNode;
-use dolmen_format::{ObjectKey, SnapshotId};
+use dolmen_format::{ObjectKey, SnapshotId, Timestamp};
 use dolmen_fs::pattern::PatternList;
 use dolmen_store::Credential;
 
@@ -19,6 +20,7 @@ use crate::error::SimError;
 use crate::files;
 use crate::kit::{Kit, Machine};
 use crate::model::{Model, Promise, Stored};
+use crate::mutation::Purpose;
 
 /// What must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,12 +29,22 @@ pub enum Invariant {
     LedgerRecordsStay,
     /// Every object that a promised snapshot needs is in the store.
     NothingNeededIsGone,
+    /// Everything that a promised snapshot needs is locked until its promise ends, as the store itself states.
+    EverythingNeededIsLocked,
+    /// What an audit says is so, and what is so it says.
+    AuditTellsTheTruth,
+    /// The plain view is whole after a recovery.
+    RecoveryIsWhole,
+    /// The past is shown as it was.
+    ThePastStays,
     /// Every promised snapshot restores byte for byte, for whoever has the passphrase.
     PromisedSnapshotsRestore,
     /// A check finds nothing wrong with what lives; in a world without an attacker, nothing at all.
     CheckFindsNothingWrong,
     /// What honest people do succeeds, at the second try if others were at work during the first.
     HonestWorkSucceeds,
+    /// What an attacker planted keeps no more than what it names.
+    AttackersCostLittle,
     /// What nothing needs is deleted, once its lease has lapsed and a maintenance runs whose clock is right.
     SpaceComesBack,
 }
@@ -90,7 +102,7 @@ pub struct Scene<'a> {
 impl Scene<'_> {
     /// Opens the repository with nothing but its id and the passphrase.
     fn fresh(&self) -> Result<Repository, Error> {
-        let view = self.kit.view(Credential::client());
+        let view = self.kit.view(Credential::client(), Purpose::Other);
         self.kit.open(view, self.restorer, 1)
     }
 
@@ -114,6 +126,120 @@ impl Scene<'_> {
             if let Some(key) = gone.find(|key| !present.contains(key.as_str())) {
                 let detail = format!("snapshot {} of {} needs {key}", promise.id, promise.machine);
                 return Err(violated(Invariant::NothingNeededIsGone, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// [`Invariant::EverythingNeededIsLocked`]
+    pub fn everything_needed_is_locked(&self) -> Result<(), Violation> {
+        if !self.kit.keeping.is_locked() {
+            return Ok(());
+        }
+        let mut locks: BTreeMap<&str, Timestamp> = BTreeMap::new();
+        for stored in self.all.iter().filter(|stored| stored.is_authentic) {
+            if let Some(until) = stored.locked_until {
+                let longest = locks.entry(stored.key.as_str()).or_insert(until);
+                *longest = until.max(*longest);
+            }
+        }
+        let needed = self.model.held().flat_map(|promise| {
+            let who = format!("snapshot {} of {}", promise.id, promise.machine);
+            let keys = promise.needs.iter();
+            keys.map(move |key| (key.as_str(), promise.until, who.clone()))
+        });
+        let standing = self.model.standing();
+        let standing = standing.map(|(key, until)| (key, until, "the repository".to_owned()));
+        let now = self.kit.now();
+        for (key, until, who) in needed.chain(standing) {
+            let locked = locks.get(key).copied();
+            if now < until && locked.is_none_or(|locked| locked < until) {
+                let locked = locked.map(|locked| locked.seconds);
+                let detail = format!(
+                    "{key} is locked until {locked:?}, and {who} was promised it until {}",
+                    until.seconds
+                );
+                return Err(violated(Invariant::EverythingNeededIsLocked, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// [`Invariant::AuditTellsTheTruth`]: for what live snapshots need both ways, for the rest as far as it was told.
+    pub fn audit_tells_the_truth(&self, view: &View) -> Result<(), Violation> {
+        let failed = |name: &str, told: &str| {
+            let detail = format!("{name} is said to be {told}");
+            violated(Invariant::AuditTellsTheTruth, detail)
+        };
+        let mut told = BTreeMap::new();
+        let troubles = view.troubles.iter();
+        // Of names that no object has, the store tells no versions here.
+        for trouble in troubles.filter(|one| one.name.parse::<ObjectKey>().is_ok()) {
+            let (is, word) = (self.state_of(&trouble.name), word_of(&trouble.state));
+            told.insert(trouble.name.as_str(), word);
+            if is != word {
+                return Err(failed(&trouble.name, &format!("{word}, and is {is}")));
+            }
+        }
+        let live = self.model.held().filter(|one| self.model.lives(&one.id));
+        for key in live.flat_map(|promise| &promise.needs) {
+            let is = self.state_of(key);
+            let said = told.get(key.as_str()).copied().unwrap_or(WHOLE);
+            if is != said {
+                return Err(failed(key, &format!("{said}, and is {is}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// [`Invariant::RecoveryIsWhole`]
+    pub fn recovery_is_whole(&self) -> Result<(), Violation> {
+        let live = self.model.held().filter(|one| self.model.lives(&one.id));
+        let mut keys = live.flat_map(|promise| &promise.needs);
+        match keys.find(|key| self.state_of(key) != WHOLE) {
+            Some(key) => {
+                let detail = format!("{key} is {}", self.state_of(key));
+                Err(violated(Invariant::RecoveryIsWhole, detail))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What the plain view makes of a name.
+    fn state_of(&self, name: &str) -> &'static str {
+        let of_name = || self.all.iter().filter(|one| one.key.as_str() == name);
+        let has_bytes = of_name().next().is_some();
+        let is_valid = |one: &Stored| self.model.is_valid(self.kit, one);
+        let is_there = of_name().any(is_valid);
+        let is_shown = of_name().any(|one| one.is_plain);
+        let is_right = of_name().any(|one| one.is_plain && is_valid(one));
+        match (has_bytes, is_there, is_right, is_shown) {
+            (false, ..) => "missing",
+            (_, false, ..) => "damaged",
+            (_, _, true, _) => WHOLE,
+            (.., false) => "hidden",
+            (.., true) => "overwritten",
+        }
+    }
+
+    /// [`Invariant::ThePastStays`]
+    pub fn the_past_stays(&self, at: Timestamp) -> Result<(), Violation> {
+        let failed = |detail: String| violated(Invariant::ThePastStays, detail);
+        let loaded = self
+            .fresh()
+            .and_then(|repository| SnapshotList::load(&repository, Some(at)));
+        let list = loaded.map_err(|error| failed(finding::chain(&error)))?;
+        for promise in self.model.held() {
+            let was = promise.received <= at;
+            let lived = self.model.lived_at(&promise.id, at);
+            let is_shown = list.all().any(|entry| entry.id == promise.id);
+            let is_live = list.snapshots.iter().any(|entry| entry.id == promise.id);
+            if (is_shown, is_live) != (was, lived) {
+                let detail = format!(
+                    "at {}, snapshot {} was there: {was}, lived: {lived}; shown: {is_shown}, as live: {is_live}",
+                    at.seconds, promise.id
+                );
+                return Err(failed(detail));
             }
         }
         Ok(())
@@ -217,6 +343,19 @@ impl Scene<'_> {
         }
     }
 
+    /// What snapshots and checkpoints that live need, as far as they can be read.
+    pub fn named_by_the_living(&self) -> Result<BTreeSet<String>, SimError> {
+        let list = SnapshotList::load(&self.fresh()?, None)?;
+        let retired: BTreeSet<_> = list.retired.iter().map(|entry| entry.id).collect();
+        let living = list.all().filter(|entry| !retired.contains(&entry.id));
+        let mut named = BTreeSet::new();
+        for entry in living {
+            // A manifest that cannot be read names nothing.
+            named.extend(self.needs_of(&entry.id).unwrap_or_default());
+        }
+        Ok(named)
+    }
+
     /// What a snapshot needs, as its own manifest has it.
     pub fn needs_of(&self, id: &SnapshotId) -> Result<BTreeSet<String>, SimError> {
         let repository = self.fresh()?;
@@ -240,6 +379,17 @@ impl Scene<'_> {
             needs.extend(keys.map(|key| key.to_string()));
         }
         Ok(needs)
+    }
+}
+
+const WHOLE: &str = "whole";
+
+fn word_of(state: &State) -> &'static str {
+    match state {
+        State::Missing => "missing",
+        State::Corrupt { .. } | State::Foreign { .. } => "damaged",
+        State::Covered(covered) if covered.markers.is_empty() => "overwritten",
+        State::Covered(_) => "hidden",
     }
 }
 

@@ -12,18 +12,16 @@ use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_format::root::{Root, SUITE};
 use dolmen_format::signed::NO_REPOSITORY;
 use dolmen_format::{DomainId, ObjectKey, RepositoryId, Salt, SlotId, Timestamp};
-use dolmen_store::{Credential, MemoryOptions, MemoryStore, Store};
+use dolmen_store::{Credential, Lock, LockMode, MemoryStore, Place, Store, StoreKey};
 use tokio::runtime::Handle;
 
 use crate::dice::{self, Dice};
 use crate::error::SimError;
-use crate::mutation::{AHEAD_SECONDS, Misleading, Mutation};
+use crate::mutation::{AHEAD_SECONDS, Claims, Misleading, Mutation, Purpose};
+use crate::theft::Keeping;
 
 /// Seconds in a day.
 pub const DAY: i64 = 86_400;
-/// L, G and I of every repository at first, in days.
-pub(crate) const FIRST_DAYS: [u64; 3] = [30, 7, 1];
-
 /// What all processes share.
 #[derive(Debug, Clone)]
 pub struct Kit {
@@ -31,8 +29,12 @@ pub struct Kit {
     pub store: Arc<MemoryStore>,
     /// The repository.
     pub id: RepositoryId,
+    /// What keeps what is stored.
+    pub keeping: Keeping,
     /// How Dolmen is made to err; `None`: it is not.
     pub mutation: Option<Mutation>,
+    /// What an attacker claims, and a mutation may believe.
+    pub(crate) claims: Arc<Mutex<Claims>>,
     runtime: Handle,
     passphrase: Arc<Mutex<Vec<u8>>>,
 }
@@ -115,12 +117,12 @@ impl Kit {
     /// Its passphrase is as strong as any, but its first bundle asks for a KDF that takes no time, so that every process can
     /// begin with the passphrase alone.
     pub fn create(
-        options: MemoryOptions,
+        keeping: Keeping,
         runtime: Handle,
         dice: &mut Dice,
         mutation: Option<Mutation>,
     ) -> Result<Self, SimError> {
-        let store = Arc::new(MemoryStore::new(options));
+        let store = Arc::new(MemoryStore::new(keeping.model));
         let passphrase = dice.bytes(16);
         let admin = AdminSecret::new(Secret::new(dice.array()));
         let signing = admin.signing_key();
@@ -132,7 +134,7 @@ impl Kit {
             verify_key: signing.verify_key().to_bytes(),
             epoch: admin.epoch(Salt(dice.array())),
             domain: DomainId(dice.array()),
-            policy: policy(FIRST_DAYS, None),
+            policy: keeping.first_policy(),
         };
         let (root, id) = signing.sign(&NO_REPOSITORY, &root)?;
         let name = bundle::BundleName {
@@ -147,26 +149,31 @@ impl Kit {
         let kit = Self {
             store,
             id,
+            keeping,
             mutation,
+            claims: Arc::default(),
             runtime,
             passphrase: Arc::new(Mutex::new(passphrase)),
         };
-        let objects = kit.objects(Arc::clone(&kit.store) as Arc<dyn Store>);
-        objects.put(&ObjectKey::Key(bundle_id), Bytes::from(bundle))?;
-        objects.put(&ObjectKey::Root(id), Bytes::from(root))?;
+        let lock = keeping.first_lock(created);
+        for (key, body) in [
+            (ObjectKey::Key(bundle_id), bundle),
+            (ObjectKey::Root(id), root),
+        ] {
+            if let Ok(key) = StoreKey::try_from(key.to_string()) {
+                let put = kit
+                    .store
+                    .put(&key, Bytes::from(body), lock, Place::IfAbsent);
+                kit.block_on(put)?;
+            }
+        }
         Ok(kit)
     }
 
     /// A view of the store for who holds a credential, as misleading as the mutation has it.
-    pub fn view(&self, credential: Credential) -> Arc<dyn Store> {
-        let deletes = credential == Credential::pruner();
+    pub fn view(&self, credential: Credential, purpose: Purpose) -> Arc<dyn Store> {
         let inner: Arc<dyn Store> = Arc::new(self.store.with_credential(credential));
-        match self.mutation {
-            None => inner,
-            // Whoever deletes nothing does no harm by it.
-            Some(Mutation::AbsenceIsDeath) if !deletes => inner,
-            Some(mutation) => Arc::new(Misleading { inner, mutation }),
-        }
+        Misleading::over(inner, self.mutation, purpose, self.now(), &self.claims)
     }
 
     /// Opens the repository as a process of a machine that knows nothing but id and passphrase.
@@ -194,7 +201,8 @@ impl Kit {
             }),
         };
         let located = repository::locate(self.objects(store), environment, Some(self.id), &[])?;
-        located.unlock(&self.passphrase(), Accept::Current)
+        // A thief who knows the passphrase may have changed it.
+        located.unlock(&self.passphrase(), Accept::Replaced)
     }
 
     /// Everybody uses another passphrase from now on.
@@ -215,7 +223,8 @@ impl Kit {
         self.runtime.block_on(future)
     }
 
-    fn passphrase(&self) -> Vec<u8> {
+    /// What everybody uses now, the attacker that stole it too.
+    pub(crate) fn passphrase(&self) -> Vec<u8> {
         self.passphrase
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -227,14 +236,41 @@ impl Kit {
     }
 }
 
+impl Keeping {
+    /// The policy that stands in the root.
+    pub(crate) fn first_policy(&self) -> Policy {
+        policy(self.first_days(), self.lock, None)
+    }
+
+    /// What the first objects are locked with.
+    fn first_lock(&self, now: Timestamp) -> Option<Lock> {
+        let [protect, generation, interval] = self.first_days();
+        let days = i64::try_from(protect + generation + 3 * interval).unwrap_or(0);
+        let mode = match self.lock {
+            LockStrategy::Compliance => LockMode::Compliance,
+            LockStrategy::Governance => LockMode::Governance,
+            LockStrategy::None
+            | LockStrategy::Hold
+            | LockStrategy::Hide
+            | LockStrategy::Attribute => return None,
+        };
+        let until = now.saturating_add_seconds(days.saturating_mul(DAY));
+        Some(Lock { mode, until })
+    }
+}
+
 /// A policy of so many days of L, G and I.
-pub(crate) fn policy(days: [u64; 3], previous: Option<dolmen_format::ObjectId>) -> Policy {
+pub(crate) fn policy(
+    days: [u64; 3],
+    lock: LockStrategy,
+    previous: Option<dolmen_format::ObjectId>,
+) -> Policy {
     let [protect_seconds, generation_seconds, interval_seconds] = days.map(|days| days * 86_400);
     Policy {
         protect_seconds,
         generation_seconds,
         interval_seconds,
-        lock: LockStrategy::None,
+        lock,
         keep: Keep::default(),
         classes: Vec::new(),
         previous,
