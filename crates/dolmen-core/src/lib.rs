@@ -7,6 +7,7 @@ pub mod audit;
 pub mod backup;
 pub mod by_policy;
 pub mod check;
+pub mod compact;
 pub mod content;
 pub mod environment;
 pub mod error;

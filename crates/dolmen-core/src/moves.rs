@@ -10,6 +10,7 @@ use dolmen_format::ledger::{Fact, MoveRun};
 use dolmen_format::{ObjectId, PackId, Timestamp};
 use dolmen_state::index::PackInfo;
 
+use self::places::FramePlace;
 use crate::error::Result;
 use crate::index::info_of;
 use crate::ledger::{Entry, Ledger};
@@ -134,6 +135,23 @@ impl Moves {
             .collect();
         places.reverse();
         places
+    }
+
+    /// Every record that claims to know where a frame lies, and where.
+    pub(crate) fn claims_to(
+        &self,
+        origin: &PackId,
+        ordinal: u32,
+    ) -> impl Iterator<Item = (ObjectId, FramePlace)> {
+        let claimed = self.claimed(origin, ordinal).into_iter();
+        claimed.filter_map(|(claim, position)| {
+            let claim = self.claim(claim)?;
+            let place = FramePlace {
+                pack: claim.pack.pack,
+                position,
+            };
+            Some((claim.record, place))
+        })
     }
 
     fn runs_of(&self, origin: u32) -> impl Iterator<Item = &Run> {

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod cat;
 pub(crate) mod check;
+mod compact;
 pub(crate) mod completions;
 pub(crate) mod forget;
 pub(crate) mod init;

@@ -18,6 +18,8 @@ const PLACES_MAX: usize = 16;
 pub(crate) struct Places<'a> {
     moves: &'a Moves,
     compared: &'a Compared,
+    /// How many frames each claim names, by its number.
+    frames: Vec<usize>,
     /// Claims by their packs.
     by_pack: Vec<(PackId, u32)>,
     /// Whether an origin is there, by its number.
@@ -56,9 +58,17 @@ impl<'a> Places<'a> {
             .map(|(number, claim)| (claim.pack.pack, number))
             .collect();
         by_pack.sort_unstable();
+        let mut frames = vec![0_usize; moves.claims.len()];
+        for run in &moves.runs {
+            let at = usize::try_from(run.claim).unwrap_or(usize::MAX);
+            if let Some(count) = frames.get_mut(at) {
+                *count = count.saturating_add(usize::from(run.count));
+            }
+        }
         Self {
             moves,
             compared,
+            frames,
             by_pack,
             origins: vec![false; moves.origins.len()],
             claims: vec![false; moves.claims.len()],
@@ -84,17 +94,25 @@ impl<'a> Places<'a> {
         if let Some(number) = position_of(&self.moves.origins, &id) {
             set(&mut self.origins, number);
         }
-        let begin = self.by_pack.partition_point(|(pack, _)| *pack < id);
-        let claims = self.by_pack.iter().skip(begin);
-        for (_, number) in claims.take_while(|(pack, _)| *pack == id) {
-            let is_there = self.moves.claim(*number).is_some_and(|claim| {
+        let claims: Vec<u32> = self.claims_of(&id).collect();
+        for number in claims {
+            let is_there = self.moves.claim(number).is_some_and(|claim| {
                 object.key == ObjectKey::Pack(claim.pack.writer, id)
                     && object.has_size(u64::from(claim.pack.pack_bytes))
             });
             if is_there {
-                set(&mut self.claims, *number);
+                set(&mut self.claims, number);
             }
         }
+    }
+
+    /// The numbers of the claims that name a pack.
+    fn claims_of(&self, pack: &PackId) -> impl Iterator<Item = u32> + '_ {
+        let begin = self.by_pack.partition_point(|(known, _)| known < pack);
+        let claims = self.by_pack.iter().skip(begin);
+        let pack = *pack;
+        let claims = claims.take_while(move |(known, _)| *known == pack);
+        claims.map(|(_, number)| *number)
     }
 
     /// Whether nothing was ever moved.
@@ -124,6 +142,18 @@ impl<'a> Places<'a> {
             let claim = self.moves.claim(*number)?;
             (is_set(&self.claims, *number) && last.replace(*pack) != Some(*pack)).then_some(claim)
         })
+    }
+
+    /// Whether a frame of an origin must stay in several places, because they differ or were not compared.
+    pub(crate) fn is_contested(&self, origin: &PackId, ordinal: u32) -> bool {
+        self.names(origin) && self.kept(origin, ordinal).len() > 1
+    }
+
+    /// Frames that are claimed to lie in a pack: the most that any record names.
+    pub(crate) fn frames_in(&self, pack: &PackId) -> usize {
+        let claims = self.claims_of(pack);
+        let counts = claims.filter_map(|claim| self.frames.get(usize::try_from(claim).ok()?));
+        counts.max().copied().unwrap_or(0)
     }
 
     /// The places of a frame that must stay: of those that were found to hold the same, the latest; of those that were

@@ -333,12 +333,7 @@ impl Table {
         Some((head.saturating_add(before), entry, origin))
     }
 
-    fn key(
-        &self,
-        repository: &Repository,
-        number: u32,
-        origin: &Origin,
-    ) -> Option<Arc<PackKey>> {
+    fn key(&self, repository: &Repository, number: u32, origin: &Origin) -> Option<Arc<PackKey>> {
         if let Some(key) = lock(&self.keys).get(&number) {
             return Some(Arc::clone(key));
         }

@@ -323,7 +323,7 @@ impl<'a> BlobReader<'a> {
     /// Reads a pack's table, unverified.
     ///
     /// Cost: one request.
-    pub(super) fn read_table(&self, info: &PackInfo) -> Result<PackTable, BlobError> {
+    pub(crate) fn read_table(&self, info: &PackInfo) -> Result<PackTable, BlobError> {
         let len = u64::from(info.table_bytes).saturating_add(TRAILER_BYTES as u64);
         let tail = self.read(info, ByteRange::Last { len })?;
         PackTable::decode_tail(&tail, u64::from(info.pack_bytes)).map_err(|error| {

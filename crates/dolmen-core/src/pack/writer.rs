@@ -202,7 +202,7 @@ pub(crate) fn put_pack(
 }
 
 /// What a segment states of a pack.
-fn pack_entry(info: &PackInfo, receipt: &PutReceipt) -> PackEntry {
+pub(crate) fn pack_entry(info: &PackInfo, receipt: &PutReceipt) -> PackEntry {
     let checksum = match receipt.checksum {
         Some(Checksum::Md5(bytes)) => bytes.to_vec(),
         Some(Checksum::Sha1(bytes)) => bytes.to_vec(),

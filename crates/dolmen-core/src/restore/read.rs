@@ -12,8 +12,8 @@ use dolmen_store::ByteRange;
 use super::session::Session;
 use super::window::{NeededFrame, Run, Window, is_worth_one_request};
 use super::work::Work;
-use crate::pack::moved::MovedPlace;
 use crate::pack::BlobError;
+use crate::pack::moved::MovedPlace;
 
 /// A run, fetched.
 #[derive(Debug)]
@@ -184,7 +184,8 @@ fn is_next(neighbours: &[Placed], needed: &NeededFrame, place: &MovedPlace) -> b
     let end = place
         .offset
         .saturating_add(u64::from(needed.frame.frame_bytes));
-    last.1.info == place.info && is_worth_one_request(first.1.offset..end_of(last), place.offset..end)
+    last.1.info == place.info
+        && is_worth_one_request(first.1.offset..end_of(last), place.offset..end)
 }
 
 fn fetch_neighbours(

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod compact;
 #[path = "../support/copied.rs"]
 mod copied;
 mod cost;

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::check::Reported;
+use super::compact::CompactArgs;
 use super::prune::{self, PruneArgs};
 use super::select::{self, FilterFlags};
 use crate::exit::{During as _, Exit, Failure, Outcome};
@@ -58,6 +59,8 @@ pub(crate) struct ForgetArgs {
     /// With --prune: take as lost for good what the repository tells of and does not hold
     #[arg(long, requires = "prune")]
     confirm_missing: bool,
+    #[command(flatten)]
+    repack: CompactArgs,
 }
 
 fn parse_group_by(text: &str) -> Result<GroupBy, String> {
@@ -141,14 +144,9 @@ fn then_prune(app: &App, opened: &Opened, args: &ForgetArgs) -> Outcome {
     let prune_args = PruneArgs {
         dry_run: args.dry_run,
         confirm_missing: args.confirm_missing,
+        compact: args.repack.clone(),
     };
-    let pruned = prune::prune(app, opened, &prune_args)?;
-    if app.output.is_json() {
-        app.output.json(&prune::document(&pruned));
-    } else {
-        prune::print(app, &pruned, args.dry_run);
-    }
-    Ok(prune::exit_of(&pruned))
+    prune::compact_and_prune(app, opened, &prune_args)
 }
 
 fn undo(app: &App, opened: &Opened, list: &SnapshotList, args: &ForgetArgs) -> Outcome {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::audit::{self, AuditArgs};
+use super::compact::{self, CompactArgs};
 use super::forget::{
     add_deadlines, entries, say_deadlines, say_set_aside, set_aside_json, take_back,
 };
@@ -27,6 +28,8 @@ pub(crate) struct MaintainArgs {
     /// Take as lost for good what the repository tells of and does not hold; without this nothing is deleted then
     #[arg(long)]
     confirm_missing: bool,
+    #[command(flatten)]
+    compact: CompactArgs,
 }
 
 /// What a step came to.
@@ -81,9 +84,10 @@ pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
 type DoStep = fn(&App, &Opened, &MaintainArgs) -> Outcome<(Value, Exit)>;
 
 /// In this order.
-const STEPS: [(&str, DoStep); 4] = [
+const STEPS: [(&str, DoStep); 5] = [
     ("renew", renew),
     ("forget", forget),
+    ("compact", compact),
     ("prune", prune),
     ("audit", audit),
 ];
@@ -243,10 +247,20 @@ fn count(entries: usize) -> u64 {
     u64::try_from(entries).unwrap_or(u64::MAX)
 }
 
+/// What cannot be repacked now is so later.
+fn compact(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exit)> {
+    let report = compact::compact(app, opened, &args.compact, args.dry_run)?;
+    if !app.output.is_json() {
+        compact::print(app, &report, args.dry_run);
+    }
+    Ok((compact::document(&report), Exit::Done))
+}
+
 fn prune(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exit)> {
     let prune_args = PruneArgs {
         dry_run: args.dry_run,
         confirm_missing: args.confirm_missing,
+        compact: args.compact.clone(),
     };
     let report = prune::prune(app, opened, &prune_args)?;
     if !app.output.is_json() {

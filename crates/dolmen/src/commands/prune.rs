@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::check::Reported;
+use super::compact::{self, CompactArgs};
 use crate::exit::{During as _, Exit, Outcome};
 use crate::open::{Opened, open};
 use crate::render;
@@ -21,15 +22,27 @@ pub(crate) struct PruneArgs {
     /// Take as lost for good what the repository tells of and does not hold; without this nothing is deleted then
     #[arg(long)]
     pub(super) confirm_missing: bool,
+    #[command(flatten)]
+    pub(super) compact: CompactArgs,
 }
 
-/// Deletes what nothing needs any more.
+/// Repacks what is worth it, then deletes what nothing needs any more.
 pub(super) fn run(app: &App, args: &PruneArgs) -> Outcome {
-    let opened = open(app)?;
-    let report = prune(app, &opened, args)?;
+    compact_and_prune(app, &open(app)?, args)
+}
+
+/// Does both, and tells of it.
+pub(super) fn compact_and_prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome {
+    let repacked = compact::compact(app, opened, &args.compact, args.dry_run)?;
+    let report = prune(app, opened, args)?;
     if app.output.is_json() {
-        app.output.json(&document(&report));
+        let mut document = document(&report);
+        if let Some(fields) = document.as_object_mut() {
+            fields.insert("compact".to_owned(), compact::document(&repacked));
+        }
+        app.output.json(&document);
     } else {
+        compact::print(app, &repacked, args.dry_run);
         print(app, &report, args.dry_run);
     }
     Ok(exit_of(&report))
