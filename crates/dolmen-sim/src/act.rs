@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dolmen_core::backup::{self, Change, Context, SourceError};
 use dolmen_core::check::{self, ReadData};
+use dolmen_core::compact::plan::{MaxUnused, Prices};
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::index::Index;
 use dolmen_core::keep::{Count, Fate, GroupBy, Rules};
 use dolmen_core::pack::Effort;
 use dolmen_core::snapshots::{Filter, SnapshotList};
-use dolmen_core::{Error, Finding, Repository, audit, ledger, own, prune, recover, renew, repair};
+use dolmen_core::{
+    Error, Finding, Repository, audit, compact, ledger, own, prune, recover, renew, repair,
+};
 use dolmen_format::ledger::Fact;
 use dolmen_format::{InstanceId, SnapshotId, Timestamp};
 use dolmen_fs::{PathKey, Place, Root};
@@ -47,6 +50,8 @@ pub enum Act {
         /// What is missing is taken as lost.
         confirm_missing: bool,
     },
+    /// Maintenance gives what is needed of wasteful and small packs to new ones.
+    Compact,
     /// Maintenance extends what is due.
     Renew,
     /// The plain view is made whole.
@@ -115,6 +120,8 @@ pub enum Done {
     Undone(usize, usize),
     /// Maintenance ran.
     Pruned(prune::Report),
+    /// Packs were repacked.
+    Compacted(compact::Report),
     /// Locks were looked at.
     Renewed(renew::Report),
     /// The plain view was tidied.
@@ -247,7 +254,7 @@ pub fn perform(
 /// Each process has the rights that it needs: only maintenance deletes.
 fn credential(kit: &Kit, act: &Act) -> Credential {
     match act {
-        Act::Prune { .. } | Act::RepairIndex | Act::Renew | Act::Recover => {
+        Act::Prune { .. } | Act::RepairIndex | Act::Compact | Act::Renew | Act::Recover => {
             kit.keeping.maintainer()
         }
         Act::Backup { .. }
@@ -266,7 +273,9 @@ fn purpose(act: &Act) -> Purpose {
     match act {
         Act::Backup { .. } => Purpose::Backup,
         Act::Undo(_) => Purpose::Undo,
-        Act::Prune { .. } | Act::RepairIndex | Act::Renew | Act::Recover => Purpose::Maintain,
+        Act::Prune { .. } | Act::RepairIndex | Act::Compact | Act::Renew | Act::Recover => {
+            Purpose::Maintain
+        }
         Act::Forget(_)
         | Act::KeepLast(_)
         | Act::ForgetAll
@@ -311,12 +320,14 @@ impl Process<'_> {
                 confirm_clock,
                 confirm_missing,
             } => self.prune(&repository, *confirm_clock, *confirm_missing),
+            Act::Compact => self.compact(&repository),
             Act::Renew => self.renew(&repository),
             Act::Recover => {
                 let cancel = AtomicBool::new(false);
                 let scratch = self.machine.scratch();
+                let compared = self.compared(&repository)?;
                 let options = recover::Options {
-                    look: look_options(&scratch, &cancel),
+                    look: look_options(&compared, &scratch, &cancel),
                     dry_run: false,
                 };
                 recover::run(&repository, &options, self.notes).map(Done::Recovered)
@@ -324,12 +335,16 @@ impl Process<'_> {
             Act::Audit => {
                 let cancel = AtomicBool::new(false);
                 let scratch = self.machine.scratch();
-                let view = audit::look(&repository, &look_options(&scratch, &cancel))?;
+                let compared = self.compared(&repository)?;
+                let options = look_options(&compared, &scratch, &cancel);
+                let view = audit::look(&repository, &options)?;
                 Ok(Done::Audited(Arc::new(view)))
             }
             Act::SetPolicy(days) => self.set_policy(&repository, *days),
             Act::RepairIndex => self.repair_index(&repository),
             Act::ChangePassphrase(passphrase) => {
+                let list = SnapshotList::load(&repository, None)?;
+                drop(self.settled(&repository, &list)?);
                 repository.change_passphrase(passphrase)?;
                 self.kit.set_passphrase(passphrase.clone());
                 Ok(Done::Nothing)
@@ -425,13 +440,14 @@ impl Process<'_> {
     ) -> Result<Done, Error> {
         let mut instance = self.claim(repository)?;
         let scratch = self.machine.scratch();
+        let compared = self.compared(repository)?;
         let is_dead = self.kit.mutation == Some(crate::Mutation::AbsenceIsDeath);
         let options = prune::Options {
             dry_run: false,
             confirm_clock,
             confirm_missing: confirm_missing || is_dead,
             confirmed: &BTreeSet::new(),
-            compared: &NOTHING_COMPARED,
+            compared: &compared,
             heads: &[],
             remembered_store: instance.record().store_time,
             index_cache: None,
@@ -445,8 +461,38 @@ impl Process<'_> {
         Ok(Done::Pruned(report))
     }
 
+    /// What this machine knows of places of moved frames.
+    fn compared(&self, repository: &Repository) -> Result<Compared, Error> {
+        let state = StateFolder::open(self.machine.state())?;
+        Ok(state.compared(&repository.id())?)
+    }
+
+    fn compact(&self, repository: &Repository) -> Result<Done, Error> {
+        let mut list = SnapshotList::load(repository, None)?;
+        list.facts.compared = self.compared(repository)?;
+        let mut instance = self.settled(repository, &list)?;
+        let scratch = self.machine.scratch();
+        let options = compact::Options {
+            dry_run: false,
+            prices: Prices::OWN,
+            max_unused: MaxUnused::Share(50),
+            repack_bytes_max: u64::MAX,
+            compare_bytes_max: u64::MAX,
+            confirm_clock: false,
+            remembered_store: instance.record().store_time,
+            index_cache: None,
+            scratch: &scratch,
+            cancel: &AtomicBool::new(false),
+        };
+        let report = compact::run(repository, &mut instance, &mut list, &options, self.notes);
+        let state = StateFolder::open(self.machine.state())?;
+        state.note_compared(&repository.id(), &list.facts.compared)?;
+        report.map(Done::Compacted)
+    }
+
     fn renew(&self, repository: &Repository) -> Result<Done, Error> {
-        let list = SnapshotList::load(repository, None)?;
+        let mut list = SnapshotList::load(repository, None)?;
+        list.facts.compared = self.compared(repository)?;
         // Whoever renews follows the policy as it is now.
         self.settled(repository, &list)?;
         let scratch = self.machine.scratch();
@@ -476,18 +522,16 @@ impl Process<'_> {
     }
 }
 
-/// No places of moved frames were held against each other yet.
-static NOTHING_COMPARED: Compared = Compared {
-    equal: BTreeSet::new(),
-    different: BTreeSet::new(),
-};
-
-fn look_options<'a>(scratch: &'a Path, cancel: &'a AtomicBool) -> audit::Options<'a> {
+fn look_options<'a>(
+    compared: &'a Compared,
+    scratch: &'a Path,
+    cancel: &'a AtomicBool,
+) -> audit::Options<'a> {
     audit::Options {
         depth: audit::Depth::Hashes(ReadData::All),
         at: None,
         heads: &[],
-        compared: &NOTHING_COMPARED,
+        compared,
         index_cache: None,
         scratch,
         cancel,

@@ -2,6 +2,7 @@
 
 mod lies;
 mod locks;
+mod moves;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -52,6 +53,8 @@ pub enum Attack {
     PlantSnapshots,
     /// A valid index segment that names wrong frames.
     LyingSegment,
+    /// A valid index segment that names packs which are garbage.
+    FalsePacks,
     /// A valid retirement of all that lives.
     RetireEverything,
     /// A valid policy with a shorter protection.
@@ -111,9 +114,10 @@ impl Attack {
     /// What can be tried where there are locks.
     pub const ON_LOCKS: [Self; 3] = [Self::Shorten, Self::ExtendForEver, Self::DeleteVersions];
     /// What takes the passphrase too.
-    pub const WITH_PASSPHRASE: [Self; 12] = [
+    pub const WITH_PASSPHRASE: [Self; 14] = [
         Self::PlantSnapshots,
         Self::LyingSegment,
+        Self::FalsePacks,
         Self::RetireEverything,
         Self::ShorterPolicy,
         Self::TwinPolicies,
@@ -124,9 +128,8 @@ impl Attack {
         Self::BackdatingWitness,
         Self::LyingMoves,
         Self::ReplaceRoot,
+        Self::ReplaceBundle,
     ];
-    /// What takes the passphrase too, and harms today: only the newest bundle of a slot is tried.
-    pub const UNSOLVED: [Self; 1] = [Self::ReplaceBundle];
 }
 
 impl fmt::Display for Attack {
@@ -141,6 +144,7 @@ impl fmt::Display for Attack {
             Self::Foreign => "foreign names",
             Self::PlantSnapshots => "plant snapshots",
             Self::LyingSegment => "lying segment",
+            Self::FalsePacks => "false packs",
             Self::RetireEverything => "retire everything",
             Self::ShorterPolicy => "shorter policy",
             Self::TwinPolicies => "twin policies",
@@ -241,6 +245,7 @@ impl Attacker {
             Attack::DeleteVersions => strike.delete_versions(),
             Attack::PlantSnapshots
             | Attack::LyingSegment
+            | Attack::FalsePacks
             | Attack::RetireEverything
             | Attack::ShorterPolicy
             | Attack::TwinPolicies
@@ -277,6 +282,7 @@ impl Attacker {
         match attack {
             Attack::PlantSnapshots => self.plant_snapshots(strike, &repository, model),
             Attack::LyingSegment => strike.lie_in_segment(&repository),
+            Attack::FalsePacks => strike.lie_of_packs(&repository),
             Attack::ShorterPolicy | Attack::TwinPolicies | Attack::BrokenPolicy => {
                 self.plant_policies(strike, &repository, model, attack)
             }

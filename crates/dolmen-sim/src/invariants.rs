@@ -21,6 +21,7 @@ use crate::files;
 use crate::kit::{Kit, Machine};
 use crate::model::{Model, Promise, Stored};
 use crate::mutation::Purpose;
+use crate::needs::Needs;
 
 /// What must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,8 +123,8 @@ impl Scene<'_> {
         let authentic = self.all.iter().filter(|stored| stored.is_authentic);
         let present: BTreeSet<_> = authentic.map(|stored| stored.key.as_str()).collect();
         for promise in self.model.held() {
-            let mut gone = promise.needs.iter();
-            if let Some(key) = gone.find(|key| !present.contains(key.as_str())) {
+            let is_present = |key: &str| present.contains(key);
+            if let Some(key) = self.model.places.lacks(&promise.needs, is_present) {
                 let detail = format!("snapshot {} of {} needs {key}", promise.id, promise.machine);
                 return Err(violated(Invariant::NothingNeededIsGone, detail));
             }
@@ -143,26 +144,31 @@ impl Scene<'_> {
                 *longest = until.max(*longest);
             }
         }
-        let needed = self.model.held().flat_map(|promise| {
-            let who = format!("snapshot {} of {}", promise.id, promise.machine);
-            let keys = promise.needs.iter();
-            keys.map(move |key| (key.as_str(), promise.until, who.clone()))
-        });
-        let standing = self.model.standing();
-        let standing = standing.map(|(key, until)| (key, until, "the repository".to_owned()));
         let now = self.kit.now();
-        for (key, until, who) in needed.chain(standing) {
+        let is_short = |key: &str, until| {
             let locked = locks.get(key).copied();
-            if now < until && locked.is_none_or(|locked| locked < until) {
-                let locked = locked.map(|locked| locked.seconds);
-                let detail = format!(
-                    "{key} is locked until {locked:?}, and {who} was promised it until {}",
-                    until.seconds
-                );
-                return Err(violated(Invariant::EverythingNeededIsLocked, detail));
+            now < until && locked.is_none_or(|locked| locked < until)
+        };
+        let failed = |key: &str, until: Timestamp, who: &str| {
+            let locked = locks.get(key).map(|locked| locked.seconds);
+            let until = until.seconds;
+            let detail = format!(
+                "{key} is locked until {locked:?}, and {who} was promised it until {until}"
+            );
+            violated(Invariant::EverythingNeededIsLocked, detail)
+        };
+        for promise in self.model.held() {
+            let is_locked = |key: &str| !is_short(key, promise.until);
+            if let Some(key) = self.model.places.lacks(&promise.needs, is_locked) {
+                let who = format!("snapshot {} of {}", promise.id, promise.machine);
+                return Err(failed(key, promise.until, &who));
             }
         }
-        Ok(())
+        let mut standing = self.model.standing();
+        match standing.find(|(key, until)| is_short(key, *until)) {
+            Some((key, until)) => Err(failed(key, until, "the repository")),
+            None => Ok(()),
+        }
     }
 
     /// [`Invariant::AuditTellsTheTruth`]: for what live snapshots need both ways, for the rest as far as it was told.
@@ -187,7 +193,16 @@ impl Scene<'_> {
             }
         }
         let live = self.model.held().filter(|one| self.model.lives(&one.id));
-        for key in live.flat_map(|promise| &promise.needs) {
+        for (promise, key) in live.flat_map(|one| one.needs.keys.iter().map(move |key| (one, key)))
+        {
+            // What also lies elsewhere may be needed there alone.
+            if self
+                .model
+                .places
+                .are_elsewhere(&promise.needs, key, |_place| true)
+            {
+                continue;
+            }
             let is = self.state_of(key);
             let said = told.get(key.as_str()).copied().unwrap_or(WHOLE);
             if is != said {
@@ -198,14 +213,16 @@ impl Scene<'_> {
     }
 
     fn is_promised(&self, name: &str) -> bool {
-        self.model.held().any(|promise| promise.needs.contains(name))
+        self.model
+            .held()
+            .any(|promise| promise.needs.keys.contains(name))
     }
 
     /// [`Invariant::RecoveryIsWhole`]
     pub fn recovery_is_whole(&self) -> Result<(), Violation> {
-        let live = self.model.held().filter(|one| self.model.lives(&one.id));
-        let mut keys = live.flat_map(|promise| &promise.needs);
-        match keys.find(|key| self.state_of(key) != WHOLE) {
+        let mut live = self.model.held().filter(|one| self.model.lives(&one.id));
+        let is_whole = |key: &str| self.state_of(key) == WHOLE;
+        match live.find_map(|one| self.model.places.lacks(&one.needs, is_whole)) {
             Some(key) => {
                 let detail = format!("{key} is {}", self.state_of(key));
                 Err(violated(Invariant::RecoveryIsWhole, detail))
@@ -342,7 +359,7 @@ impl Scene<'_> {
             .collect();
         let hurts = |subject: &str| {
             live.iter().any(|promise| {
-                promise.needs.contains(subject) || subject.contains(&promise.id.to_string())
+                promise.needs.keys.contains(subject) || subject.contains(&promise.id.to_string())
             })
         };
         let mut findings = report.findings.iter();
@@ -360,23 +377,28 @@ impl Scene<'_> {
         let mut named = BTreeSet::new();
         for entry in living {
             // A manifest that cannot be read names nothing.
-            named.extend(self.needs_of(&entry.id).unwrap_or_default());
+            let needs = self.needs_of(&entry.id).unwrap_or_default();
+            named.extend(self.model.places.of(&needs));
         }
         Ok(named)
     }
 
     /// What a snapshot needs, as its own manifest has it.
-    pub fn needs_of(&self, id: &SnapshotId) -> Result<BTreeSet<String>, SimError> {
+    pub fn needs_of(&self, id: &SnapshotId) -> Result<Needs, SimError> {
         let repository = self.fresh()?;
         let list = SnapshotList::load(&repository, None)?;
-        let mut needs = BTreeSet::new();
+        let mut needs = Needs::default();
         let Some(entry) = list.all().find(|entry| entry.id == *id) else {
             return Ok(needs);
         };
         let writer = entry.snapshot.stamp.writer;
-        needs.insert(ObjectKey::Snapshot(writer, *id).to_string());
+        needs
+            .keys
+            .insert(ObjectKey::Snapshot(writer, *id).to_string());
         for segment in &entry.snapshot.segments {
-            needs.insert(ObjectKey::Index(writer, *segment).to_string());
+            needs
+                .keys
+                .insert(ObjectKey::Index(writer, *segment).to_string());
         }
         let aad =
             dolmen_format::snapshot::Snapshot::box_aad(&repository.id(), &entry.snapshot.nonce);
@@ -384,8 +406,11 @@ impl Scene<'_> {
         let plain = key.open(&entry.snapshot.manifest, b"dolmen v1 manifest", &aad)?;
         // So few packs are in the world that the root node is all.
         if let ManifestNode::Leaf(packs) = ManifestNode::decode(&plain)? {
-            let keys = packs.iter().map(|one| ObjectKey::Pack(writer, one.pack));
-            needs.extend(keys.map(|key| key.to_string()));
+            for one in packs {
+                let key = ObjectKey::Pack(writer, one.pack).to_string();
+                needs.keys.insert(key.clone());
+                needs.frames.insert(key, one.frames.iter().collect());
+            }
         }
         Ok(needs)
     }

@@ -18,6 +18,7 @@ pub mod invariants;
 pub mod kit;
 pub mod model;
 pub mod mutation;
+pub mod needs;
 pub mod tap;
 pub mod theft;
 pub mod world;

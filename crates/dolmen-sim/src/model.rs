@@ -20,6 +20,7 @@ use futures_util::TryStreamExt as _;
 use crate::error::SimError;
 use crate::files::Picture;
 use crate::kit::Kit;
+use crate::needs::{Needs, Places};
 use crate::theft::Keeping;
 
 /// A version of a key with its bytes.
@@ -87,8 +88,8 @@ pub struct Promise {
     pub machine: String,
     /// What was in it.
     pub picture: Arc<Picture>,
-    /// The keys of all that it needs.
-    pub needs: BTreeSet<String>,
+    /// What it needs.
+    pub needs: Needs,
     /// Its lease has lapsed: nothing is promised any more.
     pub has_lapsed: bool,
     /// When a person brought it back after that, and nothing was missing.
@@ -148,6 +149,8 @@ pub struct Model {
     records: BTreeMap<ObjectId, Seen>,
     /// Snapshots that are in the store now, whoever made them.
     stamps: BTreeMap<ObjectId, Stamp>,
+    /// Where this world's own machines moved frames to.
+    pub places: Places,
     /// By their ids.
     pub promises: BTreeMap<SnapshotId, Promise>,
 }
@@ -164,6 +167,7 @@ impl Model {
             created,
             records: BTreeMap::new(),
             stamps: BTreeMap::new(),
+            places: Places::default(),
             promises: BTreeMap::new(),
         }
     }
@@ -256,6 +260,15 @@ impl Model {
         });
         seen.received = received.min(seen.received);
         seen.earliest = earliest.min(seen.earliest);
+    }
+
+    /// Notes where a record that an honest machine wrote says that frames now lie.
+    pub fn note_moves(&mut self, record: &ObjectId) {
+        if let Some(seen) = self.records.get(record)
+            && let Fact::Moves { pack, runs } = &seen.record.fact
+        {
+            self.places.note(self.writer, pack.pack, runs);
+        }
     }
 
     /// Whether an object can be what its place says: a record of the ledger bears its writer's signature.

@@ -136,7 +136,7 @@ impl Stolen {
     }
 
     /// What can be tried with it.
-    pub(crate) fn attacks(self, keeping: &Keeping, unsolved: bool) -> Vec<Attack> {
+    pub(crate) fn attacks(self, keeping: &Keeping) -> Vec<Attack> {
         let mut attacks = Vec::new();
         if self != Self::RenewerKey {
             attacks.extend(Attack::WITH_CREDENTIAL);
@@ -146,9 +146,6 @@ impl Stolen {
         }
         if matches!(self, Self::Passphrase | Self::AllButTheAccount) {
             attacks.extend(Attack::WITH_PASSPHRASE);
-            if unsolved {
-                attacks.extend(Attack::UNSOLVED);
-            }
         }
         attacks
     }

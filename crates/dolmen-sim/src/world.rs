@@ -34,8 +34,6 @@ const RESTORED_AFTER_DANGER: usize = 3;
 /// How a world is made, beside its seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Whether what is known not to hold yet is tried too.
-    pub unsolved: bool,
     /// How Dolmen is made to err; `None`: it is not.
     pub mutation: Option<Mutation>,
 }
@@ -89,6 +87,10 @@ enum Step {
     Undo,
     Prune,
     CrashedPrune,
+    Compact,
+    CrashedCompact,
+    TroubledCompact,
+    RaceCompact,
     RaceBackup,
     RacePrune,
     RaceUndo,
@@ -114,6 +116,10 @@ const STEPS: &[(u64, Step)] = &[
     (60, Step::Undo),
     (110, Step::Prune),
     (40, Step::CrashedPrune),
+    (70, Step::Compact),
+    (20, Step::CrashedCompact),
+    (20, Step::TroubledCompact),
+    (30, Step::RaceCompact),
     (90, Step::RaceBackup),
     (60, Step::RacePrune),
     (30, Step::RaceUndo),
@@ -159,7 +165,7 @@ impl World {
             None => None,
             Some(stolen) => {
                 let machine = machine("attacker", honest_skew(&kit))?;
-                let attacks = stolen.attacks(&keeping, options.unsolved);
+                let attacks = stolen.attacks(&keeping);
                 Some((Attacker::new(machine, stolen, &mut dice), attacks))
             }
         };
@@ -259,6 +265,20 @@ impl World {
                 let (act, weather) = (self.pruning(), self.crash(80));
                 self.act(&self.maintainer.clone(), &act, weather)
             }
+            Step::Compact => self.act(&self.maintainer.clone(), &Act::Compact, Weather::default()),
+            Step::CrashedCompact => {
+                let weather = self.crash(60);
+                self.act(&self.maintainer.clone(), &Act::Compact, weather)
+            }
+            Step::TroubledCompact => {
+                let weather = self.trouble();
+                self.act(&self.maintainer.clone(), &Act::Compact, weather)
+            }
+            Step::RaceCompact => {
+                let meanwhile = self.meanwhile(step);
+                let weather = self.interleave(meanwhile);
+                self.act(&self.maintainer.clone(), &Act::Compact, weather)
+            }
             Step::RaceBackup | Step::LidClosed => {
                 let meanwhile = self.meanwhile(step);
                 let weather = self.interleave(meanwhile);
@@ -357,8 +377,7 @@ impl World {
                 })
             }
         };
-        self.kit.store.advance_clock(seconds.max(0));
-        self.refresh()
+        self.pass(seconds)
     }
 
     fn refresh(&mut self) -> Result<(), Failure> {
@@ -643,6 +662,11 @@ impl World {
             self.tally.deleted += report.deleted.objects;
         }
         self.refresh()?;
+        for key in outcome.puts.iter().filter_map(|key| key.parse().ok()) {
+            if let ObjectKey::Ledger(_, id) = key {
+                self.model.note_moves(&id);
+            }
+        }
         self.credit(outcome)?;
         let is_at_odds = outcome.is_faulted || outcome.is_interleaved;
         match &outcome.result {
@@ -687,6 +711,7 @@ impl World {
             | Done::Retired(_)
             | Done::Undone(..)
             | Done::Pruned(_)
+            | Done::Compacted(_)
             | Done::Recovered(_)
             | Done::Audited(_)
             | Done::Nothing => {}
@@ -842,6 +867,7 @@ impl World {
         };
         for act in [
             Act::KeepLast(1),
+            Act::Compact,
             prune.clone(),
             Act::Forget(self.model.ids()),
             prune.clone(),
@@ -869,7 +895,8 @@ impl World {
             for key in attacker.extended() {
                 if let Ok(ObjectKey::Snapshot(_, id)) = key.parse() {
                     // A manifest that cannot be read names nothing.
-                    locked.extend(self.scene().needs_of(&id).unwrap_or_default());
+                    let needs = self.scene().needs_of(&id).unwrap_or_default();
+                    locked.extend(self.model.places.of(&needs));
                 }
                 locked.insert(key.clone());
             }

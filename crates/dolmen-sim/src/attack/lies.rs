@@ -4,11 +4,11 @@ use bytes::Bytes;
 use dolmen_core::Repository;
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_crypto::{AdminSecret, Secret, bundle};
-use dolmen_format::index::{PackEntry, Segment};
-use dolmen_format::ledger::{Fact, MoveRun, Receipt};
+use dolmen_format::index::Segment;
+use dolmen_format::ledger::{Fact, Receipt};
 use dolmen_format::root::{Root, SUITE};
 use dolmen_format::signed::{NO_REPOSITORY, Stamp};
-use dolmen_format::{DomainId, ObjectId, ObjectKey, Salt, SegmentId, SlotId, Timestamp};
+use dolmen_format::{DomainId, ObjectKey, Salt, SegmentId, SlotId, Timestamp};
 use dolmen_store::{Place, Store as _};
 
 use super::{Planted, Strike, attempt, now_plus, sign};
@@ -96,51 +96,6 @@ impl Strike<'_> {
         self.put_fact(repository, stamp, fact).map(|_id| ())
     }
 
-    /// Moves of frames to where they do not lie, into packs that there are and others.
-    pub(super) fn lie_of_moves(
-        &mut self,
-        repository: &Repository,
-        stamp: Stamp,
-    ) -> Result<(), SimError> {
-        let packs = self.known_packs(repository)?;
-        let Some(mut pack) = self.dice.pick(&packs).cloned() else {
-            return Ok(());
-        };
-        match self.dice.below(3) {
-            // What lies there is something else.
-            0 => {}
-            // Nothing lies there.
-            1 => pack.pack = ObjectId(self.dice.array()),
-            // Bytes that are no pack, and of another length.
-            _ => {
-                let garbage = self.dice.bytes(1000);
-                pack.pack = ObjectId::of(&garbage);
-                let key = ObjectKey::Pack(repository.writer(), pack.pack);
-                self.put(&key.to_string(), Bytes::from(garbage))?;
-            }
-        }
-        let mut runs = Vec::new();
-        for origin in &packs {
-            runs.push(MoveRun {
-                origin: origin.pack,
-                first_ordinal: 0,
-                count: 1 + u32::try_from(self.dice.below(4)).unwrap_or(0),
-                position: u32::try_from(self.dice.below(4)).unwrap_or(0),
-            });
-        }
-        let fact = Fact::Moves { pack, runs };
-        self.put_fact(repository, stamp, fact).map(|_id| ())
-    }
-
-    /// The packs that segments name.
-    fn known_packs(&self, repository: &Repository) -> Result<Vec<PackEntry>, SimError> {
-        let mut packs = Vec::new();
-        for stored in self.segments(repository) {
-            packs.extend(dolmen_format::signed::decode::<Segment>(&stored.body)?.body.packs);
-        }
-        Ok(packs)
-    }
-
     /// Another repository at the same address, which the same passphrase opens and which says that it is older.
     pub(super) fn replace_root(&mut self, repository: &Repository) -> Result<(), SimError> {
         let admin = AdminSecret::new(Secret::new(self.dice.array()));
@@ -176,11 +131,10 @@ impl Strike<'_> {
         self.dice.pick(&bodies).cloned()
     }
 
-    fn segments(&self, repository: &Repository) -> impl Iterator<Item = &Stored> {
+    pub(super) fn segments(&self, repository: &Repository) -> impl Iterator<Item = &Stored> {
         let prefix = format!("index/{}/", repository.writer());
-        let is_segment = move |stored: &&Stored| {
-            stored.is_authentic && stored.key.as_str().starts_with(&prefix)
-        };
+        let is_segment =
+            move |stored: &&Stored| stored.is_authentic && stored.key.as_str().starts_with(&prefix);
         self.all.iter().filter(is_segment)
     }
 }
