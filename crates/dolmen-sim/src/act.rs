@@ -10,7 +10,7 @@ use dolmen_core::check::{self, ReadData};
 use dolmen_core::compact::plan::{MaxUnused, Prices};
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::index::Index;
-use dolmen_core::keep::{Count, Fate, GroupBy, Rules};
+use dolmen_core::keep::{Count, Fate, Group, GroupBy, Rules};
 use dolmen_core::pack::Effort;
 use dolmen_core::snapshots::{Filter, SnapshotList};
 use dolmen_core::{
@@ -109,6 +109,15 @@ pub struct Outcome {
     pub notices: Vec<String>,
 }
 
+/// What a rule made of a group of snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct Sorted {
+    /// These stay.
+    pub kept: Vec<SnapshotId>,
+    /// These are retired.
+    pub removed: Vec<SnapshotId>,
+}
+
 /// What an act that succeeded says of itself.
 #[derive(Debug, Clone)]
 pub enum Done {
@@ -116,6 +125,8 @@ pub enum Done {
     Backup(SnapshotId),
     /// So many snapshots were retired.
     Retired(usize),
+    /// A rule retired snapshots.
+    Kept(Vec<Sorted>),
     /// So many were asked to come back, and so many objects are missing for it.
     Undone(usize, usize),
     /// Maintenance ran.
@@ -310,7 +321,19 @@ impl Process<'_> {
             }),
             Act::KeepLast(count) => {
                 let now = repository.environment.clock.now();
-                self.forget(&repository, |list| select(list, *count, now))
+                let mut sorted = Vec::new();
+                let is_mutant = self.kit.mutation == Some(crate::Mutation::CountPlanted);
+                self.forget(&repository, |list| {
+                    if is_mutant {
+                        list.suspicious.clear();
+                    }
+                    sorted = select(list, *count, now);
+                    sorted
+                        .iter()
+                        .flat_map(|group| group.removed.iter().copied())
+                        .collect()
+                })?;
+                Ok(Done::Kept(sorted))
             }
             Act::ForgetAll => self.forget(&repository, |list| {
                 list.snapshots.iter().map(|entry| entry.id).collect()
@@ -391,10 +414,10 @@ impl Process<'_> {
     fn forget(
         &self,
         repository: &Repository,
-        choose: impl FnOnce(&SnapshotList) -> BTreeSet<SnapshotId>,
+        choose: impl FnOnce(&mut SnapshotList) -> BTreeSet<SnapshotId>,
     ) -> Result<Done, Error> {
-        let list = SnapshotList::load(repository, None)?;
-        let chosen = choose(&list);
+        let mut list = SnapshotList::load(repository, None)?;
+        let chosen = choose(&mut list);
         let retired: Vec<_> = list
             .snapshots
             .iter()
@@ -538,8 +561,8 @@ fn look_options<'a>(
     }
 }
 
-/// What a rule that keeps so many of each machine lets go.
-fn select(list: &SnapshotList, count: u32, now: Timestamp) -> BTreeSet<SnapshotId> {
+/// What a rule that keeps so many of each machine makes of them.
+fn select(list: &SnapshotList, count: u32, now: Timestamp) -> Vec<Sorted> {
     let mut rules = Rules::default();
     rules.counts.last = Count::AtMost(count);
     let by = GroupBy {
@@ -550,14 +573,17 @@ fn select(list: &SnapshotList, count: u32, now: Timestamp) -> BTreeSet<SnapshotI
     };
     let zone = jiff::tz::TimeZone::UTC;
     let groups = forget::plan(list, &Filter::default(), &rules, by, &zone, now);
-    let decisions = groups
-        .into_iter()
-        .flatten()
-        .flat_map(|group| group.decisions);
-    decisions
-        .filter(|decision| matches!(decision.fate, Fate::Remove))
-        .map(|decision| decision.id)
-        .collect()
+    let sort = |group: Group| {
+        let mut sorted = Sorted::default();
+        for decision in group.decisions {
+            match decision.fate {
+                Fate::Keep { .. } => sorted.kept.push(decision.id),
+                Fate::Remove => sorted.removed.push(decision.id),
+            }
+        }
+        sorted
+    };
+    groups.into_iter().flatten().map(sort).collect()
 }
 
 fn backup_options(machine: &Machine) -> backup::Options {

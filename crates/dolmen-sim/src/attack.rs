@@ -93,6 +93,10 @@ pub enum Attack {
     ReplaceRoot,
     /// A valid bundle that supersedes the owner's.
     ReplaceBundle,
+    /// Snapshots signed with a key that may add backups: from the future, empty, or many.
+    PlantAsBackup,
+    /// Every version is to go, by the right to bypass governance.
+    Bypass,
 }
 
 impl Attack {
@@ -112,7 +116,12 @@ impl Attack {
         Self::OverwriteThenWait,
     ];
     /// What can be tried where there are locks.
-    pub const ON_LOCKS: [Self; 3] = [Self::Shorten, Self::ExtendForEver, Self::DeleteVersions];
+    pub const ON_LOCKS: [Self; 4] = [
+        Self::Shorten,
+        Self::ExtendForEver,
+        Self::DeleteVersions,
+        Self::Bypass,
+    ];
     /// What takes the passphrase too.
     pub const WITH_PASSPHRASE: [Self; 14] = [
         Self::PlantSnapshots,
@@ -164,6 +173,8 @@ impl fmt::Display for Attack {
             Self::LyingMoves => "lying moves",
             Self::ReplaceRoot => "replace the root",
             Self::ReplaceBundle => "replace the bundle",
+            Self::PlantAsBackup => "plant as a backup key",
+            Self::Bypass => "bypass governance",
         })
     }
 }
@@ -201,6 +212,11 @@ impl Attacker {
             next_number: 1,
             seen: Vec::new(),
         }
+    }
+
+    /// Whether it can sign as the owner.
+    pub fn has_passphrase(&self) -> bool {
+        self.stolen.has_passphrase()
     }
 
     /// Keys that it locked for ever.
@@ -243,6 +259,8 @@ impl Attacker {
                 Ok(())
             }
             Attack::DeleteVersions => strike.delete_versions(),
+            Attack::Bypass => strike.bypass(),
+            Attack::PlantAsBackup => self.plant_as_backup(&mut strike),
             Attack::PlantSnapshots
             | Attack::LyingSegment
             | Attack::FalsePacks
@@ -275,10 +293,7 @@ impl Attacker {
         model: &Model,
         attack: Attack,
     ) -> Result<(), SimError> {
-        let credential = self.stolen.credential(&strike.kit.keeping);
-        let view: Arc<dyn dolmen_store::Store> =
-            Arc::new(strike.kit.store.with_credential(credential));
-        let mut repository = strike.kit.open(view, &self.machine, strike.dice.next())?;
+        let mut repository = self.open(strike)?;
         match attack {
             Attack::PlantSnapshots => self.plant_snapshots(strike, &repository, model),
             Attack::LyingSegment => strike.lie_in_segment(&repository),
@@ -319,6 +334,13 @@ impl Attacker {
         }
     }
 
+    fn open(&self, strike: &mut Strike<'_>) -> Result<Repository, SimError> {
+        let credential = self.stolen.credential(&strike.kit.keeping);
+        let view: Arc<dyn dolmen_store::Store> =
+            Arc::new(strike.kit.store.with_credential(credential));
+        Ok(strike.kit.open(view, &self.machine, strike.dice.next())?)
+    }
+
     fn next_stamp(&mut self, repository: &Repository) -> Stamp {
         let number = self.next_number;
         self.next_number = number.saturating_add(1);
@@ -343,7 +365,33 @@ impl Attacker {
                 _ => None,
             };
             let stamp = stamp.unwrap_or_else(|| self.next_stamp(repository));
-            strike.plant_snapshot(repository, Planted::of(stamp))?;
+            let days = strike.dice.between(-1, 4000);
+            let planted = Planted {
+                days,
+                ..Planted::of(repository, stamp)
+            };
+            strike.plant_snapshot(repository, planted)?;
+        }
+        Ok(())
+    }
+
+    /// What it needs of the passphrase is what a key file would hold: the public halves of the keys.
+    fn plant_as_backup(&mut self, strike: &mut Strike<'_>) -> Result<(), SimError> {
+        let repository = self.open(strike)?;
+        let writer = strike.kit.backup.signing.verify_key().writer_id();
+        let many = if strike.dice.chance(300) { 9 } else { 1 };
+        for _ in 0..many {
+            let stamp = Stamp {
+                writer,
+                ..self.next_stamp(&repository)
+            };
+            let planted = Planted {
+                signer: strike.kit.backup.signing.clone(),
+                certificate: Some(strike.kit.backup.certificate),
+                days: strike.dice.between(2, 4000),
+                ..Planted::of(&repository, stamp)
+            };
+            strike.plant_snapshot(&repository, planted)?;
         }
         Ok(())
     }
@@ -397,7 +445,11 @@ fn attempt<T>(result: Result<T, StoreError>) -> Result<Option<T>, SimError> {
 /// What is particular about a planted snapshot.
 #[derive(Debug)]
 struct Planted {
+    signer: SigningKey,
+    certificate: Option<ObjectId>,
     stamp: Stamp,
+    /// How far from now it is dated.
+    days: i64,
     /// 0 for a snapshot.
     checkpoint: u32,
     heads: Vec<Reference>,
@@ -480,7 +532,7 @@ impl Strike<'_> {
             }
         });
         match self.dice.below(3) {
-            0 => self.plant_snapshot(repository, Planted::of(stamp)),
+            0 => self.plant_snapshot(repository, Planted::of(repository, stamp)),
             1 => {
                 let fact = Fact::Policy(short([3, 1, 1], model.newest_policy()));
                 self.put_fact(repository, stamp, fact).map(|_id| ())
@@ -644,7 +696,6 @@ impl Strike<'_> {
         let Some(like) = self.dice.pick(&known) else {
             return Ok(());
         };
-        let days = self.dice.between(-1, 4000);
         let nonce = Nonce(self.dice.array());
         let aad = Snapshot::box_aad(&repository.id(), &nonce);
         let manifest = match self.dice.below(3) {
@@ -656,9 +707,10 @@ impl Strike<'_> {
         let secret = Secret::new(self.dice.array());
         let mut snapshot = Snapshot {
             stamp: planted.stamp,
+            certificate: planted.certificate,
             checkpoint: planted.checkpoint,
             heads: planted.heads,
-            time: now_plus(self.kit.now(), days),
+            time: now_plus(self.kit.now(), planted.days),
             nonce,
             manifest: maintain
                 .public()
@@ -676,9 +728,9 @@ impl Strike<'_> {
         } else if self.dice.chance(500) {
             snapshot.segments.clear();
         }
-        let (stored, id) = sign(repository, &snapshot)?;
-        let key = ObjectKey::Snapshot(repository.writer(), id);
-        self.put(&key.to_string(), stored)
+        let (stored, id) = planted.signer.sign(&repository.id(), &snapshot)?;
+        let key = ObjectKey::Snapshot(planted.stamp.writer, id);
+        self.put(&key.to_string(), Bytes::from(stored))
     }
 
     /// A valid segment that says of the blobs of known packs that they lie in each other's frames.

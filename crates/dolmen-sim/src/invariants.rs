@@ -44,6 +44,9 @@ pub enum Invariant {
     CheckFindsNothingWrong,
     /// What honest people do succeeds, at the second try if others were at work during the first.
     HonestWorkSucceeds,
+    /// A rule that keeps so many snapshots of each machine retires none of its own where fewer of them stay, whatever was
+    /// planted with a key that may only add.
+    RulesKeepTheirNumber,
     /// What an attacker planted keeps no more than what it names.
     AttackersCostLittle,
     /// What nothing needs is deleted, once its lease has lapsed and a maintenance runs whose clock is right.

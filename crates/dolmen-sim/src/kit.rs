@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use dolmen_core::repository::{self, Accept};
 use dolmen_core::{Clock, Environment, Objects, Random, Repository};
-use dolmen_crypto::{AdminSecret, Secret, bundle};
+use dolmen_crypto::{AdminSecret, Secret, SigningKey, bundle};
+use dolmen_format::certificate::{Certificate, Role};
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_format::root::{Root, SUITE};
 use dolmen_format::signed::NO_REPOSITORY;
-use dolmen_format::{DomainId, ObjectKey, RepositoryId, Salt, SlotId, Timestamp};
+use dolmen_format::{DomainId, Nonce, ObjectId, ObjectKey, RepositoryId, Salt, SlotId, Timestamp};
 use dolmen_store::{Credential, Lock, LockMode, MemoryStore, Place, Store, StoreKey};
 use tokio::runtime::Handle;
 
@@ -35,8 +36,17 @@ pub struct Kit {
     pub mutation: Option<Mutation>,
     /// What an attacker claims, and a mutation may believe.
     pub(crate) claims: Arc<Mutex<Claims>>,
+    /// A key that may add backups, and no honest machine uses.
+    pub(crate) backup: BackupKey,
     runtime: Handle,
     passphrase: Arc<Mutex<Vec<u8>>>,
+}
+
+/// A signing key and the certificate that says what it may do.
+#[derive(Debug, Clone)]
+pub(crate) struct BackupKey {
+    pub(crate) signing: SigningKey,
+    pub(crate) certificate: ObjectId,
 }
 
 /// A machine: a name, folders and a clock.
@@ -146,7 +156,22 @@ impl Kit {
         (kdf.memory_kib, kdf.passes, kdf.lanes) = (64, 1, 1);
         let bundle = bundle::wrap(&id, name, kdf, &passphrase, &admin)?;
         let (bundle, bundle_id) = signing.sign(&id, &bundle)?;
+        let backup = SigningKey::new(&Secret::new(dice.array()));
+        let certificate = Certificate {
+            name: "a machine".to_owned(),
+            role: Role::Backup,
+            verify_key: backup.verify_key().to_bytes(),
+            domain: Some(DomainId(dice.array())),
+            created,
+            rights: 0,
+            nonce: Nonce(dice.array()),
+        };
+        let (certificate, certificate_id) = signing.sign(&id, &certificate)?;
         let kit = Self {
+            backup: BackupKey {
+                signing: backup,
+                certificate: certificate_id,
+            },
             store,
             id,
             keeping,
@@ -159,6 +184,7 @@ impl Kit {
         for (key, body) in [
             (ObjectKey::Key(bundle_id), bundle),
             (ObjectKey::Root(id), root),
+            (ObjectKey::Key(certificate_id), certificate),
         ] {
             if let Ok(key) = StoreKey::try_from(key.to_string()) {
                 let put = kit
@@ -260,11 +286,7 @@ impl Keeping {
 }
 
 /// A policy of so many days of L, G and I.
-pub(crate) fn policy(
-    days: [u64; 3],
-    lock: LockStrategy,
-    previous: Option<dolmen_format::ObjectId>,
-) -> Policy {
+pub(crate) fn policy(days: [u64; 3], lock: LockStrategy, previous: Option<ObjectId>) -> Policy {
     let [protect_seconds, generation_seconds, interval_seconds] = days.map(|days| days * 86_400);
     Policy {
         protect_seconds,

@@ -45,11 +45,13 @@ pub enum Mutation {
     AcceptTwinEncodings,
     /// What is brought back keeps the locks that it had.
     UndoWithoutExtending,
+    /// What is suspicious takes a rule's place all the same.
+    CountPlanted,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::TrustLatest,
         Self::PruneByClientClock,
         Self::IgnoreAgeOfListings,
@@ -64,6 +66,7 @@ impl Mutation {
         Self::ForgetStandingObjects,
         Self::AcceptTwinEncodings,
         Self::UndoWithoutExtending,
+        Self::CountPlanted,
     ];
 
     /// Whether it errs in what somebody does.
@@ -81,6 +84,8 @@ impl Mutation {
             | Self::AcceptTwinEncodings => purpose == Purpose::Maintain,
             Self::DropTheCommitRule | Self::DecideBeforeThePut => purpose == Purpose::Backup,
             Self::UndoWithoutExtending => purpose == Purpose::Undo,
+            // What a person is told is made to err instead.
+            Self::CountPlanted => false,
         }
     }
 }
@@ -192,7 +197,8 @@ impl Misleading {
             | Mutation::ExtendWithoutVersion
             | Mutation::WitnessBackdates
             | Mutation::ForgetStandingObjects
-            | Mutation::UndoWithoutExtending => true,
+            | Mutation::UndoWithoutExtending
+            | Mutation::CountPlanted => true,
         };
         if let (Mutation::WitnessBackdates, Some(at)) = (self.mutation, claims.receipts.get(name)) {
             (line.stored_at.earliest, line.stored_at.latest) = (*at, *at);

@@ -92,6 +92,8 @@ pub enum Stolen {
     ClientKey,
     /// That, and the passphrase.
     Passphrase,
+    /// A client's key of the store, and a signing key that may add backups.
+    BackupKey,
     /// A renewer's key, which may only list and set retention.
     RenewerKey,
     /// A pruner's key, which may delete what no lock keeps.
@@ -102,9 +104,10 @@ pub enum Stolen {
 
 impl Stolen {
     /// What can be stolen where nothing is locked: whoever may delete there may destroy, and nobody promises otherwise.
-    const UNLOCKED: [Self; 2] = [Self::ClientKey, Self::Passphrase];
-    const LOCKED: [Self; 5] = [
+    const UNLOCKED: [Self; 3] = [Self::ClientKey, Self::BackupKey, Self::Passphrase];
+    const LOCKED: [Self; 6] = [
         Self::ClientKey,
+        Self::BackupKey,
         Self::Passphrase,
         Self::RenewerKey,
         Self::PrunerKey,
@@ -125,14 +128,28 @@ impl Stolen {
     pub(crate) fn credential(self, keeping: &Keeping) -> Credential {
         let client = keeping.client().with(Right::DeleteObject);
         match self {
-            Self::ClientKey | Self::Passphrase => client,
+            Self::ClientKey | Self::BackupKey | Self::Passphrase => client,
             Self::RenewerKey => Credential::renewer(),
             Self::PrunerKey => Credential::pruner().with(Right::DeleteObject),
-            Self::AllButTheAccount => client
-                .with(Right::DeleteObjectVersion)
-                .with(Right::DeleteFiles)
-                .with(Right::PutObjectLegalHold),
+            Self::AllButTheAccount => {
+                let all = client
+                    .with(Right::DeleteObjectVersion)
+                    .with(Right::DeleteFiles)
+                    .with(Right::PutObjectLegalHold);
+                // Against whoever may bypass governance, that promises nothing.
+                if keeping.lock == LockStrategy::Governance {
+                    all
+                } else {
+                    all.with(Right::BypassGovernanceRetention)
+                        .with(Right::BypassGovernance)
+                }
+            }
         }
+    }
+
+    /// Whether whoever stole it can sign as the owner.
+    pub(crate) fn has_passphrase(self) -> bool {
+        matches!(self, Self::Passphrase | Self::AllButTheAccount)
     }
 
     /// What can be tried with it.
@@ -144,7 +161,10 @@ impl Stolen {
         if keeping.is_locked() {
             attacks.extend(Attack::ON_LOCKS);
         }
-        if matches!(self, Self::Passphrase | Self::AllButTheAccount) {
+        if self == Self::BackupKey {
+            attacks.extend([Attack::PlantAsBackup; 4]);
+        }
+        if self.has_passphrase() {
             attacks.extend(Attack::WITH_PASSPHRASE);
         }
         attacks

@@ -14,7 +14,7 @@ use dolmen_store::{Credential, Fault, FaultPlan};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::act::{Act, Done, Outcome, Weather, perform};
+use crate::act::{Act, Done, Outcome, Sorted, Weather, perform};
 use crate::attack::{Attack, Attacker};
 use crate::dice::Dice;
 use crate::error::SimError;
@@ -706,6 +706,11 @@ impl World {
             Done::Recovered(report) if is_calm && report.failed == 0 => {
                 self.scene().recovery_is_whole()?;
             }
+            Done::Kept(sorted) => {
+                if let Act::KeepLast(count) = &outcome.act {
+                    self.rules_keep_their_number(*count, sorted)?;
+                }
+            }
             Done::Audited(view) if is_calm => self.scene().audit_tells_the_truth(view)?,
             Done::Backup(_)
             | Done::Retired(_)
@@ -715,6 +720,29 @@ impl World {
             | Done::Recovered(_)
             | Done::Audited(_)
             | Done::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// [`Invariant::RulesKeepTheirNumber`]
+    fn rules_keep_their_number(&self, count: u32, sorted: &[Sorted]) -> Result<(), Failure> {
+        let is_signed_for = |(attacker, _): &(Attacker, Vec<Attack>)| attacker.has_passphrase();
+        if self.attacker.as_ref().is_some_and(is_signed_for) {
+            return Ok(());
+        }
+        let own: BTreeSet<SnapshotId> = self
+            .honest
+            .iter()
+            .filter_map(|key| key.parse().ok().map(|key: ObjectKey| key.id()))
+            .collect();
+        for group in sorted {
+            let kept = group.kept.iter().filter(|id| own.contains(id)).count();
+            let mut removed = group.removed.iter().filter(|id| own.contains(id));
+            let is_short = kept < usize::try_from(count).unwrap_or(usize::MAX);
+            if let (true, Some(id)) = (is_short, removed.next()) {
+                let detail = format!("snapshot {id} is retired, and {kept} stay of {count}");
+                return Err(violated(Invariant::RulesKeepTheirNumber, detail).into());
+            }
         }
         Ok(())
     }

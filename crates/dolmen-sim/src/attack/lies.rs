@@ -25,14 +25,14 @@ impl Strike<'_> {
             return Ok(());
         };
         let reference = victim.snapshot.reference(victim.id);
+        let next = Stamp {
+            number: reference.number.saturating_add(1),
+            ..victim.snapshot.stamp
+        };
         let planted = Planted {
-            stamp: Stamp {
-                number: reference.number.saturating_add(1),
-                ..victim.snapshot.stamp
-            },
             checkpoint: 1,
             heads: vec![reference],
-            segments: None,
+            ..Planted::of(repository, next)
         };
         let key = ObjectKey::Snapshot(reference.writer, victim.id).to_string();
         self.claims(|claims| claims.descended.insert(key));
@@ -67,7 +67,7 @@ impl Strike<'_> {
         self.put(&key.to_string(), stored)?;
         let planted = Planted {
             segments: Some(vec![id]),
-            ..Planted::of(stamp)
+            ..Planted::of(repository, stamp)
         };
         self.plant_snapshot(repository, planted)
     }
@@ -141,9 +141,12 @@ impl Strike<'_> {
 
 impl Planted {
     /// A snapshot like others.
-    pub(super) fn of(stamp: Stamp) -> Self {
+    pub(super) fn of(repository: &Repository, stamp: Stamp) -> Self {
         Self {
+            signer: repository.signing_key().clone(),
+            certificate: None,
             stamp,
+            days: 0,
             checkpoint: 0,
             heads: Vec::new(),
             segments: None,

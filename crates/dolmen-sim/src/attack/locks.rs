@@ -54,6 +54,14 @@ impl Strike<'_> {
         Ok(extended)
     }
 
+    /// The same by the call that asks for governance to be bypassed.
+    pub(super) fn bypass(&mut self) -> Result<(), SimError> {
+        for stored in self.all.clone() {
+            attempt(self.store.delete_bypassing(&object_of(&stored)))?;
+        }
+        Ok(())
+    }
+
     /// Everything that can be deleted is.
     pub(super) fn delete_versions(&mut self) -> Result<(), SimError> {
         for stored in self.all.clone() {
