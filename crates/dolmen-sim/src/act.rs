@@ -487,7 +487,13 @@ impl Process<'_> {
     /// What this machine knows of places of moved frames.
     fn compared(&self, repository: &Repository) -> Result<Compared, Error> {
         let state = StateFolder::open(self.machine.state())?;
-        Ok(state.compared(&repository.id())?)
+        let mut compared = state.compared(&repository.id())?;
+        if self.kit.mutation == Some(crate::Mutation::BelieveMoves) {
+            let claims = self.kit.claims.lock();
+            let claims = claims.unwrap_or_else(PoisonError::into_inner);
+            compared.equal.extend(claims.moves.iter().copied());
+        }
+        Ok(compared)
     }
 
     fn compact(&self, repository: &Repository) -> Result<Done, Error> {

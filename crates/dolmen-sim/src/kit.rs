@@ -91,14 +91,13 @@ impl Skew {
 struct LocalClock {
     store: Arc<MemoryStore>,
     skew: Skew,
-    /// Stands still here; a mutation.
-    stopped_at: Option<Timestamp>,
+    /// A mutation's.
     ahead_seconds: i64,
 }
 
 impl Clock for LocalClock {
     fn now(&self) -> Timestamp {
-        let now = self.stopped_at.unwrap_or_else(|| self.store.clock());
+        let now = self.store.clock();
         let ahead = self
             .skew
             .ahead_seconds(now)
@@ -214,7 +213,6 @@ impl Kit {
             clock: Arc::new(LocalClock {
                 store: Arc::clone(&self.store),
                 skew: machine.skew,
-                stopped_at: is(Mutation::IgnoreAgeOfListings).then(|| self.store.clock()),
                 ahead_seconds: if is(Mutation::PruneByClientClock) {
                     AHEAD_SECONDS
                 } else {

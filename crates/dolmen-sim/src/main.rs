@@ -23,6 +23,9 @@ struct Arguments {
     /// Tells what happens.
     #[arg(long)]
     verbose: bool,
+    /// Tries what is known not to hold yet, too.
+    #[arg(long)]
+    unsolved: bool,
     /// Goes on after a violation.
     #[arg(long)]
     keep_going: bool,
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "the binary talks")]
 fn run(seed: u64, arguments: &Arguments, sums: &mut Sums) -> Result<(), Failure> {
     let options = Options {
+        unsolved: arguments.unsolved,
         mutation: arguments
             .mutation
             .and_then(|number| Mutation::ALL.get(number).copied()),

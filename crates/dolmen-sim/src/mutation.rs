@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dolmen_format::Timestamp;
+use dolmen_format::{ObjectId, PackId, Timestamp};
 use dolmen_store::{
     ByteRange, Capabilities, Hold, Lock, LockStatus, ObjectRef, Place, PutReceipt, Store,
     StoreError, StoreIdentity, StoreKey, StoreTime, Version, VersionInfo,
@@ -14,6 +14,8 @@ use futures_util::StreamExt as _;
 use futures_util::future::ready;
 use futures_util::stream::BoxStream;
 
+use crate::attack::Attack;
+
 /// A way to err. Each is made from outside, with what the code is told: the code itself is not touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mutation {
@@ -21,8 +23,6 @@ pub enum Mutation {
     TrustLatest,
     /// Leases lapse by a clock that is two months ahead, and nobody compares it with another.
     PruneByClientClock,
-    /// However old a listing is, it is acted on: local clocks stand still while a process runs.
-    IgnoreAgeOfListings,
     /// What a listing does not show is taken to be gone for good.
     AbsenceIsDeath,
     /// A backup is a success however short the locks are that it relies on.
@@ -47,6 +47,8 @@ pub enum Mutation {
     UndoWithoutExtending,
     /// What is suspicious takes a rule's place all the same.
     CountPlanted,
+    /// Frames lie where a record says that they were moved to, whatever lies there.
+    BelieveMoves,
 }
 
 impl Mutation {
@@ -54,7 +56,6 @@ impl Mutation {
     pub const ALL: [Self; 15] = [
         Self::TrustLatest,
         Self::PruneByClientClock,
-        Self::IgnoreAgeOfListings,
         Self::AbsenceIsDeath,
         Self::DropTheCommitRule,
         Self::DecideBeforeThePut,
@@ -67,12 +68,34 @@ impl Mutation {
         Self::AcceptTwinEncodings,
         Self::UndoWithoutExtending,
         Self::CountPlanted,
+        Self::BelieveMoves,
     ];
+
+    /// The attack that it falls for.
+    pub(crate) fn bait(self) -> Option<Attack> {
+        match self {
+            Self::AbsenceIsDeath => Some(Attack::Hide),
+            Self::TrustLatest => Some(Attack::Overwrite),
+            Self::ExtendWithoutVersion => Some(Attack::OverwriteThenWait),
+            Self::FirstClaimPicksTheVersion => Some(Attack::ClaimVersion),
+            Self::WitnessBackdates => Some(Attack::BackdatingWitness),
+            Self::NumberVoidsObjects => Some(Attack::TwinNumber),
+            Self::CheckpointEndsLives => Some(Attack::PlantCheckpoints),
+            Self::AcceptTwinEncodings => Some(Attack::TwinEncoding),
+            Self::CountPlanted => Some(Attack::PlantAsBackup),
+            Self::BelieveMoves => Some(Attack::LyingMoves),
+            Self::PruneByClientClock
+            | Self::DropTheCommitRule
+            | Self::DecideBeforeThePut
+            | Self::ForgetStandingObjects
+            | Self::UndoWithoutExtending => None,
+        }
+    }
 
     /// Whether it errs in what somebody does.
     fn touches(self, purpose: Purpose) -> bool {
         match self {
-            Self::TrustLatest | Self::PruneByClientClock | Self::IgnoreAgeOfListings => true,
+            Self::TrustLatest | Self::PruneByClientClock => true,
             // Whoever deletes nothing does no harm by it.
             Self::AbsenceIsDeath
             | Self::ExtendWithoutVersion
@@ -84,8 +107,8 @@ impl Mutation {
             | Self::AcceptTwinEncodings => purpose == Purpose::Maintain,
             Self::DropTheCommitRule | Self::DecideBeforeThePut => purpose == Purpose::Backup,
             Self::UndoWithoutExtending => purpose == Purpose::Undo,
-            // What a person is told is made to err instead.
-            Self::CountPlanted => false,
+            // What is handed in errs, not the store.
+            Self::CountPlanted | Self::BelieveMoves => false,
         }
     }
 }
@@ -116,6 +139,8 @@ pub(crate) struct Claims {
     pub(crate) descended: BTreeSet<String>,
     /// Records that were planted in another encoding.
     pub(crate) twins: BTreeSet<String>,
+    /// Planted records of moves, and the packs whose frames they say were moved.
+    pub(crate) moves: BTreeSet<(ObjectId, PackId)>,
 }
 
 /// How far [`Mutation::PruneByClientClock`] is ahead.
@@ -191,14 +216,14 @@ impl Misleading {
             Mutation::CheckpointEndsLives => !claims.descended.contains(name),
             Mutation::AcceptTwinEncodings => !claims.twins.contains(name),
             Mutation::PruneByClientClock
-            | Mutation::IgnoreAgeOfListings
             | Mutation::DropTheCommitRule
             | Mutation::DecideBeforeThePut
             | Mutation::ExtendWithoutVersion
             | Mutation::WitnessBackdates
             | Mutation::ForgetStandingObjects
             | Mutation::UndoWithoutExtending
-            | Mutation::CountPlanted => true,
+            | Mutation::CountPlanted
+            | Mutation::BelieveMoves => true,
         };
         if let (Mutation::WitnessBackdates, Some(at)) = (self.mutation, claims.receipts.get(name)) {
             (line.stored_at.earliest, line.stored_at.latest) = (*at, *at);

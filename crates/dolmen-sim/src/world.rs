@@ -34,6 +34,8 @@ const RESTORED_AFTER_DANGER: usize = 3;
 /// How a world is made, beside its seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
+    /// Whether what is known not to hold yet must hold too.
+    pub unsolved: bool,
     /// How Dolmen is made to err; `None`: it is not.
     pub mutation: Option<Mutation>,
 }
@@ -64,6 +66,7 @@ pub struct World {
     attacker: Option<(Attacker, Vec<Attack>)>,
     /// When maintenance renews next, where locks are kept.
     renew_at: Timestamp,
+    unsolved: bool,
     model: Model,
     all: Vec<Stored>,
     /// What honest processes put.
@@ -145,12 +148,7 @@ impl World {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .build()?;
-        let (keeping, is_attacked) = match dice.below(8) {
-            0 => (Keeping::plain(), false),
-            1..=3 => (Keeping::versions(), true),
-            4 => (Keeping::locks(&mut dice), false),
-            _ => (Keeping::locks(&mut dice), true),
-        };
+        let (keeping, stolen) = stage(mutation, &mut dice);
         let kit = Kit::create(keeping, runtime.handle().clone(), &mut dice, mutation)?;
         let machine = |name: &str, skew| make_machine(folder.path(), name, skew);
         let mut clients = Vec::new();
@@ -160,7 +158,6 @@ impl World {
         }
         let maintainer = machine("maintainer", draw_skew(&kit, &mut dice))?;
         let restorer = machine("restorer", draw_skew(&kit, &mut dice))?;
-        let stolen = Stolen::draw(&keeping, &mut dice).filter(|_| is_attacked);
         let attacker = match stolen {
             None => None,
             Some(stolen) => {
@@ -194,6 +191,7 @@ impl World {
             maintainer,
             restorer,
             attacker,
+            unsolved: options.unsolved,
             model,
             all,
             honest,
@@ -217,7 +215,12 @@ impl World {
     pub fn step(&mut self) -> Result<(), Failure> {
         self.tally.steps += 1;
         self.pass_time()?;
-        let step = self.dice.weighted(STEPS).unwrap_or(Step::Backup);
+        let drawn = self.dice.weighted(STEPS).unwrap_or(Step::Backup);
+        let favoured = self.kit.mutation.map_or(&[][..], favoured);
+        let step = match self.dice.pick(favoured) {
+            Some(step) if self.dice.chance(600) => *step,
+            Some(_) | None => drawn,
+        };
         let step = match step {
             Step::Attack if self.attacker.is_none() => Step::Backup,
             step => step,
@@ -593,7 +596,8 @@ impl World {
         let Some((attacker, attacks)) = &mut self.attacker else {
             return Ok(());
         };
-        let Some(attack) = self.dice.pick(attacks).copied() else {
+        let bait = self.kit.mutation.and_then(Mutation::bait);
+        let Some(attack) = bait.or_else(|| self.dice.pick(attacks).copied()) else {
             return Ok(());
         };
         self.log.push(format!("  attack: {attack}"));
@@ -851,6 +855,7 @@ impl World {
             all: &self.all,
             restorer: &self.restorer,
             is_attacked: self.attacker.is_some(),
+            unsolved: self.unsolved,
         }
     }
 
@@ -990,6 +995,78 @@ impl World {
     /// Where the world's files lie.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+/// What keeps a world's objects and what was stolen: of every kind, or where a mutation can show.
+fn stage(mutation: Option<Mutation>, dice: &mut Dice) -> (Keeping, Option<Stolen>) {
+    use Mutation as M;
+    let is_locked = match mutation {
+        None => {
+            let (keeping, is_attacked) = match dice.below(8) {
+                0 => (Keeping::plain(), false),
+                1..=3 => (Keeping::versions(), true),
+                4 => (Keeping::locks(dice), false),
+                _ => (Keeping::locks(dice), true),
+            };
+            let stolen = Stolen::draw(&keeping, dice).filter(|_| is_attacked);
+            return (keeping, stolen);
+        }
+        Some(
+            M::TrustLatest
+            | M::PruneByClientClock
+            | M::AbsenceIsDeath
+            | M::WitnessBackdates
+            | M::AcceptTwinEncodings
+            | M::CountPlanted
+            | M::BelieveMoves,
+        ) => false,
+        Some(
+            M::DropTheCommitRule
+            | M::DecideBeforeThePut
+            | M::ExtendWithoutVersion
+            | M::FirstClaimPicksTheVersion
+            | M::NumberVoidsObjects
+            | M::CheckpointEndsLives
+            | M::ForgetStandingObjects
+            | M::UndoWithoutExtending,
+        ) => true,
+    };
+    let keeping = if is_locked {
+        Keeping::locks(dice)
+    } else {
+        Keeping::versions()
+    };
+    let stolen = match mutation {
+        Some(M::CountPlanted) => Stolen::BackupKey,
+        Some(
+            M::TrustLatest
+            | M::PruneByClientClock
+            | M::AbsenceIsDeath
+            | M::ExtendWithoutVersion
+            | M::AcceptTwinEncodings,
+        ) => Stolen::ClientKey,
+        Some(_) | None => Stolen::Passphrase,
+    };
+    (keeping, Some(stolen))
+}
+
+/// Steps in which a mutation can show.
+fn favoured(mutation: Mutation) -> &'static [Step] {
+    match mutation {
+        Mutation::TrustLatest => &[Step::Attack, Step::Prune],
+        Mutation::PruneByClientClock => &[Step::Forget, Step::Prune],
+        Mutation::AbsenceIsDeath | Mutation::BelieveMoves => &[Step::Attack, Step::Prune],
+        Mutation::DropTheCommitRule | Mutation::DecideBeforeThePut => &[Step::LidClosed],
+        Mutation::ExtendWithoutVersion
+        | Mutation::FirstClaimPicksTheVersion
+        | Mutation::NumberVoidsObjects
+        | Mutation::CheckpointEndsLives => &[Step::Attack, Step::Backup],
+        Mutation::WitnessBackdates => &[Step::Forget, Step::Attack, Step::Prune],
+        Mutation::ForgetStandingObjects => &[],
+        Mutation::AcceptTwinEncodings => &[Step::Forget, Step::Undo, Step::Attack, Step::Prune],
+        Mutation::UndoWithoutExtending => &[Step::Forget, Step::Undo],
+        Mutation::CountPlanted => &[Step::Attack, Step::Backup, Step::Forget],
     }
 }
 

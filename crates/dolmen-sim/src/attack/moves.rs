@@ -38,8 +38,13 @@ impl Strike<'_> {
                 None => return Ok(()),
             }
         };
-        let fact = Fact::Moves { pack, runs };
-        self.put_fact(repository, stamp, fact).map(|_id| ())
+        let origins: Vec<_> = runs.iter().map(|run| run.origin).collect();
+        let record = self.put_fact(repository, stamp, Fact::Moves { pack, runs })?;
+        self.claims(|claims| {
+            let believed = origins.into_iter().map(|origin| (record, origin));
+            claims.moves.extend(believed);
+        });
+        Ok(())
     }
 
     /// A pack of copied frames: as they are, with other bytes, told in another order, or never stored.
