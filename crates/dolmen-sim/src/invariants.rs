@@ -357,21 +357,17 @@ impl Scene<'_> {
             .fresh()
             .and_then(|repository| check::run(&repository, &options, &notes, &progress))
             .map_err(|error| failed(finding::chain(&error)))?;
-        let live: Vec<_> = self
-            .model
-            .held()
-            .filter(|one| self.model.lives(&one.id))
-            .collect();
         // A check reads the table of a pack that frames were moved into in the plain view alone. Where something lies on
         // top of it, it calls missing what a restore finds beneath.
-        let is_moved = |promise: &Promise, key: &str| {
-            let places = &self.model.places;
-            !self.unsolved && places.are_elsewhere(&promise.needs, key, |_place| true)
+        let is_judged = |one: &&Promise| {
+            let is_found = self.unsolved || !self.model.places.has_moved(&one.needs);
+            is_found && self.model.lives(&one.id)
         };
+        let live: Vec<_> = self.model.held().filter(is_judged).collect();
         let hurts = |subject: &str| {
             live.iter().any(|promise| {
-                let is_needed = promise.needs.keys.contains(subject) && !is_moved(promise, subject);
-                is_needed || subject.contains(&promise.id.to_string())
+                let is_named = subject.contains(&promise.id.to_string());
+                is_named || promise.needs.keys.contains(subject)
             })
         };
         let mut findings = report.findings.iter();

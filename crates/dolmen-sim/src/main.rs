@@ -32,6 +32,9 @@ struct Arguments {
     /// Makes Dolmen err: the number of a mutation, from 0.
     #[arg(long)]
     mutation: Option<usize>,
+    /// With a mutation: its world, without the mutation.
+    #[arg(long, requires = "mutation")]
+    control: bool,
 }
 
 /// The sums over all worlds.
@@ -97,11 +100,12 @@ fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the binary talks")]
 fn run(seed: u64, arguments: &Arguments, sums: &mut Sums) -> Result<(), Failure> {
+    let number = arguments.mutation;
+    let stage = number.and_then(|number| Mutation::ALL.get(number).copied());
     let options = Options {
         unsolved: arguments.unsolved,
-        mutation: arguments
-            .mutation
-            .and_then(|number| Mutation::ALL.get(number).copied()),
+        stage,
+        mutation: stage.filter(|_| !arguments.control),
     };
     let mut world = World::new(seed, &options)?;
     let ran = world.run(arguments.steps);

@@ -36,6 +36,8 @@ const RESTORED_AFTER_DANGER: usize = 3;
 pub struct Options {
     /// Whether what is known not to hold yet must hold too.
     pub unsolved: bool,
+    /// The mutation whose world it is, where that can show; `None`: a world of any kind.
+    pub stage: Option<Mutation>,
     /// How Dolmen is made to err; `None`: it is not.
     pub mutation: Option<Mutation>,
 }
@@ -66,6 +68,7 @@ pub struct World {
     attacker: Option<(Attacker, Vec<Attack>)>,
     /// When maintenance renews next, where locks are kept.
     renew_at: Timestamp,
+    stage: Option<Mutation>,
     unsolved: bool,
     model: Model,
     all: Vec<Stored>,
@@ -148,7 +151,7 @@ impl World {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .build()?;
-        let (keeping, stolen) = stage(mutation, &mut dice);
+        let (keeping, stolen) = set_stage(options.stage, &mut dice);
         let kit = Kit::create(keeping, runtime.handle().clone(), &mut dice, mutation)?;
         let machine = |name: &str, skew| make_machine(folder.path(), name, skew);
         let mut clients = Vec::new();
@@ -191,6 +194,7 @@ impl World {
             maintainer,
             restorer,
             attacker,
+            stage: options.stage,
             unsolved: options.unsolved,
             model,
             all,
@@ -216,7 +220,7 @@ impl World {
         self.tally.steps += 1;
         self.pass_time()?;
         let drawn = self.dice.weighted(STEPS).unwrap_or(Step::Backup);
-        let favoured = self.kit.mutation.map_or(&[][..], favoured);
+        let favoured = self.stage.map_or(&[][..], favoured);
         let step = match self.dice.pick(favoured) {
             Some(step) if self.dice.chance(600) => *step,
             Some(_) | None => drawn,
@@ -596,7 +600,7 @@ impl World {
         let Some((attacker, attacks)) = &mut self.attacker else {
             return Ok(());
         };
-        let bait = self.kit.mutation.and_then(Mutation::bait);
+        let bait = self.stage.and_then(Mutation::bait);
         let Some(attack) = bait.or_else(|| self.dice.pick(attacks).copied()) else {
             return Ok(());
         };
@@ -999,7 +1003,7 @@ impl World {
 }
 
 /// What keeps a world's objects and what was stolen: of every kind, or where a mutation can show.
-fn stage(mutation: Option<Mutation>, dice: &mut Dice) -> (Keeping, Option<Stolen>) {
+fn set_stage(mutation: Option<Mutation>, dice: &mut Dice) -> (Keeping, Option<Stolen>) {
     use Mutation as M;
     let is_locked = match mutation {
         None => {
