@@ -245,8 +245,9 @@ impl Attacker {
         match attack {
             Attack::Hide => strike.hide(false),
             Attack::HideEverything => strike.hide(true),
-            Attack::Overwrite | Attack::Truncate | Attack::Swap => strike.cover(attack),
-            Attack::OverwriteThenWait => strike.cover(attack),
+            Attack::Overwrite | Attack::Truncate | Attack::Swap | Attack::OverwriteThenWait => {
+                strike.cover(attack)
+            }
             Attack::PutBack => strike.put_back(&self.seen),
             Attack::Foreign => strike.foreign(),
             Attack::Unsigned | Attack::WrongSigner | Attack::Replayed => {
@@ -479,10 +480,6 @@ impl Strike<'_> {
         let put = self.store.put(&key, body, None, Place::OnTop);
         attempt(self.kit.block_on(put))?;
         Ok(())
-    }
-
-    fn key(&self, key: &ObjectKey) -> Option<StoreKey> {
-        StoreKey::try_from(key.to_string()).ok()
     }
 
     /// Notes what is claimed, for whom a mutation makes believe it.

@@ -32,9 +32,9 @@ struct Arguments {
     /// Makes Dolmen err: the number of a mutation, from 0.
     #[arg(long)]
     mutation: Option<usize>,
-    /// With a mutation: its world, without the mutation.
-    #[arg(long, requires = "mutation")]
-    control: bool,
+    /// The world in which a mutation shows, without it: its number.
+    #[arg(long, conflicts_with = "mutation")]
+    stage: Option<usize>,
 }
 
 /// The sums over all worlds.
@@ -100,12 +100,12 @@ fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the binary talks")]
 fn run(seed: u64, arguments: &Arguments, sums: &mut Sums) -> Result<(), Failure> {
-    let number = arguments.mutation;
-    let stage = number.and_then(|number| Mutation::ALL.get(number).copied());
+    let numbered = |number: usize| Mutation::ALL.get(number).copied();
+    let mutation = arguments.mutation.and_then(numbered);
     let options = Options {
         unsolved: arguments.unsolved,
-        stage,
-        mutation: stage.filter(|_| !arguments.control),
+        stage: mutation.or_else(|| arguments.stage.and_then(numbered)),
+        mutation,
     };
     let mut world = World::new(seed, &options)?;
     let ran = world.run(arguments.steps);

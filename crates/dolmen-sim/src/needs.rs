@@ -70,12 +70,14 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
+    use dolmen_format::ObjectId;
+
     use super::*;
 
     #[test]
     fn a_pack_is_needed_until_each_of_its_frames_lies_elsewhere() {
         let writer = WriterId([1; 16]);
-        let [origin, first, second] = [[1; 32], [2; 32], [3; 32]].map(PackId::from);
+        let [origin, first, second] = [[1; 32], [2; 32], [3; 32]].map(ObjectId);
         let key = ObjectKey::Pack(writer, origin).to_string();
         let needs = Needs {
             keys: BTreeSet::from([key.clone()]),

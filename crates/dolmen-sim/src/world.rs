@@ -247,8 +247,13 @@ impl World {
         let client = self.client();
         match step {
             Step::Backup => self.backup(&client, Weather::default()),
-            Step::CrashedBackup => {
-                let weather = self.crash(60);
+            Step::CrashedBackup | Step::TroubledBackup => {
+                let weather = self.weather(step, None);
+                self.backup(&client, weather)
+            }
+            Step::RaceBackup | Step::LidClosed => {
+                let meanwhile = self.meanwhile(step);
+                let weather = self.weather(step, Some(meanwhile));
                 self.backup(&client, weather)
             }
             Step::LostState => {
@@ -256,81 +261,60 @@ impl World {
                 self.backup(&client, Weather::default())
             }
             Step::StateSetBack => self.set_state_back(&client),
-            Step::Forget => {
-                let act = self.forgetting();
-                self.act(&self.maintainer.clone(), &act, Weather::default())
-            }
-            Step::Undo => {
-                let act = self.undoing();
-                self.act(&self.maintainer.clone(), &act, Weather::default())
-            }
-            Step::Prune => {
-                let act = self.pruning();
-                self.act(&self.maintainer.clone(), &act, Weather::default())
-            }
-            Step::CrashedPrune => {
-                let (act, weather) = (self.pruning(), self.crash(80));
-                self.act(&self.maintainer.clone(), &act, weather)
-            }
-            Step::Compact => self.act(&self.maintainer.clone(), &Act::Compact, Weather::default()),
-            Step::CrashedCompact => {
-                let weather = self.crash(60);
-                self.act(&self.maintainer.clone(), &Act::Compact, weather)
-            }
-            Step::TroubledCompact => {
-                let weather = self.trouble();
-                self.act(&self.maintainer.clone(), &Act::Compact, weather)
-            }
-            Step::RaceCompact => {
-                let meanwhile = self.meanwhile(step);
-                let weather = self.interleave(meanwhile);
-                self.act(&self.maintainer.clone(), &Act::Compact, weather)
-            }
-            Step::RaceBackup | Step::LidClosed => {
-                let meanwhile = self.meanwhile(step);
-                let weather = self.interleave(meanwhile);
-                self.backup(&client, weather)
-            }
-            Step::RacePrune => {
-                let meanwhile = self.meanwhile(step);
-                let (act, weather) = (self.pruning(), self.interleave(meanwhile));
-                self.act(&self.maintainer.clone(), &act, weather)
-            }
-            Step::RaceUndo => {
-                let meanwhile = self.meanwhile(step);
-                let (act, weather) = (self.undoing(), self.interleave(meanwhile));
-                self.act(&self.maintainer.clone(), &act, weather)
-            }
             Step::RepairIndex => self.act(&client, &Act::RepairIndex, Weather::default()),
             Step::ChangePassphrase => {
                 let act = Act::ChangePassphrase(self.dice.bytes(12));
                 self.act(&client, &act, Weather::default())
             }
             Step::SetPolicy => self.set_policy(),
-            Step::TroubledBackup => {
-                let weather = self.trouble();
-                self.backup(&client, weather)
-            }
-            Step::TroubledPrune => {
-                let (act, weather) = (self.pruning(), self.trouble());
-                self.act(&self.maintainer.clone(), &act, weather)
-            }
-            Step::Recover => self.act(&self.maintainer.clone(), &Act::Recover, Weather::default()),
-            Step::TroubledRecover => {
-                let weather = self.trouble();
-                self.act(&self.maintainer.clone(), &Act::Recover, weather)
-            }
-            Step::Audit => {
-                self.act(&client, &Act::Audit, Weather::default())?;
-                // Whoever looks sees a policy that is not theirs, and supersedes it.
-                if self.model.is_policy_owned() {
-                    return Ok(());
-                }
-                self.set_policy()
-            }
+            Step::Audit => self.audit(&client),
             Step::LookBack => self.look_back(),
             Step::Attack => self.attack(),
+            Step::Forget => self.maintain(step, Self::forgetting),
+            Step::Undo | Step::RaceUndo => self.maintain(step, Self::undoing),
+            Step::Prune | Step::CrashedPrune | Step::TroubledPrune | Step::RacePrune => {
+                self.maintain(step, Self::pruning)
+            }
+            Step::Compact | Step::CrashedCompact | Step::TroubledCompact | Step::RaceCompact => {
+                self.maintain(step, |_world| Act::Compact)
+            }
+            Step::Recover | Step::TroubledRecover => self.maintain(step, |_world| Act::Recover),
         }
+    }
+
+    /// The maintainer does something.
+    fn maintain(&mut self, step: Step, act: impl FnOnce(&mut Self) -> Act) -> Result<(), Failure> {
+        let is_race = matches!(step, Step::RacePrune | Step::RaceUndo | Step::RaceCompact);
+        let meanwhile = is_race.then(|| self.meanwhile(step));
+        let act = act(self);
+        let weather = self.weather(step, meanwhile);
+        self.act(&self.maintainer.clone(), &act, weather)
+    }
+
+    /// What happens to the act of a step.
+    fn weather(&mut self, step: Step, meanwhile: Option<Vec<(Machine, Act)>>) -> Weather {
+        match (step, meanwhile) {
+            (_, Some(meanwhile)) => self.interleave(meanwhile),
+            (Step::CrashedBackup | Step::CrashedCompact, None) => self.crash(60),
+            (Step::CrashedPrune, None) => self.crash(80),
+            (
+                Step::TroubledBackup
+                | Step::TroubledPrune
+                | Step::TroubledCompact
+                | Step::TroubledRecover,
+                None,
+            ) => self.trouble(),
+            (_, None) => Weather::default(),
+        }
+    }
+
+    /// Somebody looks; whoever sees a policy that is not theirs supersedes it.
+    fn audit(&mut self, client: &Machine) -> Result<(), Failure> {
+        self.act(client, &Act::Audit, Weather::default())?;
+        if self.model.is_policy_owned() {
+            return Ok(());
+        }
+        self.set_policy()
     }
 
     /// A policy that protects for longer or shorter than the first one, and never for twice as long.
@@ -531,7 +515,7 @@ impl World {
         if end > self.kit.now() {
             self.kit.store.set_clock(end);
         }
-        Ok(self.refresh()?)
+        self.refresh()
     }
 
     fn forgetting(&mut self) -> Act {
@@ -926,7 +910,7 @@ impl World {
     /// What this world's own machines put and nothing needs any more, be it kept by what an attacker planted; without what
     /// the attacker locked for ever, which stays for as long. A snapshot that stays so keeps what it names: else it would
     /// be listed, and could not be restored. Both cost no more than what that key may lock anyway.
-    fn left(&self) -> Result<impl Iterator<Item = &Stored>, SimError> {
+    fn left(&self) -> impl Iterator<Item = &Stored> {
         let mut locked = BTreeSet::new();
         if let Some((attacker, _)) = &self.attacker {
             for key in attacker.extended() {
@@ -938,11 +922,10 @@ impl World {
                 locked.insert(key.clone());
             }
         }
-        let left = self.all.iter().filter(move |stored| {
+        self.all.iter().filter(move |stored| {
             let key = stored.key.as_str();
             stored.is_authentic && self.honest.contains(key) && !locked.contains(key)
-        });
-        Ok(left)
+        })
     }
 
     /// [`Invariant::AttackersCostLittle`], once every snapshot of this world's own machines is retired by name and its time
@@ -955,7 +938,7 @@ impl World {
         }
         let named = self.scene().named_by_the_living()?;
         let mut packs = self
-            .left()?
+            .left()
             .filter(|stored| stored.key.as_str().starts_with("packs/"));
         match packs.find(|stored| !named.contains(stored.key.as_str())) {
             Some(stored) => {
@@ -971,15 +954,14 @@ impl World {
         let promised: BTreeSet<String> = self.model.ids().iter().map(ToString::to_string).collect();
         let is_left = |stored: &&Stored| {
             let (folder, id) = stored.key.as_str().split_once('/').unwrap_or_default();
-            let is_given_back = match folder {
+            match folder {
                 "packs" | "index" => true,
                 // One that came too late to count stays: it bears a number that would be missed.
                 "snapshots" => id.split('/').any(|part| promised.contains(part)),
                 _ => false,
-            };
-            is_given_back
+            }
         };
-        match self.left()?.find(is_left) {
+        match self.left().find(is_left) {
             Some(stored) => {
                 let last = self.log.iter().rev().find(|line| line.contains("held"));
                 let detail = format!("{} stays; {}", stored.key, last.map_or("", String::as_str));
@@ -1058,9 +1040,10 @@ fn set_stage(mutation: Option<Mutation>, dice: &mut Dice) -> (Keeping, Option<St
 /// Steps in which a mutation can show.
 fn favoured(mutation: Mutation) -> &'static [Step] {
     match mutation {
-        Mutation::TrustLatest => &[Step::Attack, Step::Prune],
         Mutation::PruneByClientClock => &[Step::Forget, Step::Prune],
-        Mutation::AbsenceIsDeath | Mutation::BelieveMoves => &[Step::Attack, Step::Prune],
+        Mutation::TrustLatest | Mutation::AbsenceIsDeath | Mutation::BelieveMoves => {
+            &[Step::Attack, Step::Prune]
+        }
         Mutation::DropTheCommitRule | Mutation::DecideBeforeThePut => &[Step::LidClosed],
         Mutation::ExtendWithoutVersion
         | Mutation::FirstClaimPicksTheVersion

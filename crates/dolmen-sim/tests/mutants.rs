@@ -95,6 +95,15 @@ fn whoever_lets_the_first_claim_pick_the_version_is_noticed() {
 }
 
 #[test]
+fn whoever_lets_a_witness_backdate_is_noticed() {
+    is_noticed(
+        Mutation::WitnessBackdates,
+        2,
+        Invariant::NothingNeededIsGone,
+    );
+}
+
+#[test]
 fn whoever_lets_a_number_void_an_object_is_noticed() {
     is_noticed(
         Mutation::NumberVoidsObjects,

@@ -9,7 +9,7 @@ use dolmen_format::ledger::{Fact, Receipt};
 use dolmen_format::root::{Root, SUITE};
 use dolmen_format::signed::{NO_REPOSITORY, Stamp};
 use dolmen_format::{DomainId, ObjectKey, Salt, SegmentId, SlotId, Timestamp};
-use dolmen_store::{Place, Store as _};
+use dolmen_store::{Place, Store as _, StoreKey};
 
 use super::{Planted, Strike, attempt, now_plus, sign};
 use crate::error::SimError;
@@ -53,12 +53,18 @@ impl Strike<'_> {
             let key = ObjectKey::Pack(repository.writer(), entry.pack);
             let length = usize::try_from(entry.pack_bytes).unwrap_or(0);
             let garbage = Bytes::from(self.dice.bytes(length));
-            let Some(key) = self.key(&key) else { continue };
+            let Ok(key) = StoreKey::try_from(key.to_string()) else {
+                continue;
+            };
             let put = self.store.put(&key, garbage, None, Place::OnTop);
             let Some(receipt) = attempt(self.kit.block_on(put))? else {
                 continue;
             };
-            entry.version = receipt.object.version.as_str().to_owned();
+            receipt
+                .object
+                .version
+                .as_str()
+                .clone_into(&mut entry.version);
             let version = receipt.object.version;
             self.claims(|claims| claims.versions.insert(key.to_string(), version));
         }
