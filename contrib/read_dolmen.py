@@ -556,7 +556,8 @@ class Store:
             need(1 <= count <= 4096, "a pack has too many frames, or none")
             for ordinal in range(count):
                 frame_bytes, raw_bytes, compression, n = struct.unpack("<IIBI", r.take(13))
-                need(raw_bytes <= BLOB_MOST and compression <= 1 and n, "a frame is not one of the format's")
+                unknown = (frame_bytes, raw_bytes, compression, n) == (0, 0, 0, 0)
+                need(raw_bytes <= BLOB_MOST and compression <= 1 and (n or unknown), "a frame is not one of the format's")
                 end, offset = end + frame_bytes, 0
                 for kind, blob_id, length in struct.iter_unpack("<B32sI", r.take(37 * n)):
                     need(1 <= kind <= 4 and 1 <= length <= BLOB_MOST, "a blob is not one of the format's")
@@ -897,7 +898,7 @@ def record(repo, signer, name):
     need(m[0][0].hex() == signer, "it does not lie under the signer's writer id")
     by_policy = m[4][0] == 2 and m[4][-1] is not None
     may = {1: [ADMIN], 2: [ADMIN, MAINTAIN] if by_policy else [ADMIN], 3: [ADMIN, MAINTAIN], 4: [ADMIN],
-           7: [ADMIN, MAINTAIN]}
+           6: [ADMIN, MAINTAIN], 7: [ADMIN, MAINTAIN], 8: [ADMIN]}
     allowed = may.get(m[4][0], [ADMIN, BACKUP, MAINTAIN, RESTORE])
     verify(data, repo.id, repo.signer(m.get(3), m[0][0], allowed)[0])
     return m

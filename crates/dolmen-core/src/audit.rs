@@ -5,7 +5,7 @@
 //! a [`View`], from which [`crate::recover`] plans what to mend.
 //!
 //! Memory: some dozen bytes for each pack, some hundred for each small object and for each of up to [`TROUBLES_MAX`]
-//! troubles, and two packs.
+//! troubles, and two parts of packs, of 8 MiB each.
 
 mod held;
 mod needs;
@@ -23,9 +23,10 @@ use futures_util::StreamExt as _;
 
 use crate::check::ReadData;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings};
+use crate::finding::{Finding, Findings, chain};
 use crate::objects::{Objects, Source};
 use crate::prune::Tally;
+use crate::renew::SILENCES_MAX;
 use crate::repository::Repository;
 use crate::snapshots::SnapshotList;
 pub(crate) use needs::Needs;
@@ -42,8 +43,6 @@ const LOCKS_AT_ONCE: usize = 16;
 pub struct Options<'a> {
     /// How deep.
     pub depth: Depth,
-    /// The repository as it was then; `None`: as it is.
-    pub at: Option<Timestamp>,
     /// The snapshots that this client remembers as its latest: gone, they are missing.
     pub heads: &'a [Reference],
     /// What this client knows of places of moved frames.
@@ -68,7 +67,7 @@ pub enum Depth {
 /// What a look saw.
 #[derive(Debug, Default)]
 pub struct View {
-    /// Objects that live snapshots need, snapshots included.
+    /// Objects that live snapshots need, snapshots included, without those of which nothing is known.
     pub objects: u64,
     /// What is wrong, by kind.
     pub counts: Counts,
@@ -99,6 +98,8 @@ pub struct Counts {
     pub overwritten: u64,
     /// No authentic version.
     pub foreign: u64,
+    /// There, and the store would not give what it is to be judged by: nothing is known of it.
+    pub unread: u64,
 }
 
 impl Counts {
@@ -158,21 +159,32 @@ pub struct Covered {
     pub authentic: Version,
     /// Its size.
     pub bytes: u64,
+    /// When the store received it.
+    pub stored_at: Timestamp,
     /// The markers above all bytes, newest first: the plain view is hidden where there are any.
     pub markers: Vec<Version>,
     /// Whether the newest bytes are others.
     pub is_overwritten: bool,
 }
 
-/// Looks at everything.
+/// Looks at everything. What the store does not give is counted and stops nothing else, until it gives nothing any more.
 ///
 /// Cost: what loading the snapshots and the index costs, one request for each manifest node and each small object, one
-/// listing, and one request for each pack that is hashed; for each needed object one more where listings state no locks.
+/// listing, and one request for each 8 MiB of packs that are hashed; for each needed object one more where listings state no locks.
 pub fn look(repository: &Repository, options: &Options<'_>) -> Result<View> {
-    let mut list = SnapshotList::load_from(repository, options.at, Source::Store)?;
+    let mut list = SnapshotList::load_from(repository, None, Source::Store)?;
     list.facts.compared.clone_from(options.compared);
-    let needs = Needs::gather(repository, &list, options)?;
-    look_for(repository, options, &list, &needs)
+    look_at(repository, &list, options)
+}
+
+/// As [`look`], with a list that was read from the store.
+pub(crate) fn look_at(
+    repository: &Repository,
+    list: &SnapshotList,
+    options: &Options<'_>,
+) -> Result<View> {
+    let needs = Needs::gather(repository, list, options)?;
+    look_for(repository, options, list, &needs)
 }
 
 pub(crate) fn look_for(
@@ -188,6 +200,7 @@ pub(crate) fn look_for(
         view: View::default(),
         least: Least::Everything,
         unasked: Vec::new(),
+        silences: 0,
     };
     look.note_history(list, options.heads);
     let mut packs = packs::Packs::new(repository, needs, options.depth);
@@ -222,6 +235,8 @@ pub(crate) struct Look<'a> {
     least: Least,
     /// Needed versions whose locks no listing states.
     unasked: Vec<(String, Version)>,
+    /// Objects in a row of which the store answered nothing.
+    silences: u32,
 }
 
 /// The least lock so far.
@@ -248,6 +263,28 @@ impl Look<'_> {
             self.view.findings.push(Finding::new(subject, problem));
         } else {
             self.view.findings_left_out = self.view.findings_left_out.saturating_add(1);
+        }
+    }
+
+    /// Notes an object of which the store did not say what it is; fails where the store does not answer any more.
+    fn unread(&mut self, name: &str, error: StoreError) -> Result<()> {
+        let counts = &mut self.view.counts;
+        counts.unread = counts.unread.saturating_add(1);
+        self.tell(name, format!("cannot be read: {}", chain(&error)));
+        self.hear(error)
+    }
+
+    /// Counts objects in a row of which nothing was heard.
+    fn hear(&mut self, error: StoreError) -> Result<()> {
+        if error.kind != StoreErrorKind::Unavailable {
+            self.silences = 0;
+            return Ok(());
+        }
+        self.silences = self.silences.saturating_add(1);
+        if self.silences < SILENCES_MAX {
+            Ok(())
+        } else {
+            Err(error.into())
         }
     }
 
@@ -291,6 +328,7 @@ impl Look<'_> {
             let covered = Covered {
                 authentic: authentic.version.clone(),
                 bytes: authentic.bytes,
+                stored_at: authentic.stored_at,
                 markers: held.markers.clone(),
                 is_overwritten,
             };
@@ -374,26 +412,35 @@ impl Look<'_> {
     fn ask_for_locks(&mut self) -> Result<()> {
         let unasked = std::mem::take(&mut self.unasked);
         let store = self.objects.store();
-        let mut answers = Vec::with_capacity(unasked.len());
         self.objects.block_on(async {
             let mut asked = futures_util::stream::iter(unasked)
                 .map(|(name, version)| async move {
                     let Ok(key) = name.as_str().try_into() else {
-                        return Ok((name, LockStatus::None));
+                        return (name, Ok(LockStatus::None));
                     };
                     let lock = store.lock_of(&ObjectRef { key, version }).await;
-                    lock.map(|lock| (name, lock))
+                    (name, lock)
                 })
                 .buffer_unordered(LOCKS_AT_ONCE);
-            while let Some(answer) = asked.next().await {
-                answers.push(answer?);
+            while let Some((name, lock)) = asked.next().await {
+                match lock {
+                    Ok(lock) => {
+                        self.silences = 0;
+                        self.note_lock(&name, lock);
+                    }
+                    // A lock counts that was read, and no other.
+                    Err(error) => {
+                        self.tell(
+                            &*name,
+                            format!("its lock cannot be read: {}", chain(&error)),
+                        );
+                        self.note_lock(&name, LockStatus::Unknown);
+                        self.hear(error)?;
+                    }
+                }
             }
-            Ok::<(), StoreError>(())
-        })?;
-        for (name, lock) in answers {
-            self.note_lock(&name, lock);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn finish(mut self) -> View {
@@ -405,7 +452,10 @@ impl Look<'_> {
     }
 }
 
-/// Whether a store failed as a whole, not one object.
-fn is_fatal(error: &StoreError) -> bool {
-    error.kind == StoreErrorKind::Unavailable
+/// Whether a store would not say what the bytes of an object are: they may be as they should.
+fn is_withheld(error: &StoreError) -> bool {
+    matches!(
+        error.kind,
+        StoreErrorKind::Unavailable | StoreErrorKind::Denied
+    )
 }

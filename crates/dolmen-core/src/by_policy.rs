@@ -67,14 +67,17 @@ pub fn plan(list: &SnapshotList, now: Timestamp) -> Option<ByPolicy> {
 }
 
 /// The snapshots that the policy in force promises to protect for longer than its protection period, and for how many
-/// seconds. All others are protected for that period.
+/// seconds. All others are protected for that period. Where policies contradict each other, the longest promise counts.
 pub fn promises(list: &SnapshotList, now: Timestamp) -> BTreeMap<SnapshotId, u64> {
-    let classes = lives::classes(&list.facts);
-    if classes.is_empty() {
-        return BTreeMap::new();
+    let mut promises = BTreeMap::new();
+    for (policy, classes) in lives::classes(&list.facts) {
+        let groups = groups(list.snapshots.iter(), list, policy, now);
+        for (id, seconds) in class_promises(&groups.unwrap_or_default(), &classes) {
+            let longest = promises.entry(id).or_default();
+            *longest = seconds.max(*longest);
+        }
     }
-    let groups = groups(list.snapshots.iter(), list, list.facts.policy(), now);
-    class_promises(&groups.unwrap_or_default(), &classes)
+    promises
 }
 
 /// A retirement that maintenance signed in the name of a policy that keeps what it names.

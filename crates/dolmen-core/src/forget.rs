@@ -80,6 +80,23 @@ pub fn retire(
     Ok(())
 }
 
+/// Takes snapshots for what they should be, however suspicious they look: rules count them from now on.
+///
+/// Cost: one put for every 80,000 snapshots.
+pub fn accept(
+    repository: &Repository,
+    instance: &mut Instance,
+    snapshots: &[&SnapshotEntry],
+) -> Result<()> {
+    for part in snapshots.chunks(NAMED_MAX) {
+        let fact = Fact::Acceptance {
+            snapshots: part.iter().copied().map(reference).collect(),
+        };
+        ledger::write(repository, instance, fact)?;
+    }
+    Ok(())
+}
+
 fn reference(entry: &SnapshotEntry) -> Reference {
     entry.snapshot.reference(entry.id)
 }
@@ -120,12 +137,12 @@ pub fn undo(
     Ok(missing)
 }
 
-/// What maintenance undid by itself.
+/// What was brought back without anybody naming it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answered {
     /// Snapshots that live again.
     pub undone: u64,
-    /// Snapshots that were retired against the policy and are not whole any more: a person must look.
+    /// Snapshots that should be and are not whole any more: a person must look.
     pub lost: u64,
 }
 
@@ -144,20 +161,59 @@ pub fn answer(
     let wanted: BTreeSet<_> = contrary.iter().flat_map(|one| &one.snapshots).collect();
     let retired = list.retired.iter();
     let all: Vec<&SnapshotEntry> = retired.filter(|entry| wanted.contains(&entry.id)).collect();
+    let is_meant = |by: &Reference| records.contains(&by.digest);
+    take_whole_back(
+        repository, instance, list, &all, is_meant, options, observer,
+    )
+}
+
+/// Brings retired snapshots back, whoever retired them, as far as they are whole.
+///
+/// Cost: as [`answer`].
+pub fn revive(
+    repository: &Repository,
+    instance: &mut Instance,
+    list: &SnapshotList,
+    snapshots: &[&SnapshotEntry],
+    options: &UndoOptions<'_>,
+    observer: &dyn Observer,
+) -> Result<Answered> {
+    take_whole_back(
+        repository,
+        instance,
+        list,
+        snapshots,
+        |_| true,
+        options,
+        observer,
+    )
+}
+
+/// Takes the retirements that are meant back for those snapshots that are whole.
+fn take_whole_back(
+    repository: &Repository,
+    instance: &mut Instance,
+    list: &SnapshotList,
+    all: &[&SnapshotEntry],
+    is_meant: impl Fn(&Reference) -> bool,
+    options: &UndoOptions<'_>,
+    observer: &dyn Observer,
+) -> Result<Answered> {
+    if all.is_empty() {
+        return Ok(Answered::default());
+    }
     let mut whole = Vec::new();
-    if lacking(repository, list, &all, options, observer)?.is_empty() {
-        whole.clone_from(&all);
+    if lacking(repository, list, all, options, observer)?.is_empty() {
+        whole.extend_from_slice(all);
     } else {
         // One that was made unreadable must not keep the others dead.
-        for entry in &all {
+        for entry in all {
             if lacking(repository, list, &[entry], options, observer)?.is_empty() {
                 whole.push(entry);
             }
         }
     }
-    take_back(repository, instance, list, &whole, |by| {
-        records.contains(&by.digest)
-    })?;
+    take_back(repository, instance, list, &whole, is_meant)?;
     let count = |entries: usize| u64::try_from(entries).unwrap_or(u64::MAX);
     Ok(Answered {
         undone: count(whole.len()),

@@ -22,7 +22,7 @@ pub use fold::{
 };
 
 /// All records that verify, and what does not.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Ledger {
     /// By their ids.
     pub records: BTreeMap<ObjectId, Entry>,
@@ -62,10 +62,11 @@ impl Signer {
     /// Whether a fact may come from this signer.
     pub const fn may_state(self, fact: &Fact) -> bool {
         match fact {
-            // Maintenance retires under the admin's policy alone.
-            Fact::Policy(_) | Fact::Revocation { .. } | Fact::Retirement { policy: None, .. } => {
-                matches!(self.role, Role::Admin)
-            }
+            // Maintenance retires under the admin's policy alone, and lets nothing suspicious count.
+            Fact::Policy(_)
+            | Fact::Revocation { .. }
+            | Fact::Acceptance { .. }
+            | Fact::Retirement { policy: None, .. } => matches!(self.role, Role::Admin),
             // A backup key that could witness would date its own snapshots before its theft.
             Fact::Retirement { .. }
             | Fact::Undo { .. }
@@ -114,9 +115,13 @@ impl Ledger {
         outage.map_or(Ok(ledger), |error| Err(error.into()))
     }
 
-    /// Dates records as witnesses tell.
+    /// Dates records as witnesses tell, but no retirement: its own signer could date it back, and a look at an earlier time
+    /// would not find what it ended since.
     pub(crate) fn date(&mut self, receipts: &Receipts) {
         for (id, entry) in &mut self.records {
+            if matches!(entry.record.fact, Fact::Retirement { .. }) {
+                continue;
+            }
             entry.received = receipts.received(id, entry.record.time, entry.received);
         }
     }

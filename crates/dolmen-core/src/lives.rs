@@ -39,13 +39,19 @@ pub fn promises_locks(facts: &Facts, at: Timestamp) -> bool {
     }
 }
 
-/// The protection classes of the policy in force that count for this client: one that more than doubles the longest
-/// protection of the last policy that the user confirmed, or of the root's, waits like a policy that does.
-pub fn classes(facts: &Facts) -> Vec<Class> {
-    let policy = facts.policy();
+/// The protection classes that count for this client, with their policies: the one in force and, where policies contradict
+/// each other, each of these. A class that more than doubles the longest protection of the last policy that the user
+/// confirmed, or of the root's, waits like a policy that does.
+pub fn classes(facts: &Facts) -> Vec<(&PolicyRecord, Vec<Class>)> {
     let consented = consented(facts, |record| record.stored_at);
-    let counts = consented.counting_classes(facts, policy);
-    counts.cloned().collect()
+    let policies = std::iter::once(facts.policy()).chain(facts.undecided_policies());
+    let counting = policies.map(|policy| {
+        let classes = consented.counting_classes(facts, policy);
+        (policy, classes.cloned().collect::<Vec<_>>())
+    });
+    counting
+        .filter(|(_, classes)| !classes.is_empty())
+        .collect()
 }
 
 /// Whether a class of a policy would wait for a confirmation on every machine.
@@ -62,6 +68,17 @@ pub fn classes_wait(facts: &Facts, policy: &Policy) -> bool {
 pub fn terms_between(facts: &Facts, earlier: Timestamp, later: Timestamp) -> Option<Terms> {
     let both = [earlier, later].map(|at| terms(facts, at));
     both.into_iter().flatten().max_by_key(Terms::lease_seconds)
+}
+
+/// The terms by which something may already have been let go: the shorter of what is in force by the earlier clock and by
+/// the later one.
+pub fn terms_relied_on(facts: &Facts, earlier: Timestamp, later: Timestamp) -> Option<Terms> {
+    let (first, second) = (terms(facts, earlier)?, terms(facts, later)?);
+    Some(if first.lease_seconds() <= second.lease_seconds() {
+        first
+    } else {
+        second
+    })
 }
 
 /// A policy counts from the store's time on, or from the older one that a witness tells of, whichever protects longer: a
@@ -295,6 +312,7 @@ mod tests {
             received: at,
             stored_at: at,
             first_stored_at: at,
+            lock: dolmen_store::LockStatus::None,
         }
     }
 
@@ -324,6 +342,7 @@ mod tests {
             checkpoints: vec![own, next],
             suspicious: BTreeMap::new(),
             facts: fold(&BTreeMap::new(), &[], origin),
+            receipts: crate::ledger::Receipts::default(),
             listed_at: Timestamp::default(),
             findings: Vec::new(),
         };

@@ -7,7 +7,7 @@ pub(crate) mod places;
 use std::collections::BTreeMap;
 
 use dolmen_format::ledger::{Fact, MoveRun};
-use dolmen_format::{ObjectId, PackId, Timestamp};
+use dolmen_format::{ObjectId, ObjectKey, PackId, Timestamp};
 use dolmen_state::index::PackInfo;
 
 use self::places::FramePlace;
@@ -114,6 +114,24 @@ impl Moves {
         position_of(&self.origins, origin).is_some()
     }
 
+    /// Packs that frames left, ascending.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = &PackId> {
+        self.origins.iter()
+    }
+
+    /// The ordinal after the last one of a pack's frames that was moved.
+    pub(crate) fn end_of(&self, origin: &PackId) -> u32 {
+        let number = position_of(&self.origins, origin);
+        let runs = number.into_iter().flat_map(|number| self.runs_of(number));
+        runs.map(Run::end).max().unwrap_or(0)
+    }
+
+    /// Whether a record says that frames came to a pack.
+    pub(crate) fn leads_to(&self, key: &ObjectKey) -> bool {
+        let mut claims = self.claims.iter();
+        claims.any(|claim| ObjectKey::Pack(claim.pack.writer, claim.pack.pack) == *key)
+    }
+
     /// Every claimed place of a frame, the latest first.
     pub(crate) fn places(&self, origin: &PackId, ordinal: u32) -> Vec<Moved> {
         let places = self.claimed(origin, ordinal).into_iter();
@@ -175,6 +193,11 @@ impl Run {
             count: u16::try_from(run.count).ok()?,
             position: u16::try_from(run.position).ok()?,
         })
+    }
+
+    /// The ordinal after its last one.
+    fn end(&self) -> u32 {
+        u32::from(self.first_ordinal).saturating_add(u32::from(self.count))
     }
 
     /// Where a frame of the run lies.

@@ -1,4 +1,4 @@
-//! Recover: makes the plain view whole again.
+//! Recover: makes the plain view whole again, and takes back what retired snapshots against the policy, or since a time.
 //!
 //! Reading needs none of this: it finds authentic versions wherever they lie. This is tidying, so that other tools and the
 //! next listing see what is so. Nothing is destroyed: markers go, authentic bytes come back on top, and what is nobody's
@@ -6,32 +6,54 @@
 
 mod plan;
 
-use dolmen_format::{ObjectId, ObjectKey};
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use dolmen_format::ledger::{Fact, Receipt};
+use dolmen_format::{ObjectId, ObjectKey, SnapshotId};
+use dolmen_state::state::Instance;
 use dolmen_store::{ObjectRef, StoreError, StoreErrorKind, StoreKey, Version};
 use futures_util::StreamExt as _;
 use tokio::sync::Semaphore;
 
-use crate::audit::{self, TROUBLES_MAX};
+use crate::audit::{self, TROUBLES_MAX, View};
+use crate::by_policy::{self, Contrary};
 use crate::check::Observer;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, chain};
-use crate::objects::Objects;
+use crate::finding::{Finding, chain, counted};
+use crate::forget::{self, UndoOptions};
+use crate::ledger;
+use crate::lives;
+use crate::objects::{Objects, Source};
+use crate::renew::SILENCES_MAX;
 use crate::repository::Repository;
+use crate::snapshots::{SnapshotEntry, SnapshotList};
 
-pub use plan::{Plan, Step, plan};
+pub use plan::{Beneath, Plan, Step, plan};
 
 /// Steps that are carried out at the same time.
 const STEPS_AT_ONCE: usize = 8;
 /// Objects that are put back at the same time, each whole in memory.
 const BODIES_AT_ONCE: usize = 2;
 
-/// What to do.
+/// What to mend.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
     /// How to look.
     pub look: audit::Options<'a>,
-    /// Change nothing, only tell.
-    pub dry_run: bool,
+    /// The repository as it is, read from the store.
+    pub list: &'a SnapshotList,
+    /// As it was at the time to which it goes back; `None`: it goes back to none.
+    pub then: Option<&'a SnapshotList>,
+}
+
+/// What is done about it.
+#[derive(Debug)]
+pub enum Action<'a> {
+    /// It is only told.
+    Plan,
+    /// It is mended, under this client's name.
+    Apply(&'a mut Instance),
 }
 
 /// What was found and done, or would be.
@@ -45,14 +67,20 @@ pub struct Report {
     pub missing: u64,
     /// Names without an authentic version.
     pub foreign: u64,
+    /// Snapshots that live again: retired against the policy or, where a time is gone back to, since then.
+    pub unretired: u64,
+    /// Snapshots that should live again and are not whole any more.
+    pub lost: u64,
     /// Needed objects whose plain view is authentic again.
     pub healed: u64,
     /// Names that are hidden, or moved to `quarantine/`.
     pub set_aside: u64,
-    /// Steps that the store refused.
+    /// What the store refused and something live would need, and what it would not show.
     pub failed: u64,
-    /// How many of these for want of a right.
+    /// How much of that for want of a right.
     pub denied: u64,
+    /// Names that the store would not set aside.
+    pub left: u64,
 }
 
 /// What a step came to.
@@ -64,56 +92,333 @@ enum Done {
     Passed,
 }
 
-/// Looks, plans, and carries the plan out.
+/// Looks, plans, and carries the plan out. One object's failure never stops the others; where the store stops answering,
+/// the report tells what was done until then, and running it again finishes the work.
 ///
-/// Cost: what [`audit::look`] costs; one request for each marker and each name that is set aside, two for each object that
-/// is put back.
+/// Cost: what [`audit::look`] costs without its list; one request for each marker and each name that is set aside, two for
+/// each object that is put back, one record where any of these is a snapshot or a record; what [`forget::answer`] costs
+/// where snapshots are brought back.
 pub fn run(
     repository: &Repository,
     options: &Options<'_>,
+    action: Action<'_>,
     observer: &dyn Observer,
 ) -> Result<Report> {
-    let mut report = Report::default();
-    let mut is_first = true;
-    loop {
-        let view = audit::look(repository, &options.look)?;
-        if std::mem::take(&mut is_first) {
-            let counts = view.counts;
-            report.hidden = counts.hidden;
-            report.overwritten = counts.overwritten;
-            report.missing = counts.missing.saturating_add(counts.corrupt);
-            report.foreign = counts.foreign;
-            for finding in &view.findings {
-                observer.finding(finding);
+    let mut recovery = Recovery {
+        repository,
+        options,
+        observer,
+        report: Report::default(),
+        silences: 0,
+    };
+    match action {
+        Action::Plan => recovery.tell()?,
+        Action::Apply(instance) => recovery.mend(instance)?,
+    }
+    Ok(recovery.report)
+}
+
+/// A run under way.
+struct Recovery<'a> {
+    repository: &'a Repository,
+    options: &'a Options<'a>,
+    observer: &'a dyn Observer,
+    report: Report,
+    /// Steps in a row to which the store answered nothing.
+    silences: u32,
+}
+
+/// Signs for this client as long as nothing that it signed failed to be put: that may yet have arrived, and its number
+/// must not be used twice.
+struct Signer<'a>(Option<&'a mut Instance>);
+
+impl Recovery<'_> {
+    /// Says what would be done.
+    fn tell(&mut self) -> Result<()> {
+        self.report.unretired = match self.options.then {
+            Some(then) => count(self.retired_since(then).len()),
+            None => self
+                .contrary()
+                .iter()
+                .map(|one| count(one.snapshots.len()))
+                .sum(),
+        };
+        let looked = self.options.then.unwrap_or(self.options.list);
+        let view = self.look(looked)?;
+        self.take_in(&view);
+        let plan = self.plan(&view);
+        for step in &plan.steps {
+            self.report.count(match step {
+                Step::Unhide { .. } | Step::PutBack(_) => Done::Healed,
+                Step::Hide { .. } | Step::SetAside { .. } => Done::SetAside,
+            });
+        }
+        Ok(())
+    }
+
+    /// Brings back first, since what lives again is then mended with the rest.
+    fn mend(&mut self, instance: &mut Instance) -> Result<()> {
+        let mut signer = Signer(Some(instance));
+        self.bring_back(&mut signer)?;
+        let again;
+        let looked = match self.options.then {
+            Some(then) => then,
+            None if self.report.unretired > 0 => {
+                again = SnapshotList::load_from(self.repository, None, Source::Store)?;
+                &again
+            }
+            None => self.options.list,
+        };
+        let mut is_first = true;
+        loop {
+            let view = match self.look(looked) {
+                Err(Error::Store(error)) if !is_first => {
+                    self.refuse(self.repository.objects.address(), &error);
+                    return Ok(());
+                }
+                view => view?,
+            };
+            if std::mem::take(&mut is_first) {
+                self.take_in(&view);
+            }
+            let plan = self.plan(&view);
+            let before = self.report;
+            self.apply(plan, &mut signer)?;
+            let did_nothing =
+                (self.report.healed, self.report.set_aside) == (before.healed, before.set_aside);
+            if view.troubles.len() < TROUBLES_MAX || did_nothing || self.is_gone() {
+                return Ok(());
             }
         }
-        let plan = plan(&view.troubles, repository.objects.store().capabilities());
+    }
+
+    fn look(&self, list: &SnapshotList) -> Result<View> {
+        audit::look_at(self.repository, list, &self.options.look)
+    }
+
+    fn take_in(&mut self, view: &View) {
+        let (report, counts) = (&mut self.report, view.counts);
+        report.hidden = counts.hidden;
+        report.overwritten = counts.overwritten;
+        report.missing = counts.missing.saturating_add(counts.corrupt);
+        report.foreign = counts.foreign;
+        report.failed = report.failed.saturating_add(counts.unread);
+        for finding in &view.findings {
+            self.observer.finding(finding);
+        }
+    }
+
+    fn plan(&self, view: &View) -> Plan {
+        let store = self.repository.objects.store().capabilities();
+        let plan = plan(&view.troubles, store);
         for left in &plan.left {
-            observer.finding(left);
+            self.observer.finding(left);
         }
-        let is_all = view.troubles.len() < TROUBLES_MAX;
-        if options.dry_run {
-            report.count_planned(&plan);
-            return Ok(report);
+        plan
+    }
+
+    /// What maintenance retired against the policy.
+    fn contrary(&self) -> Vec<Contrary> {
+        let now = self.repository.environment.clock.now();
+        let list = self.options.list;
+        let terms = lives::terms(&list.facts, now);
+        let contrary = terms.map(|terms| by_policy::contrary(list, &terms, now));
+        let contrary = contrary.unwrap_or_default();
+        for one in &contrary {
+            let snapshots = counted(count(one.snapshots.len()), "snapshot");
+            self.observer.finding(&Finding::new(
+                format!("retirement {}", one.retirement.digest),
+                format!(
+                    "names {snapshots} that the policy keeps: somebody misuses the maintenance key"
+                ),
+            ));
         }
-        let before = report;
-        plan.apply(repository, options, observer, &mut report)?;
-        if is_all || (report.healed, report.set_aside) == (before.healed, before.set_aside) {
-            return Ok(report);
+        contrary
+    }
+
+    /// What lived then and is retired now.
+    fn retired_since(&self, then: &SnapshotList) -> Vec<&SnapshotEntry> {
+        let lived = then.snapshots.iter().chain(&then.quarantined);
+        let lived: BTreeSet<SnapshotId> = lived.map(|entry| entry.id).collect();
+        let retired = self.options.list.retired.iter();
+        let retired: Vec<_> = retired.filter(|entry| lived.contains(&entry.id)).collect();
+        for entry in &retired {
+            let key = ObjectKey::Snapshot(entry.snapshot.stamp.writer, entry.id);
+            let since = Finding::new(key.to_string(), "was retired since");
+            self.observer.finding(&since);
         }
+        retired
+    }
+
+    /// Brings back what should live.
+    fn bring_back(&mut self, signer: &mut Signer<'_>) -> Result<()> {
+        let Some(instance) = signer.0.as_deref_mut() else {
+            return Ok(());
+        };
+        let (repository, list, look) = (self.repository, self.options.list, &self.options.look);
+        let (options, observer) = (
+            UndoOptions {
+                index_cache: look.index_cache,
+                scratch: look.scratch,
+                cancel: look.cancel,
+            },
+            self.observer,
+        );
+        let answered = if let Some(then) = self.options.then {
+            let since = self.retired_since(then);
+            forget::revive(repository, instance, list, &since, &options, observer)
+        } else {
+            let contrary = self.contrary();
+            forget::answer(repository, instance, list, &contrary, &options, observer)
+        };
+        match answered {
+            Ok(answered) => {
+                self.report.unretired = answered.undone;
+                self.report.lost = answered.lost;
+            }
+            Err(Error::Store(error)) => {
+                signer.0 = None;
+                self.refuse(repository.objects.address(), &error);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Carries a plan out: first what needs no witness.
+    fn apply(&mut self, plan: Plan, signer: &mut Signer<'_>) -> Result<()> {
+        let steps = plan.steps.into_iter();
+        let (mut put_back, others): (Vec<_>, Vec<_>) =
+            steps.partition(|step| matches!(step, Step::PutBack(_)));
+        put_back.extend(self.carry_out(others)?);
+        if self.is_gone() {
+            return Ok(());
+        }
+        let put_back = self.witness(put_back, signer)?;
+        self.carry_out(put_back)?;
+        Ok(())
+    }
+
+    /// Says when the store first received what is to be put again: the older version goes when its lock has ended, and the
+    /// time with it. Returns what may be put.
+    ///
+    /// Cost: one put, unless all of it was said before.
+    fn witness(&mut self, steps: Vec<Step>, signer: &mut Signer<'_>) -> Result<Vec<Step>> {
+        let told = &self.options.list.receipts;
+        let receipts = steps.iter().filter_map(receipt);
+        let mut receipts: Vec<_> = receipts.filter(|receipt| !told.has(receipt)).collect();
+        receipts.sort_by_key(|receipt| receipt.object);
+        if receipts.is_empty() {
+            return Ok(steps);
+        }
+        if let Some(instance) = signer.0.as_deref_mut() {
+            match ledger::write(self.repository, instance, Fact::Witness { receipts }) {
+                Ok(_) => return Ok(steps),
+                Err(Error::Store(error)) => {
+                    signer.0 = None;
+                    self.refuse(self.repository.objects.address(), &error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let (dated, others): (Vec<_>, Vec<_>) =
+            steps.into_iter().partition(|step| receipt(step).is_some());
+        for step in dated {
+            self.fail(step.name(), "stays: its witness could not be written");
+        }
+        Ok(others)
+    }
+
+    /// Carries steps out until all are done or the store is gone. Returns those that come to putting bytes on top instead.
+    fn carry_out(&mut self, steps: Vec<Step>) -> Result<Vec<Step>> {
+        let repository = self.repository;
+        let objects = &repository.objects;
+        let bodies = Semaphore::new(BODIES_AT_ONCE);
+        let bodies = &bodies;
+        let mut instead = Vec::new();
+        objects.block_on(async {
+            let mut done = futures_util::stream::iter(steps)
+                .map(|step| async move {
+                    let outcome = step.carry_out(objects, bodies).await;
+                    (step, outcome)
+                })
+                .buffer_unordered(STEPS_AT_ONCE);
+            while let Some((step, outcome)) = done.next().await {
+                if self.options.look.cancel.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted);
+                }
+                instead.extend(self.took(step, outcome)?);
+                if self.is_gone() {
+                    break;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(instead)
+    }
+
+    /// Counts what became of a step.
+    fn took(&mut self, step: Step, outcome: Result<Done>) -> Result<Option<Step>> {
+        let error = match outcome {
+            Ok(done) => {
+                self.silences = 0;
+                self.report.count(done);
+                return Ok(None);
+            }
+            Err(Error::Store(error)) => error,
+            Err(error) => return Err(error),
+        };
+        match step {
+            // Who may not delete a marker may still put the bytes above it.
+            Step::Unhide { beneath, .. }
+                if matches!(error.kind, StoreErrorKind::Denied | StoreErrorKind::Locked) =>
+            {
+                return Ok(Some(Step::PutBack(beneath)));
+            }
+            Step::Unhide { .. } | Step::PutBack(_) => self.refuse(step.name(), &error),
+            Step::Hide { .. } | Step::SetAside { .. } => {
+                self.report.left = self.report.left.saturating_add(1);
+                self.hear(step.name(), &error);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Tells of a failure of the store that something live would need undone.
+    fn refuse(&mut self, subject: &str, error: &StoreError) {
+        let report = &mut self.report;
+        report.failed = report.failed.saturating_add(1);
+        if error.kind == StoreErrorKind::Denied {
+            report.denied = report.denied.saturating_add(1);
+        }
+        self.hear(subject, error);
+    }
+
+    fn hear(&mut self, subject: &str, error: &StoreError) {
+        self.observer.finding(&Finding::new(subject, chain(error)));
+        self.silences = match error.kind {
+            StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown => {
+                self.silences.saturating_add(1)
+            }
+            _ => 0,
+        };
+        if self.silences == SILENCES_MAX {
+            let rest = "does not answer any more: the rest is left for the next run";
+            self.fail(self.repository.objects.address(), rest);
+        }
+    }
+
+    fn fail(&mut self, subject: &str, problem: &str) {
+        self.report.failed = self.report.failed.saturating_add(1);
+        self.observer.finding(&Finding::new(subject, problem));
+    }
+
+    const fn is_gone(&self) -> bool {
+        self.silences >= SILENCES_MAX
     }
 }
 
 impl Report {
-    fn count_planned(&mut self, plan: &Plan) {
-        for step in &plan.steps {
-            match step {
-                Step::Unhide { .. } | Step::PutBack { .. } => self.count(Done::Healed),
-                Step::Hide { .. } | Step::SetAside { .. } => self.count(Done::SetAside),
-            }
-        }
-    }
-
     fn count(&mut self, done: Done) {
         let count = match done {
             Done::Healed => &mut self.healed,
@@ -122,78 +427,33 @@ impl Report {
         };
         *count = count.saturating_add(1);
     }
-
-    fn refuse(&mut self, error: &StoreError) {
-        self.failed = self.failed.saturating_add(1);
-        if error.kind == StoreErrorKind::Denied {
-            self.denied = self.denied.saturating_add(1);
-        }
-    }
 }
 
-impl Plan {
-    /// Carries the plan out. One object's failure never stops the others; running it again after a crash finishes the work.
-    fn apply(
-        self,
-        repository: &Repository,
-        options: &Options<'_>,
-        observer: &dyn Observer,
-        report: &mut Report,
-    ) -> Result<()> {
-        let objects = &repository.objects;
-        let bodies = Semaphore::new(BODIES_AT_ONCE);
-        let bodies = &bodies;
-        objects.block_on(async {
-            let mut done = futures_util::stream::iter(self.steps)
-                .map(|step| async move {
-                    let outcome = step.carry_out(objects, bodies).await;
-                    (step, outcome)
-                })
-                .buffer_unordered(STEPS_AT_ONCE);
-            while let Some((step, outcome)) = done.next().await {
-                if options
-                    .look
-                    .cancel
-                    .load(std::sync::atomic::Ordering::Relaxed)
-                {
-                    return Err(Error::Interrupted);
-                }
-                match outcome {
-                    Ok(done) => report.count(done),
-                    Err(Error::Store(error)) if error.kind != StoreErrorKind::Unavailable => {
-                        report.refuse(&error);
-                        observer.finding(&Finding::new(step.name(), chain(&error)));
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        })
-    }
+fn count(entries: usize) -> u64 {
+    u64::try_from(entries).unwrap_or(u64::MAX)
+}
+
+/// When the store received what a step puts again, where that says something: of snapshots and records.
+fn receipt(step: &Step) -> Option<Receipt> {
+    let Step::PutBack(beneath) = step else {
+        return None;
+    };
+    let key = beneath.name.parse::<ObjectKey>().ok()?;
+    let is_dated = matches!(key, ObjectKey::Snapshot(..) | ObjectKey::Ledger(..));
+    is_dated.then_some(Receipt {
+        object: key.id(),
+        received: beneath.stored_at,
+    })
 }
 
 impl Step {
     async fn carry_out(&self, objects: &Objects, bodies: &Semaphore) -> Result<Done> {
         match self {
-            Self::Unhide {
-                name,
-                markers,
-                authentic,
-                bytes,
-            } => match remove(objects, name, markers).await {
-                // Who may not delete a marker may still put the bytes above it.
-                Err(error)
-                    if matches!(error.kind, StoreErrorKind::Denied | StoreErrorKind::Locked) =>
-                {
-                    put_back(objects, bodies, name, authentic, *bytes).await
-                }
-                outcome => Ok(outcome.map(|()| Done::Healed)?),
-            },
-            Self::PutBack {
-                name,
-                authentic,
-                bytes,
-            } => put_back(objects, bodies, name, authentic, *bytes).await,
+            Self::Unhide { markers, beneath } => {
+                remove(objects, &beneath.name, markers).await?;
+                Ok(Done::Healed)
+            }
+            Self::PutBack(beneath) => put_back(objects, bodies, beneath).await,
             Self::Hide { name } => {
                 let Ok(key) = StoreKey::try_from(name.as_str()) else {
                     return Ok(Done::Passed);
@@ -237,13 +497,8 @@ async fn remove(
 
 /// Puts authentic bytes on top, once more hashed, under a lock of their own where there are locks. The version that they
 /// are read from keeps its lock beneath.
-async fn put_back(
-    objects: &Objects,
-    bodies: &Semaphore,
-    name: &str,
-    authentic: &Version,
-    bytes: u64,
-) -> Result<Done> {
+async fn put_back(objects: &Objects, bodies: &Semaphore, beneath: &Beneath) -> Result<Done> {
+    let name = beneath.name.as_str();
     let (Ok(key), Ok(object)) = (StoreKey::try_from(name), name.parse::<ObjectKey>()) else {
         return Ok(Done::Passed);
     };
@@ -251,7 +506,7 @@ async fn put_back(
     let _permit = bodies.acquire().await.ok();
     let body = objects
         .store()
-        .get(&key, Some(authentic), None, bytes)
+        .get(&key, Some(&beneath.authentic), None, beneath.bytes)
         .await?;
     if ObjectId::of(&body) != object.id() {
         return Ok(Done::Passed);

@@ -27,7 +27,7 @@ use crate::snapshots::{SnapshotEntry, SnapshotList};
 /// Needed objects in memory while their locks are looked at.
 const BATCH_OBJECTS: usize = 1 << 12;
 /// Objects in a row of which the store answers nothing before it counts as gone. Fewer are hiccups.
-const SILENCES_MAX: u32 = 16;
+pub(crate) const SILENCES_MAX: u32 = 16;
 
 /// How to renew.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dolmen_format::{ObjectId, ObjectKey, ObjectKind, SegmentId};
+use dolmen_format::index::{IndexedFrame, PackEntry};
+use dolmen_format::{ObjectId, ObjectKey, ObjectKind, PackId, SegmentId};
 use dolmen_state::state::Instance;
 use dolmen_store::{StoreErrorKind, VersionInfo, VersionKind};
 use futures_util::TryStreamExt as _;
@@ -12,7 +13,10 @@ use crate::backup::trusts_chains;
 use crate::check::Observer;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, chain};
+use crate::index::Index;
 use crate::index::segments::SegmentWriter;
+use crate::moves::Moves;
+use crate::pack::BlobReader;
 use crate::pack::describe::{READS_MAX, describe_all};
 use crate::repository::Repository;
 
@@ -30,7 +34,9 @@ pub struct IndexReport {
 /// Writes segments anew from the tables of all packs of this writer, and then removes the index objects
 /// that are not what their names say. Nothing else is removed; the old segments stay.
 ///
-/// Cost: two listings; one or two requests for each pack, one for each old segment, one put for each new.
+/// Origins that are gone are described by the tables of the packs that their frames were moved to, unless a segment does.
+///
+/// Cost: three listings; one or two requests for each pack, one for each old segment, one put for each new.
 pub fn rebuild_index(
     repository: &Repository,
     instance: &mut Instance,
@@ -47,6 +53,8 @@ pub fn rebuild_index(
         observer.notice(&format!("{name} is no pack"));
     }
     packs.sort_by_key(|object| object.key);
+    let moves = Moves::load(repository)?;
+    packs.retain(|object| !moves.leads_to(&object.key));
     let mut writer = SegmentWriter::new(instance.id());
     for batch in packs.chunks(READS_MAX) {
         if cancel.load(Ordering::Relaxed) {
@@ -70,6 +78,15 @@ pub fn rebuild_index(
             }
         }
     }
+    let gone = Gone::new(repository, &moves)?;
+    gone.describe(cancel, |entry, frames| {
+        report.packs += 1;
+        report.blobs += frames
+            .iter()
+            .map(|frame| count(frame.blobs.len()))
+            .sum::<u64>();
+        writer.push(repository, entry, &frames)
+    })?;
     writer.flush(repository)?;
     let old = old_segments(repository)?;
     let mut record = instance.record().clone();
@@ -84,6 +101,64 @@ pub fn rebuild_index(
     instance.save(record)?;
     remove(repository, &old.junk, observer);
     Ok(report)
+}
+
+/// Origins that are gone and that no segment describes.
+struct Gone<'a> {
+    repository: &'a Repository,
+    moves: &'a Moves,
+    index: Index,
+    origins: Vec<PackId>,
+}
+
+impl<'a> Gone<'a> {
+    fn new(repository: &'a Repository, moves: &'a Moves) -> Result<Self> {
+        let index = Index::load(repository, None)?;
+        let mut gone: BTreeSet<PackId> = moves.origins().copied().collect();
+        gone.retain(|origin| index.blobs.find_pack(origin).is_none());
+        if !gone.is_empty() {
+            repository.objects.list("packs/", |object| {
+                gone.remove(&object.key.id());
+            })?;
+        }
+        Ok(Self {
+            repository,
+            moves,
+            index,
+            origins: gone.into_iter().collect(),
+        })
+    }
+
+    /// Describes each as far as anybody still knows it.
+    fn describe(
+        &self,
+        cancel: &AtomicBool,
+        mut each: impl FnMut(PackEntry, Vec<IndexedFrame>) -> Result<()>,
+    ) -> Result<()> {
+        let blobs = BlobReader::new(self.repository, &self.index.blobs);
+        for origin in &self.origins {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let mut frames = Vec::new();
+            for ordinal in 0..self.moves.end_of(origin) {
+                let frame = blobs.describe_moved(origin, ordinal, self.moves)?;
+                frames.push(frame.unwrap_or(IndexedFrame::UNKNOWN));
+            }
+            if frames.iter().all(|frame| *frame == IndexedFrame::UNKNOWN) {
+                continue;
+            }
+            let entry = PackEntry {
+                pack: *origin,
+                pack_bytes: 0,
+                table_bytes: 0,
+                checksum: Vec::new(),
+                version: String::new(),
+            };
+            each(entry, frames)?;
+        }
+        Ok(())
+    }
 }
 
 /// The index objects of the store.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use dolmen_format::certificate::Role;
 use dolmen_format::snapshot::{Body, Snapshot};
 use dolmen_format::{FormatError, ObjectKey, ObjectKind, SegmentId, SnapshotId, Timestamp};
-use dolmen_store::{StoreError, StoreErrorKind};
+use dolmen_store::{LockStatus, StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
@@ -32,6 +32,8 @@ pub struct SnapshotEntry {
     pub stored_at: Timestamp,
     /// The same, or what a witness tells of: what is stored again does not become late by it.
     pub first_stored_at: Timestamp,
+    /// The lock of this object itself, where the listing states it.
+    pub lock: LockStatus,
 }
 
 impl SnapshotEntry {
@@ -74,6 +76,8 @@ pub struct SnapshotList {
     pub suspicious: BTreeMap<SnapshotId, Vec<Suspicion>>,
     /// What the ledger says.
     pub facts: Facts,
+    /// The times of receipt that witnesses tell of.
+    pub receipts: Receipts,
     /// When reading began, by the local clock.
     pub listed_at: Timestamp,
     /// What does not verify, and what is missing.
@@ -94,49 +98,7 @@ impl SnapshotList {
         at: Option<Timestamp>,
         source: Source,
     ) -> Result<Self> {
-        let listed_at = repository.environment.clock.now();
-        let mut ledger = Ledger::load(repository, source)?;
-        let mut read = Read::default();
-        read.load(repository, source)?;
-        let admin = repository.admin_id();
-        let mut known = read.known();
-        let receipts = receipts(&ledger.records, &known, admin);
-        ledger.date(&receipts);
-        read.date(&receipts);
-        if let Some(at) = at {
-            ledger.records.retain(|_, entry| entry.received <= at);
-            read.retain_received(at);
-            known = read.known();
-        }
-        let origin = Origin {
-            admin,
-            policy: repository.root().policy.clone(),
-            stored_at: repository.root_stored_at(),
-        };
-        let facts = fold(&ledger.records, &known, origin);
-        let is_retired = |entry: &SnapshotEntry| facts.retired.contains_key(&entry.id);
-        let (retired, live): (Vec<_>, Vec<_>) = read.snapshots.into_iter().partition(is_retired);
-        let is_trusted = |entry: &SnapshotEntry| facts.trusts(&entry.id);
-        let (trusted, quarantined): (Vec<_>, Vec<_>) = live.into_iter().partition(is_trusted);
-        let is_late = |entry: &SnapshotEntry| is_incomplete(repository, &facts, entry);
-        let (incomplete, snapshots) = trusted.into_iter().partition(is_late);
-        let mut findings = read.findings;
-        findings.extend(ledger.findings);
-        findings.extend(facts.findings.iter().cloned());
-        findings.sort();
-        let mut list = Self {
-            snapshots,
-            retired,
-            quarantined,
-            incomplete,
-            checkpoints: read.checkpoints,
-            suspicious: BTreeMap::new(),
-            listed_at,
-            facts,
-            findings,
-        };
-        list.suspicious = doubts::suspicious(&list, repository);
-        Ok(list)
+        Ok(History::load(repository, source)?.into_list(repository, at))
     }
 
     /// Snapshots, whatever became of them, and checkpoints.
@@ -208,6 +170,80 @@ impl SnapshotList {
     }
 }
 
+/// All that a repository holds of snapshots and records, as it was read once: a list can be made of it for any time.
+#[derive(Debug, Clone)]
+pub struct History {
+    ledger: Ledger,
+    read: Read,
+    receipts: Receipts,
+    listed_at: Timestamp,
+}
+
+impl History {
+    /// Reads every snapshot object and the ledger.
+    ///
+    /// Cost: two listings and one request for each object; with [`Source::Copies`] none for what this client keeps a copy of.
+    pub fn load(repository: &Repository, source: Source) -> Result<Self> {
+        let listed_at = repository.environment.clock.now();
+        let mut ledger = Ledger::load(repository, source)?;
+        let mut read = Read::default();
+        read.load(repository, source)?;
+        let receipts = receipts(&ledger.records, &read.known(), repository.admin_id());
+        ledger.date(&receipts);
+        read.date(&receipts);
+        Ok(Self {
+            ledger,
+            read,
+            receipts,
+            listed_at,
+        })
+    }
+
+    /// What it comes to, as far as it was received up to `at`.
+    pub fn into_list(self, repository: &Repository, at: Option<Timestamp>) -> SnapshotList {
+        let Self {
+            mut ledger,
+            mut read,
+            receipts,
+            listed_at,
+        } = self;
+        if let Some(at) = at {
+            ledger.records.retain(|_, entry| entry.received <= at);
+            read.retain_received(at);
+        }
+        let origin = Origin {
+            admin: repository.admin_id(),
+            policy: repository.root().policy.clone(),
+            stored_at: repository.root_stored_at(),
+        };
+        let facts = fold(&ledger.records, &read.known(), origin);
+        let is_retired = |entry: &SnapshotEntry| facts.retired.contains_key(&entry.id);
+        let (retired, live): (Vec<_>, Vec<_>) = read.snapshots.into_iter().partition(is_retired);
+        let is_trusted = |entry: &SnapshotEntry| facts.trusts(&entry.id);
+        let (trusted, quarantined): (Vec<_>, Vec<_>) = live.into_iter().partition(is_trusted);
+        let is_late = |entry: &SnapshotEntry| is_incomplete(repository, &facts, entry);
+        let (incomplete, snapshots) = trusted.into_iter().partition(is_late);
+        let mut findings = read.findings;
+        findings.extend(ledger.findings);
+        findings.extend(facts.findings.iter().cloned());
+        findings.sort();
+        let mut list = SnapshotList {
+            snapshots,
+            retired,
+            quarantined,
+            incomplete,
+            checkpoints: read.checkpoints,
+            suspicious: BTreeMap::new(),
+            listed_at,
+            facts,
+            receipts,
+            findings,
+        };
+        list.suspicious = doubts::suspicious(&list, repository);
+        list
+    }
+}
+
 /// A suspicious snapshot that was asked for by its place.
 #[derive(Debug, Clone, Copy)]
 pub struct Doubt<'l> {
@@ -228,7 +264,7 @@ fn places_back(wanted: &str) -> Option<usize> {
 }
 
 /// What the store holds below `snapshots/`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Read {
     snapshots: Vec<SnapshotEntry>,
     checkpoints: Vec<SnapshotEntry>,
@@ -316,6 +352,27 @@ pub(crate) fn is_incomplete(repository: &Repository, facts: &Facts, entry: &Snap
             .is_some_and(|until| wanted > Timestamp::from_seconds(until))
 }
 
+/// Until when everything that a snapshot needs is locked, as far as is known without asking for each of its objects: the
+/// earliest lock that its writer read before it signed, or the snapshot's own, as the store states it now, if that ends
+/// sooner. `None`: it was made in another store, this one states no lock, or that time is over; a renewal may have made
+/// all of it longer since, which [`crate::status`] sees. In governance mode who may bypass locks can have made them
+/// shorter.
+///
+/// Cost: nothing.
+pub fn protected_until(
+    repository: &Repository,
+    entry: &SnapshotEntry,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let snapshot = &entry.snapshot;
+    if snapshot.store != store_digest(repository) {
+        return None;
+    }
+    let relied = Timestamp::from_seconds(snapshot.relied_until?);
+    let until = entry.lock.retention()?.until.min(relied);
+    (until > now).then_some(until)
+}
+
 /// How a snapshot names the store that it was made in.
 pub(crate) fn store_digest(repository: &Repository) -> Vec<u8> {
     let identity = repository.objects.store().identity();
@@ -388,6 +445,12 @@ fn open(
     if !repository.roles_of(writer).any(may_back_up) {
         return Err("its signer may not make snapshots".to_owned());
     }
+    let certified = repository.certificates().iter();
+    let mut certified = certified.filter(|(id, _)| Some(*id) == snapshot.certificate);
+    let domain = certified.find_map(|(_, certificate)| certificate.domain);
+    if domain.is_some_and(|domain| domain != snapshot.domain) {
+        return Err("its domain is not that of its signer's certificate".to_owned());
+    }
     let aad = Snapshot::box_aad(&repository.id(), &snapshot.nonce);
     let plain = repository
         .read_key()
@@ -407,6 +470,7 @@ fn open(
         received,
         stored_at: found.copy.stored_at,
         first_stored_at: found.copy.stored_at,
+        lock: found.copy.lock,
     })
 }
 

@@ -89,7 +89,7 @@ pub fn run(repository: &Repository, options: &audit::Options<'_>, own: Own) -> R
         depth: Depth::Listing,
         ..*options
     };
-    let mut list = SnapshotList::load(repository, options.at)?;
+    let mut list = SnapshotList::load(repository, None)?;
     list.facts.confirmed = own.confirmed;
     list.facts.compared.clone_from(options.compared);
     let needs = audit::Needs::gather(repository, &list, &options)?;

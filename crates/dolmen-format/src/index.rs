@@ -6,8 +6,8 @@ use crate::bytes::{finish, put_count, take_count, take_u8};
 use crate::error::FormatError;
 use crate::ids::{DomainId, InstanceId, PackId, RepositoryId, Salt, WriterId};
 use crate::limits::{
-    FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES, PACK_BYTES_MAX, PACK_FRAMES_MAX, SEGMENT_BYTES_MAX,
-    TABLE_BYTES_MAX,
+    FRAME_BLOBS_MAX, FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES, PACK_BYTES_MAX, PACK_FRAMES_MAX,
+    SEGMENT_BYTES_MAX, TABLE_BYTES_MAX,
 };
 use crate::pack::{BlobEntry, Compression, decode_blobs, encode_blobs, take_raw_bytes};
 use crate::prologue::ObjectKind;
@@ -91,6 +91,16 @@ pub struct IndexedFrame {
     pub blobs: Vec<BlobEntry>,
 }
 
+impl IndexedFrame {
+    /// Stands for a frame that nobody knows: its pack is gone, and nothing needed it when the others were moved.
+    pub const UNKNOWN: Self = Self {
+        frame_bytes: 0,
+        raw_bytes: 0,
+        compression: Compression::None,
+        blobs: Vec::new(),
+    };
+}
+
 /// Appends one pack's frames to the plaintext of [`Segment::blobs`].
 pub fn encode_frames(frames: &[IndexedFrame], out: &mut Vec<u8>) {
     put_count(out, frames.len());
@@ -121,6 +131,9 @@ pub fn decode_frames(
 
 fn decode_frame(input: &mut &[u8]) -> Result<IndexedFrame, FormatError> {
     let frame_bytes = take_count(input, "frame_bytes", FRAME_BYTES_MAX)?;
+    if frame_bytes == 0 {
+        return decode_unknown(input);
+    }
     if frame_bytes <= FRAME_OVERHEAD_BYTES {
         return Err(FormatError::Invalid {
             field: "frame_bytes",
@@ -138,6 +151,18 @@ fn decode_frame(input: &mut &[u8]) -> Result<IndexedFrame, FormatError> {
         compression,
         blobs,
     })
+}
+
+/// Nothing more is said of an unknown frame.
+fn decode_unknown(input: &mut &[u8]) -> Result<IndexedFrame, FormatError> {
+    let raw_bytes = take_raw_bytes(input)?;
+    let compression = Compression::from_code(take_u8(input)?)?;
+    let blobs = take_count(input, "blobs", FRAME_BLOBS_MAX)?;
+    if (raw_bytes, compression, blobs) == (0, Compression::None, 0) {
+        Ok(IndexedFrame::UNKNOWN)
+    } else {
+        Err(FormatError::Invalid { field: "frames" })
+    }
 }
 
 /// Additional data of a segment's blobs.

@@ -25,6 +25,17 @@ pub enum ObjectKey {
     Canary(ObjectId),
 }
 
+/// The folders that hold objects. What lies beside them in a store is none of Dolmen's.
+pub const FOLDERS: [&str; 7] = [
+    "root",
+    "keys",
+    "packs",
+    "index",
+    "snapshots",
+    "ledger",
+    "canary",
+];
+
 impl ObjectKey {
     /// The id at the end of the key.
     pub const fn id(&self) -> ObjectId {

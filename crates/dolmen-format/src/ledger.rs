@@ -75,6 +75,11 @@ pub enum Fact {
         /// Runs of frames.
         runs: Vec<MoveRun>,
     },
+    /// These snapshots are as they should be, however suspicious they look.
+    Acceptance {
+        /// The snapshots.
+        snapshots: Vec<Reference>,
+    },
 }
 
 /// How a repository is kept.
@@ -220,7 +225,8 @@ impl SignedBody for Record {
             | Fact::Undo { .. }
             | Fact::Revocation { .. }
             | Fact::Attestation { .. }
-            | Fact::Witness { .. } => Ok(()),
+            | Fact::Witness { .. }
+            | Fact::Acceptance { .. } => Ok(()),
         }
     }
 }
@@ -283,6 +289,7 @@ impl<C> Encode<C> for Fact {
                 .encode_with(pack, ctx)?
                 .encode_with(runs, ctx)?
                 .ok(),
+            Self::Acceptance { snapshots } => e.array(2)?.u8(8)?.encode_with(snapshots, ctx)?.ok(),
         }
     }
 }
@@ -317,6 +324,9 @@ impl<'b, C> Decode<'b, C> for Fact {
             7 => Ok(Self::Moves {
                 pack: d.decode_with(ctx)?,
                 runs: d.decode_with(ctx)?,
+            }),
+            8 => Ok(Self::Acceptance {
+                snapshots: d.decode_with(ctx)?,
             }),
             code => Err(decode::Error::custom(FormatError::Unknown {
                 field: "type of fact",

@@ -198,6 +198,10 @@ fn ledger_records_say_what_was_written() {
         (runs[0].first_ordinal, runs[0].count, runs[0].position),
         (4000, 96, 7)
     );
+    let Fact::Acceptance { snapshots } = fact("ledger-acceptance.bin") else {
+        panic!("another fact")
+    };
+    assert_eq!((snapshots.len(), snapshots[0].number), (1, 3));
     let record = signed::decode::<Record>(&vector("ledger-attestation.bin"))
         .unwrap()
         .body;

@@ -164,7 +164,8 @@ fn raw_bytes(blobs: &[BlobEntry]) -> u32 {
 }
 
 fn frame() -> impl Strategy<Value = IndexedFrame> {
-    (29..4_u32 << 20, any::<bool>(), blobs()).prop_map(|(frame_bytes, zstd, blobs)| IndexedFrame {
+    let known = (29..4_u32 << 20, any::<bool>(), blobs());
+    let known = known.prop_map(|(frame_bytes, zstd, blobs)| IndexedFrame {
         frame_bytes,
         raw_bytes: raw_bytes(&blobs),
         compression: if zstd {
@@ -173,7 +174,8 @@ fn frame() -> impl Strategy<Value = IndexedFrame> {
             Compression::None
         },
         blobs,
-    })
+    });
+    prop_oneof![9 => known, 1 => Just(IndexedFrame::UNKNOWN)]
 }
 
 fn manifest() -> impl Strategy<Value = ManifestNode> {

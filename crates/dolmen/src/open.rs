@@ -406,29 +406,30 @@ impl Opened {
         app.output.warn(status::oddities_text(hidden, overwritten));
     }
 
-    /// Puts root and keys that the store lost, or holds damaged, back from this client's copies; returns how many.
+    /// Puts root and keys that the store lost, or holds damaged, back from this client's copies, up to the first failure.
     ///
     /// Cost: one put for each.
-    pub(crate) fn put_back(&self, app: &App) -> Outcome<u64> {
-        let mut count = 0_u64;
-        for (key, body) in &self.kept {
-            let name = key.to_string();
-            if self
-                .repository
-                .findings()
-                .iter()
-                .any(|finding| finding.subject == name)
-            {
-                let objects = &self.repository.objects;
-                objects
-                    .put(key, body.clone().into())
-                    .during(&format!("cannot put {name} back"))?;
-                app.output
-                    .notice(format!("put {name} back from this machine's copy"));
-                count = count.saturating_add(1);
-            }
-        }
-        Ok(count)
+    pub(crate) fn put_back(&self, app: &App) -> Outcome<()> {
+        self.put_back_each(app).try_for_each(|put| put)
+    }
+
+    /// As [`Self::put_back`], one after the other.
+    pub(crate) fn put_back_each(&self, app: &App) -> impl Iterator<Item = Outcome<()>> {
+        let named = self
+            .kept
+            .iter()
+            .map(|(key, body)| (key.to_string(), key, body));
+        let lacking = named.filter(|(name, ..)| {
+            let mut findings = self.repository.findings().iter();
+            findings.any(|finding| finding.subject == *name)
+        });
+        lacking.map(|(name, key, body)| {
+            let put = self.repository.objects.put(key, body.clone().into());
+            put.during(&format!("cannot put {name} back"))?;
+            let told = format!("put {name} back from this machine's copy");
+            app.output.notice(told);
+            Ok(())
+        })
     }
 }
 

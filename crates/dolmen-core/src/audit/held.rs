@@ -2,15 +2,17 @@
 
 use bytes::Bytes;
 use dolmen_format::{ObjectId, ObjectKey, Timestamp};
-use dolmen_store::{LockStatus, StoreKey, Version, VersionInfo, VersionKind};
+use dolmen_store::{ByteRange, LockStatus, StoreKey, Version, VersionInfo, VersionKind};
 use futures_util::TryStreamExt as _;
 
-use super::is_fatal;
+use super::is_withheld;
 use crate::error::Result;
 use crate::objects::Objects;
 
 /// What every fresh file system has at its top, and no intruder.
 const LOST_AND_FOUND: &str = "lost+found/";
+/// What of a version is in memory while it is only hashed.
+const PART_BYTES: u64 = 8 << 20;
 
 /// All that a store holds under one name.
 #[derive(Debug, Clone)]
@@ -118,7 +120,7 @@ fn finish(mut held: Held) -> Held {
     held
 }
 
-/// Fetches a version whose bytes hash to `id`; `None`: they do not, or cannot be had.
+/// Fetches a version whose bytes hash to `id`; `None`: they do not, or are gone. Fails where the store withholds them.
 ///
 /// Cost: one request; none where it is larger than `bytes_max`.
 pub(super) async fn fetch(
@@ -140,9 +142,42 @@ pub(super) async fn fetch(
         .await;
     match fetched {
         Ok(body) => Ok((ObjectId::of(&body) == id).then_some(body)),
-        Err(error) if is_fatal(&error) => Err(error.into()),
+        Err(error) if is_withheld(&error) => Err(error.into()),
         Err(_) => Ok(None),
     }
+}
+
+/// Whether a version's bytes hash to `id`, part by part; `false`: they do not, or are gone. Fails where the store withholds them.
+///
+/// Cost: one request for each 8 MiB; none where it is larger than `bytes_max`.
+pub(super) async fn is_authentic(
+    objects: &Objects,
+    name: &str,
+    copy: &Copy,
+    id: ObjectId,
+    bytes_max: u64,
+) -> Result<bool> {
+    let Ok(key) = StoreKey::try_from(name) else {
+        return Ok(false);
+    };
+    if copy.bytes > bytes_max {
+        return Ok(false);
+    }
+    let (mut hasher, mut offset) = (blake3::Hasher::new(), 0_u64);
+    while offset < copy.bytes {
+        let len = copy.bytes.saturating_sub(offset).min(PART_BYTES);
+        let range = ByteRange::FromTo { offset, len };
+        let part = objects
+            .store()
+            .get(&key, Some(&copy.version), Some(range), bytes_max);
+        match part.await {
+            Ok(part) => hasher.update(&part),
+            Err(error) if is_withheld(&error) => return Err(error.into()),
+            Err(_) => return Ok(false),
+        };
+        offset = offset.saturating_add(len);
+    }
+    Ok(hasher.finalize() == *id.as_bytes())
 }
 
 /// Finds the authentic version among `copies`, oldest first: what an intruder wrote is younger.
@@ -174,8 +209,6 @@ pub(super) async fn is_overwritten(
         Some(newest) if newest.version == authentic.version => Ok(false),
         Some(newest) if newest.bytes != authentic.bytes => Ok(true),
         // The same bytes once more do no harm.
-        Some(newest) => Ok(fetch(objects, &held.name, newest, id, bytes_max)
-            .await?
-            .is_none()),
+        Some(newest) => Ok(!is_authentic(objects, &held.name, newest, id, bytes_max).await?),
     }
 }

@@ -11,13 +11,13 @@ use futures_util::StreamExt as _;
 
 use super::held::{self, Copy, Held};
 use super::needs::{Needs, Want};
-use super::{Depth, Look, State, is_fatal};
+use super::{Depth, Look, State, is_withheld};
 use crate::check::{ReadData, choose};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::objects::Objects;
 use crate::repository::Repository;
 
-/// Packs in memory at the same time.
+/// Packs that are hashed at the same time.
 const PACKS_AT_ONCE: usize = 2;
 /// A pack that nothing names is hashed up to this size, whatever is to be read.
 const SMALL_BYTES_MAX: u64 = 4 << 20;
@@ -29,7 +29,7 @@ pub(super) struct Packs<'a> {
     depth: Depth,
     /// Packs to be hashed, by their numbers in the index.
     chosen: BTreeSet<u32>,
-    choice_failed: Option<crate::Error>,
+    choice_failed: Option<Error>,
     /// Needed packs that were listed, by their numbers.
     seen: BTreeSet<u32>,
     damaged: BTreeSet<PackId>,
@@ -155,7 +155,15 @@ impl<'a> Packs<'a> {
                 .buffer_unordered(PACKS_AT_ONCE);
             while let Some((Waiting { key, held, .. }, read)) = read.next().await {
                 look.check_cancelled()?;
-                match read? {
+                let read = match read {
+                    Err(Error::Store(error)) => {
+                        look.unread(&held.name, error)?;
+                        continue;
+                    }
+                    read => read?,
+                };
+                look.silences = 0;
+                match read {
                     Read::Whole {
                         authentic,
                         is_overwritten,
@@ -219,13 +227,17 @@ fn plausible<'h>(held: &'h Held, info: &PackInfo) -> impl Iterator<Item = &'h Co
 
 async fn judge(objects: &Objects, waiting: &Waiting, info: &PackInfo) -> Result<Read> {
     let Waiting { key, held, .. } = waiting;
-    let candidates = plausible(held, info);
-    let found = held::find(objects, &held.name, candidates, key.id(), PACK_BYTES_MAX).await?;
-    let Some((authentic, body)) = found else {
+    let mut found = None;
+    for copy in plausible(held, info) {
+        if held::is_authentic(objects, &held.name, copy, key.id(), PACK_BYTES_MAX).await? {
+            found = Some(copy);
+            break;
+        }
+    }
+    let Some(authentic) = found else {
         let is_useless = is_useless(objects, held, info).await?;
         return Ok(Read::Damaged { is_useless });
     };
-    drop(body);
     let is_overwritten =
         held::is_overwritten(objects, held, authentic, key.id(), PACK_BYTES_MAX).await?;
     Ok(Read::Whole {
@@ -244,8 +256,7 @@ async fn judge_stranger(objects: &Objects, waiting: &Waiting, reads_all: bool) -
         if copy.bytes > SMALL_BYTES_MAX && !reads_all {
             return Ok(Read::Unneeded);
         }
-        let fetched = held::fetch(objects, &held.name, copy, key.id(), PACK_BYTES_MAX).await?;
-        if fetched.is_some() {
+        if held::is_authentic(objects, &held.name, copy, key.id(), PACK_BYTES_MAX).await? {
             return Ok(Read::Unneeded);
         }
     }
@@ -267,7 +278,7 @@ async fn part(
     let read = objects.store().get(&key, version, Some(range), u64::MAX);
     match read.await {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if is_fatal(&error) => Err(error.into()),
+        Err(error) if is_withheld(&error) => Err(error.into()),
         Err(_) => Ok(None),
     }
 }

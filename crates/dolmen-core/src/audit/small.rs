@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use super::held::{self, Copy, Held};
 use super::{Depth, Look};
 use crate::check::verify_standing;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::finding::chain;
 use crate::repository::Repository;
 
@@ -65,7 +65,17 @@ pub(super) fn check(
             .buffer_unordered(FETCHES_AT_ONCE);
         while let Some((key, held, seen)) = judged.next().await {
             look.check_cancelled()?;
-            match seen? {
+            let seen = match seen {
+                Err(Error::Store(error)) => {
+                    // It is there, as far as is known.
+                    whole.insert(key.id());
+                    look.unread(&held.name, error)?;
+                    continue;
+                }
+                seen => seen?,
+            };
+            look.silences = 0;
+            match seen {
                 Seen::Whole {
                     authentic,
                     is_overwritten,
@@ -81,7 +91,7 @@ pub(super) fn check(
                 Seen::Stranger(problem) => look.foreign(&held, &problem),
             }
         }
-        Ok::<(), crate::Error>(())
+        Ok::<(), Error>(())
     })?;
     conclude(look, &whole, &altered);
     Ok(())

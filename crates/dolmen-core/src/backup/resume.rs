@@ -3,7 +3,7 @@
 use dolmen_crypto::CryptoError;
 use dolmen_format::index::{IndexedFrame, PackEntry};
 use dolmen_format::pack::PackTable;
-use dolmen_format::{ObjectKey, ObjectKind};
+use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
 use dolmen_state::state::JournalEntry;
 
 use super::session::{Session, lock};
@@ -16,22 +16,32 @@ use crate::repository::Repository;
 
 /// Takes over what the journal names and the store holds with those bytes.
 ///
-/// Cost: two requests for each pack that an interrupted run stored since its last checkpoint.
+/// Cost: where there is any, one request for the store's clock, and two for each pack that an interrupted run stored since
+/// its last checkpoint.
 pub(super) fn adopt_journal(session: &Session<'_>) -> Result<()> {
-    let entries = lock(session.instance).journal()?;
-    let mut adopted = 0_u64;
-    for entry in entries {
+    let mut named = Vec::new();
+    for entry in lock(session.instance).journal()? {
         match entry {
             JournalEntry::PutPack { writer, pack, .. } => {
                 let described = session.index.find_packs(&pack);
                 let is_believed = described.iter().any(|pack| session.reuse.trusts(*pack));
                 if !is_believed && writer == session.repository.writer() {
-                    adopted += u64::from(adopt_pack(session, &ObjectKey::Pack(writer, pack))?);
+                    named.push(ObjectKey::Pack(writer, pack));
                 }
             }
             // The client's own history is settled already.
             JournalEntry::Put { .. } => {}
         }
+    }
+    if named.is_empty() {
+        return Ok(());
+    }
+    let Some(youth) = Youth::now(session)? else {
+        return Ok(());
+    };
+    let mut adopted = 0_u64;
+    for key in &named {
+        adopted += u64::from(adopt_pack(session, key, &youth)?);
     }
     if adopted > 0 {
         session.observer.notice(&format!(
@@ -45,19 +55,38 @@ pub(super) fn adopt_journal(session: &Session<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Until when what nothing needs yet is safe.
+struct Youth {
+    /// The later clock: who deletes may go by either.
+    now: Timestamp,
+    /// The shortest protection period that anyone may go by.
+    protect_seconds: i64,
+}
+
+impl Youth {
+    /// As things stand now; `None`: nothing says how long anything is kept.
+    fn now(session: &Session<'_>) -> Result<Option<Self>> {
+        let repository = session.repository;
+        let objects = &repository.objects;
+        let store = objects.block_on(objects.store().now())?;
+        let local = repository.environment.clock.now();
+        let (earlier, later) = (local.min(store.earliest), local.max(store.latest));
+        let terms = lives::terms_relied_on(&session.snapshots.facts, earlier, later);
+        Ok(terms.map(|terms| Self {
+            now: later,
+            protect_seconds: i64::try_from(terms.protect_seconds()).unwrap_or(i64::MAX),
+        }))
+    }
+}
+
 /// Whether a pack was stored so lately that nobody deletes it while this run goes on: nothing needs it yet.
-fn is_safe(session: &Session<'_>, key: &ObjectKey) -> Result<bool> {
+fn is_safe(session: &Session<'_>, key: &ObjectKey, youth: &Youth) -> Result<bool> {
     let repository = session.repository;
-    let now = repository.environment.clock.now();
-    let Some(terms) = lives::terms(&session.snapshots.facts, now) else {
-        return Ok(false);
-    };
-    let protect_seconds = i64::try_from(terms.protect_seconds()).unwrap_or(i64::MAX);
     let mut safe_since = None;
     repository.objects.list(&key.to_string(), |object| {
         let newest = object.copies.iter().map(|copy| copy.stored_at).max();
-        let until = newest.map(|at| at.saturating_add_seconds(protect_seconds));
-        if object.key == *key && until.is_some_and(|until| until > now) {
+        let until = newest.map(|at| at.saturating_add_seconds(youth.protect_seconds));
+        if object.key == *key && until.is_some_and(|until| until > youth.now) {
             safe_since = newest;
         }
     })?;
@@ -68,8 +97,8 @@ fn is_safe(session: &Session<'_>, key: &ObjectKey) -> Result<bool> {
 }
 
 /// Adds a pack that no believed segment names to the index and to the coming segment; false if it is not there.
-fn adopt_pack(session: &Session<'_>, key: &ObjectKey) -> Result<bool> {
-    if !is_safe(session, key)? {
+fn adopt_pack(session: &Session<'_>, key: &ObjectKey, youth: &Youth) -> Result<bool> {
+    if !is_safe(session, key, youth)? {
         return Ok(false);
     }
     let stored = match session.repository.objects.fetch(key, ObjectKind::Pack) {

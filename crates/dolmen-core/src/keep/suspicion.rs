@@ -36,6 +36,8 @@ pub struct Observed {
     pub number: u64,
     /// What the signer's certificate says. Only a backup key's snapshots are ever suspicious.
     pub role: Role,
+    /// Whether an admin took it for what it should be: then it is not suspicious, and tells what is usual.
+    pub accepted: bool,
     /// The time that it states itself: when the backup began.
     pub time: Timestamp,
     /// Receipt time of the first checkpoint under its number, which shows how long the backup took.
@@ -117,7 +119,7 @@ pub fn suspicions(
     for (place, one) in order {
         let pace = paces.entry((one.writer, one.instance)).or_default();
         let before = counts.entry((one.writer, one.host, one.paths)).or_default();
-        let is_judged = one.role == Role::Backup;
+        let is_judged = one.role == Role::Backup && !one.accepted;
         let burst = pace.add(one.received, is_judged);
         let all = [
             dated(one),
@@ -246,6 +248,7 @@ mod tests {
             instance: InstanceId([2; 16]),
             number,
             role: Role::Backup,
+            accepted: false,
             time: at(received),
             begun: None,
             received: at(received),

@@ -42,6 +42,8 @@ pub struct Facts {
     pub moves: Moves,
     /// What this client's maintenance found of these claims.
     pub compared: Compared,
+    /// Snapshots that an admin took for what they should be.
+    pub accepted: BTreeSet<ObjectId>,
     /// The numbers that records use.
     pub stamps: Vec<(Stamp, ObjectId)>,
     /// What is odd about the records together.
@@ -138,6 +140,7 @@ pub fn fold(records: &BTreeMap<ObjectId, Entry>, known: &[Known], origin: Origin
         retired: BTreeMap::new(),
         by_maintenance: Vec::new(),
         attested: BTreeSet::new(),
+        accepted: BTreeSet::new(),
         stamps: stamps.collect(),
         findings,
         trust,
@@ -179,14 +182,19 @@ impl Facts {
         doubtful.map(|(place, record)| (*place, record))
     }
 
+    /// Those of which each may be meant to be in force: nothing says for sure which is.
+    pub fn undecided_policies(&self) -> impl Iterator<Item = &PolicyRecord> {
+        let places = self.chained.counting.len();
+        let beyond = self.doubtful_policies().filter(move |(place, record)| {
+            let id = record.reference.map(|reference| reference.digest);
+            *place > places && id.is_some_and(|id| self.trusts(&id))
+        });
+        beyond.map(|(_, record)| record)
+    }
+
     /// Whether nothing says for sure which policy is in force.
     pub fn is_policy_in_doubt(&self) -> bool {
-        let places = self.chained.counting.len();
-        let mut doubtful = self.doubtful_policies();
-        doubtful.any(|(place, record)| {
-            let id = record.reference.map(|reference| reference.digest);
-            place > places && id.is_some_and(|id| !self.trust.distrusted.contains_key(&id))
-        })
+        self.undecided_policies().next().is_some()
     }
 
     /// The record that the next policy supersedes; `None`: the root's.
@@ -240,12 +248,17 @@ impl Facts {
                 }
             }
             Fact::Attestation { packs } if is_trusted => self.attested.extend(packs),
+            Fact::Acceptance { snapshots } if is_trusted => {
+                let named = snapshots.iter().map(|snapshot| snapshot.digest);
+                self.accepted.extend(named);
+            }
             Fact::Policy(policy) => {
                 let shortest = &mut self.shortest_protect_seconds;
                 *shortest = policy.protect_seconds.min(*shortest);
             }
             Fact::Retirement { .. }
             | Fact::Attestation { .. }
+            | Fact::Acceptance { .. }
             | Fact::Undo { .. }
             | Fact::Revocation { .. }
             | Fact::Witness { .. }

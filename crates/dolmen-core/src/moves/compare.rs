@@ -320,12 +320,10 @@ impl Moves {
 
 impl Run {
     fn ordinals(&self) -> impl Iterator<Item = u32> + use<> {
-        let first = u32::from(self.first_ordinal);
-        first..first.saturating_add(u32::from(self.count))
+        u32::from(self.first_ordinal)..self.end()
     }
 
     fn overlaps(&self, other: &Self) -> bool {
-        let end = |run: &Self| u32::from(run.first_ordinal).saturating_add(u32::from(run.count));
-        u32::from(self.first_ordinal) < end(other) && u32::from(other.first_ordinal) < end(self)
+        u32::from(self.first_ordinal) < other.end() && u32::from(other.first_ordinal) < self.end()
     }
 }

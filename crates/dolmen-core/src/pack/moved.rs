@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use dolmen_crypto::PackKey;
 use dolmen_format::PackId;
+use dolmen_format::index::IndexedFrame;
 use dolmen_format::limits::PROLOGUE_BYTES;
 use dolmen_format::pack::{FrameEntry, Origin, PackTable};
 use dolmen_state::index::{FrameInfo, PackInfo, PackRef};
 use dolmen_store::{ByteRange, StoreErrorKind};
 
+use super::describe::describe_frame;
 use super::reader::{BlobError, BlobReader, FrameOpener, lock, open_origin};
 use crate::error::Error;
 use crate::moves::{Moved, Moves};
@@ -233,6 +235,38 @@ impl BlobReader<'_> {
                 }
                 Err(error) if error.outage().is_some() => return Err(error),
                 Err(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the table of a pack that a frame came to says of it, as its writer sealed it. It says truly of which salt the
+    /// frame is, and not of which origin: whoever reads a blob verifies that by its id. `None`: no table tells.
+    ///
+    /// Cost: one request for each table.
+    pub(crate) fn describe_moved(
+        &self,
+        origin: &PackId,
+        ordinal: u32,
+        moves: &Moves,
+    ) -> crate::error::Result<Option<IndexedFrame>> {
+        for place in moves.places(origin, ordinal) {
+            let table = match self.moved_table(&place.pack) {
+                Ok(table) => table,
+                Err(error) => match error.outage() {
+                    Some(outage) => return Err(outage),
+                    None => continue,
+                },
+            };
+            let found = table.frame(place.position);
+            let found = found.filter(|(_, entry, found)| {
+                found.pack == Some(*origin) && entry.ordinal == ordinal
+            });
+            let described = found.and_then(|(_, entry, found)| {
+                describe_frame(self.repository(), found, table.table.recipient, entry).ok()
+            });
+            if described.is_some() {
+                return Ok(described);
             }
         }
         Ok(None)

@@ -1,5 +1,7 @@
 //! What is done about each trouble. Pure.
 
+use dolmen_format::Timestamp;
+use dolmen_format::key::FOLDERS;
 use dolmen_store::{Capabilities, StoreKey, Version};
 
 use crate::audit::{Covered, State, Trouble};
@@ -19,24 +21,13 @@ pub struct Plan {
 pub enum Step {
     /// The markers go; where they may not, the authentic bytes are put above them.
     Unhide {
-        /// The key.
-        name: String,
         /// Newest first.
         markers: Vec<Version>,
-        /// The version that shows then.
-        authentic: Version,
-        /// Its size.
-        bytes: u64,
+        /// What shows then.
+        beneath: Beneath,
     },
     /// The authentic bytes are put on top.
-    PutBack {
-        /// The key.
-        name: String,
-        /// Where they are read from.
-        authentic: Version,
-        /// Their size.
-        bytes: u64,
-    },
+    PutBack(Beneath),
     /// A marker is put on top.
     Hide {
         /// The key.
@@ -51,22 +42,40 @@ pub enum Step {
     },
 }
 
+/// An authentic version that the plain view does not show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beneath {
+    /// The key.
+    pub name: String,
+    /// The version.
+    pub authentic: Version,
+    /// Its size.
+    pub bytes: u64,
+    /// When the store received it.
+    pub stored_at: Timestamp,
+}
+
 impl Step {
     /// The name that it is about.
     pub fn name(&self) -> &str {
         match self {
-            Self::Unhide { name, .. }
-            | Self::PutBack { name, .. }
-            | Self::Hide { name }
-            | Self::SetAside { name, .. } => name,
+            Self::Unhide { beneath, .. } | Self::PutBack(beneath) => &beneath.name,
+            Self::Hide { name } | Self::SetAside { name, .. } => name,
         }
     }
+}
+
+/// Whether something lies in a folder that holds objects, or in the place of one.
+fn is_below_ours(name: &str) -> bool {
+    let top = name.split('/').next();
+    top.is_some_and(|top| FOLDERS.contains(&top))
 }
 
 /// Decides what is done about each trouble in a store that can do this.
 ///
 /// A damaged needed object stays where it is as long as anything in it can be read; in a store with versions it stays in
-/// any case, since the next put covers it.
+/// any case, since the next put covers it. What lies beside the folders of the repository is not touched: it may be a
+/// person's.
 pub fn plan(troubles: &[Trouble], store: Capabilities) -> Plan {
     let mut plan = Plan::default();
     for Trouble { name, state } in troubles {
@@ -89,6 +98,11 @@ pub fn plan(troubles: &[Trouble], store: Capabilities) -> Plan {
                     "stays: parts of it can still be read"
                 },
             )),
+            State::Foreign { .. } if !is_below_ours(&name) => plan.left.push(Finding::new(
+                name,
+                "stays: it lies beside the folders of the repository, which are for Dolmen alone; whoever put it there can \
+                 move it elsewhere",
+            )),
             State::Foreign { plain } if store.quarantine => {
                 let version = plain.clone();
                 plan.steps.push(Step::SetAside { name, version });
@@ -108,20 +122,19 @@ pub fn plan(troubles: &[Trouble], store: Capabilities) -> Plan {
 }
 
 fn uncover(name: String, covered: &Covered) -> Step {
-    let (authentic, bytes) = (covered.authentic.clone(), covered.bytes);
+    let beneath = Beneath {
+        name,
+        authentic: covered.authentic.clone(),
+        bytes: covered.bytes,
+        stored_at: covered.stored_at,
+    };
     if covered.is_overwritten {
         // Above whatever lies there, markers included.
-        return Step::PutBack {
-            name,
-            authentic,
-            bytes,
-        };
+        return Step::PutBack(beneath);
     }
     Step::Unhide {
-        name,
         markers: covered.markers.clone(),
-        authentic,
-        bytes,
+        beneath,
     }
 }
 
@@ -155,6 +168,7 @@ mod tests {
         trouble(State::Covered(Covered {
             authentic: version("1"),
             bytes: 7,
+            stored_at: Timestamp::from_seconds(5),
             markers: markers.iter().map(|name| version(name)).collect(),
             is_overwritten,
         }))
@@ -166,18 +180,18 @@ mod tests {
 
     #[test]
     fn markers_go_and_garbage_is_covered() {
-        let unhide = Step::Unhide {
+        let beneath = || Beneath {
             name: "root/x".to_owned(),
-            markers: vec![version("3"), version("2")],
             authentic: version("1"),
             bytes: 7,
+            stored_at: Timestamp::from_seconds(5),
+        };
+        let unhide = Step::Unhide {
+            markers: vec![version("3"), version("2")],
+            beneath: beneath(),
         };
         assert_eq!(step(covered(&["3", "2"], false), true), Some(unhide));
-        let put_back = Some(Step::PutBack {
-            name: "root/x".to_owned(),
-            authentic: version("1"),
-            bytes: 7,
-        });
+        let put_back = Some(Step::PutBack(beneath()));
         assert_eq!(step(covered(&[], true), true), put_back);
         assert_eq!(step(covered(&["3"], true), true), put_back);
     }
@@ -194,11 +208,34 @@ mod tests {
         };
         assert_eq!(step(foreign(), false), Some(moved));
         let odd = Trouble {
-            name: "a b".to_owned(),
+            name: "root/a b".to_owned(),
             state: State::Foreign { plain: plain() },
         };
         let left = plan(&[odd], store(true));
         assert_eq!((left.steps.len(), left.left.len()), (0, 1));
+    }
+
+    #[test]
+    fn what_lies_beside_the_folders_stays() {
+        for name in ["README", "lost+found/", "rooted/x", "notes/packs/x"] {
+            for versions in [true, false] {
+                let beside = Trouble {
+                    name: name.to_owned(),
+                    state: State::Foreign {
+                        plain: version("1"),
+                    },
+                };
+                let planned = plan(&[beside], store(versions));
+                assert_eq!((planned.steps.len(), planned.left.len()), (0, 1), "{name}");
+            }
+        }
+        let in_its_place = Trouble {
+            name: "packs".to_owned(),
+            state: State::Foreign {
+                plain: version("1"),
+            },
+        };
+        assert_eq!(plan(&[in_its_place], store(false)).steps.len(), 1);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) fn suspicious(
         .iter()
         .chain(&list.retired)
         .filter(|entry| list.facts.trusts(&entry.id))
-        .map(|entry| observe(entry, repository, &begun))
+        .map(|entry| observe(entry, list, repository, &begun))
         .collect();
     let found = suspicions(&observed, &accounted(list));
     let found = observed.iter().zip(found);
@@ -33,6 +33,7 @@ pub(super) fn suspicious(
 
 fn observe(
     entry: &SnapshotEntry,
+    list: &SnapshotList,
     repository: &Repository,
     begun: &BTreeMap<Stamp, Timestamp>,
 ) -> Observed {
@@ -47,6 +48,7 @@ fn observe(
         instance: snapshot.stamp.instance,
         number: snapshot.stamp.number,
         role: if is_admin { Role::Admin } else { Role::Backup },
+        accepted: list.facts.accepted.contains(&entry.id),
         time: snapshot.time,
         begun: begun.get(&snapshot.stamp).copied(),
         received: entry.received,

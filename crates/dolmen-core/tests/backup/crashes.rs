@@ -1,7 +1,5 @@
 //! Crashes at every call to the store, lost packs, two clients at once.
 
-use std::sync::atomic::Ordering;
-
 use dolmen_core::index::Index;
 use dolmen_core::snapshots::SnapshotList;
 
@@ -15,10 +13,10 @@ fn a_backup_survives_a_crash_at_every_store_call() {
     let counted = World::new();
     counted.write("a", b"first");
     counted.backup().unwrap();
-    let before = counted.store.calls.load(Ordering::SeqCst);
+    let before = counted.layer.calls();
     counted.write("b", &noise(9, 300_000));
     counted.backup().unwrap();
-    let calls = counted.store.calls.load(Ordering::SeqCst) - before;
+    let calls = counted.layer.calls() - before;
     assert!(calls >= 4, "{calls} calls");
     let world = World::new();
     world.write("a", b"first");
@@ -26,9 +24,9 @@ fn a_backup_survives_a_crash_at_every_store_call() {
     for call in 0..calls {
         world.write(&format!("c{call}"), &noise(call, 300_000));
         let earlier = world.files("latest");
-        world.store.crash_after(i64::try_from(call).unwrap());
+        world.crash_at_call(call);
         world.backup().expect_err("the store refuses");
-        world.store.heal();
+        world.heal();
         assert_eq!(world.files("latest"), earlier, "crash at call {call}");
         world.backup().expect("the repository takes a new backup");
         assert_eq!(
@@ -47,9 +45,9 @@ fn what_was_stored_before_a_crash_is_not_stored_again() {
     world.write("large", &content);
     let before = world.put_bytes();
     // Two packs arrive, then nothing does.
-    world.store.crash_after(2);
+    world.crash_after(2);
     world.backup().expect_err("the store refuses");
-    world.store.heal();
+    world.heal();
     let stored = world.put_bytes() - before;
     assert!(stored > 60 << 20, "{stored} bytes arrived");
     let (_, notes) = world.backup().unwrap();
@@ -75,9 +73,9 @@ fn a_checkpoint_makes_an_interrupted_backup_resume_without_its_journal() {
     world.options.checkpoint_bytes = 1;
     // Pack, segment, checkpoint, and once more without the checkpoint.
     let before = world.put_bytes();
-    world.store.crash_after(5);
+    world.crash_after(5);
     world.backup().expect_err("the store refuses");
-    world.store.heal();
+    world.heal();
     let list = SnapshotList::load(&world.repository, None).unwrap();
     assert_eq!((list.snapshots.len(), list.findings), (0, Vec::new()));
     assert!(!list.checkpoints.is_empty());

@@ -4,7 +4,7 @@ use crate::world::{World, noise};
 
 #[test]
 fn an_unchanged_backup_is_one_object_and_reads_nothing() {
-    let world = World::secluded();
+    let world = World::new();
     for number in 0..300 {
         world.write(&format!("d{}/f{number}", number % 7), &noise(number, 500));
     }
@@ -19,6 +19,17 @@ fn an_unchanged_backup_is_one_object_and_reads_nothing() {
     );
     assert_eq!(report.summary.files_unmodified, 300);
     assert_eq!(notes.read.into_inner(), 0);
+}
+
+#[test]
+fn what_happens_beside_the_source_changes_no_snapshot_of_it() {
+    let mut world = World::new();
+    world.write("a", b"x");
+    world.backup().unwrap();
+    world.options.skip_if_unchanged = true;
+    std::fs::write(world.folder.path().join("beside"), b"y").unwrap();
+    let (report, _) = world.backup().unwrap();
+    assert_eq!(report.snapshot, None);
 }
 
 #[test]
@@ -92,7 +103,7 @@ fn a_dry_run_changes_nothing() {
 
 #[test]
 fn nothing_changed_and_skipped_writes_no_snapshot() {
-    let mut world = World::secluded();
+    let mut world = World::new();
     world.write("a", b"x");
     let (first, _) = world.backup().unwrap();
     world.options.skip_if_unchanged = true;

@@ -13,3 +13,6 @@ mod changes;
 mod crashes;
 mod growth;
 mod world;
+
+#[path = "../support/client.rs"]
+mod client;

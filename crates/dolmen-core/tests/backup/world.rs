@@ -1,148 +1,45 @@
 //! A small world for a backup: a source tree, a repository in memory, a client's folders, a clock and a seed.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use dolmen_core::backup::{
     self, Change, Context, Observer, Options, Progress, Report, SourceError,
 };
 use dolmen_core::content::Chunks;
 use dolmen_core::index::Index;
-use dolmen_core::pack::{BlobReader, Effort};
+use dolmen_core::pack::BlobReader;
 use dolmen_core::snapshots::{Filter, SnapshotList};
 use dolmen_core::tree::TreeReader;
-use dolmen_core::{Clock, Environment, Error, Objects, Random, Repository};
-use dolmen_format::ledger::{Keep, LockStrategy, Policy};
+use dolmen_core::{Clock, Environment, Error, Objects, Repository};
 use dolmen_format::tree::NodeKind;
 use dolmen_format::{BlobKind, InstanceId, Timestamp};
+use dolmen_fs::{PathKey, Root};
 use dolmen_state::state::StateFolder;
-use dolmen_store::*;
-use futures_util::stream::BoxStream;
+use dolmen_store::fault::Effect;
+use dolmen_store::record::Detail;
+use dolmen_store::{
+    Api, Fault, FaultLayer, FaultPlan, LISTING_PAGE_VERSIONS, MemoryOptions, MemoryStore,
+    Operation, RecordLayer, RecordOptions, Store,
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+pub(crate) use crate::client::noise;
+use crate::client::{Seeded, options, policy, runtime};
 
 /// Everything that a client has.
 pub(crate) struct World {
     pub(crate) folder: TempDir,
-    pub(crate) store: Arc<CrashStore>,
+    pub(crate) store: Arc<MemoryStore>,
+    /// What arrives at the store.
+    record: Arc<RecordLayer>,
+    /// What the client reaches the store through.
+    pub(crate) layer: Arc<FaultLayer>,
     pub(crate) repository: Repository,
     pub(crate) options: Options,
     runtime: Runtime,
-    /// Locked until the folder is gone: fields are dropped in their order.
-    _seclusion: Option<File>,
-}
-
-/// A store that counts its calls and refuses all from one on.
-#[derive(Debug)]
-pub(crate) struct CrashStore {
-    inner: MemoryStore,
-    pub(crate) puts: AtomicU64,
-    pub(crate) put_bytes: AtomicU64,
-    /// Calls that still succeed; negative: all.
-    left: AtomicI64,
-    pub(crate) calls: AtomicU64,
-}
-
-impl CrashStore {
-    /// Lets `calls` more calls through, then none.
-    pub(crate) fn crash_after(&self, calls: i64) {
-        self.left.store(calls, Ordering::SeqCst);
-    }
-
-    pub(crate) fn heal(&self) {
-        self.left.store(-1, Ordering::SeqCst);
-    }
-
-    fn check(&self, operation: Operation) -> Result<(), StoreError> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        let crashed = self
-            .left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                (left > 0).then(|| left - 1)
-            })
-            == Err(0);
-        if crashed {
-            return Err(StoreError {
-                kind: StoreErrorKind::Unavailable,
-                operation,
-                key: None,
-                source: None,
-            });
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Store for CrashStore {
-    async fn put(
-        &self,
-        key: &StoreKey,
-        body: Bytes,
-        lock: Option<Lock>,
-        place: Place,
-    ) -> Result<PutReceipt, StoreError> {
-        self.check(Operation::Put)?;
-        self.puts.fetch_add(1, Ordering::SeqCst);
-        self.put_bytes
-            .fetch_add(body.len() as u64, Ordering::SeqCst);
-        self.inner.put(key, body, lock, place).await
-    }
-
-    async fn get(
-        &self,
-        key: &StoreKey,
-        version: Option<&Version>,
-        range: Option<ByteRange>,
-        max_bytes: u64,
-    ) -> Result<Bytes, StoreError> {
-        self.check(Operation::Get)?;
-        self.inner.get(key, version, range, max_bytes).await
-    }
-
-    fn list_versions(&self, prefix: &str) -> BoxStream<'_, Result<VersionInfo, StoreError>> {
-        self.inner.list_versions(prefix)
-    }
-
-    async fn lock_of(&self, object: &ObjectRef) -> Result<LockStatus, StoreError> {
-        self.inner.lock_of(object).await
-    }
-
-    async fn extend(&self, object: &ObjectRef, lock: Lock) -> Result<(), StoreError> {
-        self.inner.extend(object, lock).await
-    }
-
-    async fn hold(&self, object: &ObjectRef, hold: Hold) -> Result<(), StoreError> {
-        self.inner.hold(object, hold).await
-    }
-
-    async fn hide(&self, key: &StoreKey) -> Result<ObjectRef, StoreError> {
-        self.inner.hide(key).await
-    }
-
-    async fn delete_version(&self, object: &ObjectRef) -> Result<(), StoreError> {
-        self.inner.delete_version(object).await
-    }
-
-    async fn set_aside(&self, name: &str, version: &Version) -> Result<(), StoreError> {
-        self.inner.set_aside(name, version).await
-    }
-
-    async fn now(&self) -> Result<StoreTime, StoreError> {
-        self.inner.now().await
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn identity(&self) -> &StoreIdentity {
-        self.inner.identity()
-    }
 }
 
 /// The system's clock, a minute ahead: no file of a test is too fresh to be remembered.
@@ -159,20 +56,6 @@ impl Clock for Ahead {
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap();
         Timestamp::new(since.as_secs().cast_signed() + 60, since.subsec_nanos()).unwrap()
-    }
-}
-
-/// Bytes out of a seed.
-#[derive(Debug)]
-struct Seeded(AtomicU64);
-
-impl Random for Seeded {
-    fn fill(&self, out: &mut [u8]) {
-        let draw = self.0.fetch_add(1, Ordering::SeqCst);
-        blake3::Hasher::new()
-            .update(&draw.to_le_bytes())
-            .finalize_xof()
-            .fill(out);
     }
 }
 
@@ -207,65 +90,50 @@ impl Observer for Notes {
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::in_folder(tempfile::tempdir().unwrap())
-    }
-
-    /// A world whose source lies below directories that no other test changes: a snapshot holds their times too.
-    pub(crate) fn secluded() -> Self {
-        let quiet = Path::new(env!("CARGO_TARGET_TMPDIR")).join("secluded");
-        std::fs::create_dir_all(&quiet).unwrap();
-        let seclusion = File::open(&quiet).unwrap();
-        seclusion.lock().unwrap();
-        Self {
-            _seclusion: Some(seclusion),
-            ..Self::in_folder(tempfile::tempdir_in(quiet).unwrap())
-        }
-    }
-
-    fn in_folder(folder: TempDir) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("source")).unwrap();
         std::fs::create_dir_all(folder.path().join("cache")).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let store = Arc::new(CrashStore {
-            inner: MemoryStore::new(MemoryOptions {
-                versions: false,
-                locks: false,
-            }),
-            puts: AtomicU64::new(0),
-            put_bytes: AtomicU64::new(0),
-            left: AtomicI64::new(-1),
-            calls: AtomicU64::new(0),
-        });
+        let runtime = runtime();
+        let store = Arc::new(MemoryStore::new(MemoryOptions::PLAIN));
         // Leases are counted by the store's clock, and ended by both.
-        store.inner.set_clock(Ahead.now());
-        let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+        store.set_clock(Ahead.now());
+        let record = Arc::new(RecordLayer::new(
+            Arc::clone(&store) as Arc<dyn Store>,
+            RecordOptions {
+                api: Api::S3,
+                page_versions: LISTING_PAGE_VERSIONS,
+                detail: Detail::Totals,
+            },
+        ));
+        let plan = FaultPlan::none();
+        let layer = Arc::new(FaultLayer::new(Arc::clone(&record) as Arc<dyn Store>, plan));
+        let shared: Arc<dyn Store> = Arc::clone(&layer) as Arc<dyn Store>;
         let objects = Objects::new(shared, runtime.handle().clone(), "memory");
         let environment = Environment {
             clock: Arc::new(Ahead),
-            random: Arc::new(Seeded(AtomicU64::new(1))),
+            random: Arc::new(Seeded::new(1)),
         };
-        let policy = Policy {
-            protect_seconds: 30 * 86_400,
-            generation_seconds: 7 * 86_400,
-            interval_seconds: 86_400,
-            lock: LockStrategy::None,
-            keep: Keep::default(),
-            classes: Vec::new(),
-            previous: None,
+        let repository = Repository::create(objects, environment, b"secret", &policy()).unwrap();
+        let base = folder.path().as_os_str().as_encoded_bytes();
+        // Without the folders above, whose times everything that runs beside a test changes.
+        let root = Root {
+            place: Arc::new(dolmen_fs::Place::new(base, base).unwrap()),
+            key: PathKey::from_path(b"/source").unwrap(),
         };
-        let repository = Repository::create(objects, environment, b"secret", &policy).unwrap();
-        let options = options(folder.path());
+        let source = folder.path().join("source");
+        let options = Options {
+            force: false,
+            cache: Some(folder.path().join("cache")),
+            ..options(source, root, folder.path().to_path_buf())
+        };
         Self {
             folder,
             store,
+            record,
+            layer,
             repository,
             options,
             runtime,
-            _seclusion: None,
         }
     }
 
@@ -329,56 +197,35 @@ impl World {
         files
     }
 
+    /// Lets so many more puts arrive, and no call after them.
+    pub(crate) fn crash_after(&self, puts: u64) {
+        let at = self.layer.calls_of(Operation::Put) + puts;
+        let crash = Fault::Crash(Effect::Skipped);
+        let plan = FaultPlan::none().at_call_of(Operation::Put, at, crash);
+        self.layer.set_plan(plan);
+    }
+
+    /// Lets so many more calls through, and none after them.
+    pub(crate) fn crash_at_call(&self, calls: u64) {
+        let at = self.layer.calls() + calls;
+        let crash = Fault::Crash(Effect::Skipped);
+        self.layer.set_plan(FaultPlan::none().at(at, crash));
+    }
+
+    pub(crate) fn heal(&self) {
+        self.layer.set_plan(FaultPlan::none());
+    }
+
     pub(crate) fn put_bytes(&self) -> u64 {
-        self.store.put_bytes.load(Ordering::SeqCst)
+        self.record.totals().of(Operation::Put).sent_bytes
     }
 
     pub(crate) fn puts(&self) -> u64 {
-        self.store.puts.load(Ordering::SeqCst)
+        self.record.totals().of(Operation::Put).requests
     }
 
     /// Keeps the runtime in use until the end.
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
-    }
-}
-
-/// Bytes that do not compress, the same for the same seed.
-pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut out = vec![0; bytes];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut out);
-    out
-}
-
-fn options(folder: &Path) -> Options {
-    Options {
-        paths: vec![folder.join("source").into_os_string().into_encoded_bytes()],
-        roots: vec![
-            dolmen_fs::Root::absolute(folder.join("source").as_os_str().as_encoded_bytes())
-                .unwrap(),
-        ],
-        selector: backup::select_everything(),
-        one_file_system: false,
-        hostname: "host".to_owned(),
-        username: "user".to_owned(),
-        uid: 0,
-        gid: 0,
-        tags: Vec::new(),
-        excludes: Vec::new(),
-        time: None,
-        program_version: "test".to_owned(),
-        effort: Effort::Auto,
-        threads: 2,
-        force: false,
-        skip_if_unchanged: false,
-        dry_run: false,
-        trust_own_history: false,
-        cache: Some(folder.join("cache")),
-        scratch: folder.to_path_buf(),
-        checkpoint_bytes: backup::CHECKPOINT_BYTES,
-        checkpoint_seconds: backup::CHECKPOINT_SECONDS,
     }
 }

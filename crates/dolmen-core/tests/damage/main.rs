@@ -19,3 +19,8 @@ mod facts;
 mod repair;
 mod tamper;
 mod world;
+
+#[path = "../support/client.rs"]
+mod client;
+#[path = "../support/ticking.rs"]
+mod ticking;

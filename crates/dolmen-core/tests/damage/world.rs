@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -10,20 +10,24 @@ use dolmen_core::backup::{self, Change, Context, SourceError};
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::content::Chunks;
 use dolmen_core::index::Index;
-use dolmen_core::pack::{BlobReader, Effort};
+use dolmen_core::pack::BlobReader;
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_core::tree::TreeReader;
-use dolmen_core::{Clock, Environment, Error, Finding, Objects, Random, Repository, repair};
-use dolmen_format::ledger::{Fact, Keep, LockStrategy, Policy, Record};
+use dolmen_core::{Environment, Error, Finding, Objects, Repository, repair};
+use dolmen_format::ledger::{Fact, Policy, Record};
 use dolmen_format::manifest::ManifestNode;
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::snapshot::Snapshot;
 use dolmen_format::tree::NodeKind;
-use dolmen_format::{BlobKind, InstanceId, ObjectKey, Timestamp};
+use dolmen_format::{BlobKind, InstanceId, ObjectKey};
 use dolmen_state::state::{Instance, StateFolder};
 use dolmen_store::{LocalStore, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+pub(crate) use crate::client::noise;
+use crate::client::{Seeded, options, policy, runtime};
+use crate::ticking::Ticking;
 
 /// A client with its repository.
 pub(crate) struct World {
@@ -64,42 +68,6 @@ impl backup::Observer for Notes {
     }
 }
 
-#[derive(Debug)]
-struct Ticking(AtomicU64);
-
-impl Clock for Ticking {
-    fn now(&self) -> Timestamp {
-        let ticks = self.0.fetch_add(1, Ordering::SeqCst);
-        Timestamp::from_seconds(4_000_000_000 + i64::try_from(ticks).unwrap())
-    }
-}
-
-/// Bytes out of a seed.
-#[derive(Debug)]
-struct Seeded(AtomicU64);
-
-impl Random for Seeded {
-    fn fill(&self, out: &mut [u8]) {
-        let draw = self.0.fetch_add(1, Ordering::SeqCst);
-        blake3::Hasher::new()
-            .update(&draw.to_le_bytes())
-            .finalize_xof()
-            .fill(out);
-    }
-}
-
-fn policy() -> Policy {
-    Policy {
-        protect_seconds: 30 * 86_400,
-        generation_seconds: 7 * 86_400,
-        interval_seconds: 86_400,
-        lock: LockStrategy::None,
-        keep: Keep::default(),
-        classes: Vec::new(),
-        previous: None,
-    }
-}
-
 impl World {
     /// Two backups of a small tree, and two ledger records, all of one instance.
     pub(crate) fn new(seed: u64) -> Self {
@@ -107,17 +75,13 @@ impl World {
         for name in ["source", "cache", "store"] {
             std::fs::create_dir_all(folder.path().join(name)).unwrap();
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = runtime();
         let store: Arc<dyn Store> =
             Arc::new(LocalStore::open(folder.path().join("store")).unwrap());
         let objects = Objects::new(store, runtime.handle().clone(), "folder");
         let environment = Environment {
-            clock: Arc::new(Ticking(AtomicU64::new(0))),
-            random: Arc::new(Seeded(AtomicU64::new(seed << 32))),
+            clock: Arc::new(Ticking::new()),
+            random: Arc::new(Seeded::new(seed << 32)),
         };
         let repository = Repository::create(objects, environment, b"secret", &policy()).unwrap();
         let world = Self {
@@ -270,32 +234,13 @@ impl World {
     }
 
     fn options(&self) -> backup::Options {
+        let source = self.path("source");
+        let root = dolmen_fs::Root::absolute(source.as_os_str().as_encoded_bytes()).unwrap();
         backup::Options {
-            paths: vec![self.path("source").into_os_string().into_encoded_bytes()],
-            roots: vec![
-                dolmen_fs::Root::absolute(self.path("source").as_os_str().as_encoded_bytes())
-                    .unwrap(),
-            ],
-            selector: backup::select_everything(),
-            one_file_system: false,
-            hostname: "host".to_owned(),
-            username: "user".to_owned(),
-            uid: 0,
-            gid: 0,
-            tags: Vec::new(),
-            excludes: Vec::new(),
-            time: None,
-            program_version: "test".to_owned(),
-            effort: Effort::Auto,
             threads: 1,
             force: false,
-            skip_if_unchanged: false,
-            dry_run: false,
-            trust_own_history: false,
             cache: Some(self.path("cache")),
-            scratch: self.path("cache"),
-            checkpoint_bytes: backup::CHECKPOINT_BYTES,
-            checkpoint_seconds: backup::CHECKPOINT_SECONDS,
+            ..options(source, root, self.path("cache"))
         }
     }
 
@@ -423,14 +368,4 @@ fn walk(folder: &Path, each: &mut dyn FnMut(&Path)) {
             each(&path);
         }
     }
-}
-
-/// Bytes that do not compress, the same for the same seed.
-pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut out = vec![0; bytes];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut out);
-    out
 }

@@ -1,6 +1,7 @@
 //! Stores with Object Lock: what lives is locked, and only what nothing needs lapses.
 
 use dolmen_core::prune::Tally;
+use dolmen_core::snapshots::protected_until;
 use dolmen_format::Timestamp;
 use dolmen_format::ledger::Fact;
 use dolmen_store::fault::{Effect, When};
@@ -38,6 +39,37 @@ fn least_left(world: &World) -> i64 {
         .map(|line| until(line).seconds - now)
         .min();
     left.unwrap()
+}
+
+#[test]
+fn a_snapshot_says_until_when_it_is_protected_and_never_more_than_is_true() {
+    let world = World::locked();
+    world.write(HOME, "a", 1, 500_000);
+    let made = world.backup(HOME);
+    let protected = |world: &World| {
+        let now = world.store.clock();
+        protected_until(&world.repository, &world.list().snapshots[0], now)
+    };
+    let least = |world: &World| {
+        let ends = versions(world);
+        ends.iter().map(until).min().unwrap()
+    };
+    let first = protected(&world).unwrap();
+    assert!(first <= least(&world));
+    let promised = made.stored_at.saturating_add_seconds(30 * DAY - 1);
+    assert!(first >= promised, "{first:?} {promised:?}");
+    // A renewal makes all of it longer; what was signed stays true until it is over, and then says nothing.
+    world.wait(20 * DAY);
+    assert!(world.renew(HOME).is_protected);
+    assert!(protected(&world) <= Some(least(&world)));
+    world.wait(25 * DAY);
+    assert!(world.renew(HOME).is_protected);
+    assert_eq!(protected(&world), None);
+    // Where no locks are, none is stated.
+    let plain = World::new();
+    plain.write(HOME, "a", 1, 1000);
+    plain.backup(HOME);
+    assert_eq!(protected(&plain), None);
 }
 
 /// Puts garbage on top of every object.

@@ -14,7 +14,11 @@ mod cost;
 mod locks;
 mod moves;
 mod policies;
+mod recover;
 mod reuse;
 mod segments;
 mod space;
 mod world;
+
+#[path = "../support/client.rs"]
+mod client;

@@ -98,7 +98,6 @@ impl World {
     fn audit(&self, compared: &Compared) -> Counts {
         let options = audit::Options {
             depth: Depth::Listing,
-            at: None,
             heads: &[],
             compared,
             index_cache: None,

@@ -126,6 +126,42 @@ fn a_class_that_more_than_doubles_the_protection_waits_for_a_confirmation() {
 }
 
 #[test]
+fn the_longest_class_of_policies_that_contradict_each_other_protects() {
+    let world = World::locked();
+    world.write(HOME, "a", 1, 100_000);
+    let made = world.backup(HOME);
+    let first = world.list().facts.policy().policy.clone();
+    let promising = |days: u64| {
+        let mut policy = first.clone();
+        policy.keep.last = 1;
+        policy.classes = vec![Class {
+            rule: "last".to_owned(),
+            protect_seconds: days * 86_400,
+        }];
+        world.sign(HOME, Fact::Policy(policy));
+    };
+    let promise = || {
+        let promises = by_policy::promises(&world.list(), at(&world, 0));
+        promises.get(&made.id).map(|seconds| seconds / 86_400)
+    };
+    promising(40);
+    assert_eq!(promise(), Some(40));
+    // A twin leaves nothing to go by but the root's, which promises nothing.
+    promising(50);
+    assert!(world.list().facts.is_policy_in_doubt());
+    assert_eq!(promise(), Some(50));
+    // No twin locks for longer than a policy without one would.
+    promising(61);
+    assert_eq!(promise(), Some(50));
+    let report = world.renew(HOME);
+    assert!(report.is_protected, "{report:?}");
+    let least = locks(&world).values().min().copied().unwrap();
+    assert!(least >= Some(at(&world, 50 * DAY).seconds));
+    supersede(&world, |policy| policy.keep.last = 1);
+    assert_eq!(promise(), None);
+}
+
+#[test]
 fn protection_follows_the_longer_terms_of_two_clocks_and_letting_go_the_earlier() {
     let world = World::new();
     supersede(&world, |policy| policy.protect_seconds = 20 * 86_400);

@@ -127,3 +127,36 @@ fn a_backup_that_slept_for_longer_than_its_packs_are_kept_fails_and_leaves_no_sn
     assert_eq!(world.list().snapshots.len(), 1);
     world.assert_whole();
 }
+
+#[test]
+fn what_an_interrupted_run_left_is_taken_over_while_neither_clock_lets_it_go() {
+    const HOUR: i64 = 3600;
+    // 30 days less or more two hours by the store's clock, and how far the local one is behind.
+    let cases = [
+        (30 * DAY - 2 * HOUR, 0, 1),
+        (30 * DAY + 2 * HOUR, 4 * HOUR, 2),
+        (30 * DAY - 2 * HOUR, -4 * HOUR, 2),
+    ];
+    for (passed, behind, packs) in cases {
+        let world = World::new();
+        world.write(HOME, "a", 1, LARGE);
+        // Its pack is stored; the segment is not.
+        let at = world.layer.calls_of(Operation::Put) + 1;
+        let plan = FaultPlan::none().at_call_of(Operation::Put, at, Fault::Unavailable);
+        world.layer.set_plan(plan);
+        world.backup_after(HOME, || {}).unwrap_err();
+        world.layer.set_plan(FaultPlan::none());
+        world.wait(passed);
+        world.shift_local_clock(-behind);
+        world.backup(HOME);
+        let objects = &world.repository.objects;
+        let mut large = 0;
+        objects
+            .list("packs/", |object| {
+                large += usize::from(object.copies[0].bytes > 500_000);
+            })
+            .unwrap();
+        assert_eq!(large, packs, "{passed} s, {behind} s behind");
+        world.assert_whole();
+    }
+}

@@ -2,20 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use dolmen_core::backup::{self, Change, Context, Options, SourceError};
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::index::Index;
-use dolmen_core::pack::Effort;
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{
-    Clock, Environment, Error, Finding, Findings, Objects, Random, Repository, ledger, own, prune,
-    renew,
+    Clock, Environment, Error, Finding, Findings, Objects, Repository, ledger, own, prune, renew,
 };
-use dolmen_format::ledger::{Fact, Keep, LockStrategy, Policy};
+use dolmen_format::ledger::{Fact, LockStrategy, Policy};
 use dolmen_format::{InstanceId, ObjectId, Timestamp};
 use dolmen_fs::{PathKey, Place, Root};
 use dolmen_state::{Compared, Instance, StateFolder};
@@ -26,6 +24,9 @@ use dolmen_store::{
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+pub(crate) use crate::client::policy;
+use crate::client::{Seeded, noise, options, runtime};
 
 /// L, M and δ of the worlds' policy.
 pub(crate) const DAY: i64 = 86_400;
@@ -55,19 +56,6 @@ impl Clock for TestClock {
     }
 }
 
-#[derive(Debug)]
-struct Seeded(AtomicU64);
-
-impl Random for Seeded {
-    fn fill(&self, out: &mut [u8]) {
-        let draw = self.0.fetch_add(1, Ordering::SeqCst);
-        blake3::Hasher::new()
-            .update(&draw.to_le_bytes())
-            .finalize_xof()
-            .fill(out);
-    }
-}
-
 pub(crate) struct Deaf;
 
 impl check::Observer for Deaf {
@@ -87,18 +75,6 @@ impl backup::Observer for Deaf {
 /// A client: its state folder and its host's name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client(pub(crate) &'static str);
-
-pub(crate) fn policy() -> Policy {
-    Policy {
-        protect_seconds: 30 * 86_400,
-        generation_seconds: 7 * 86_400,
-        interval_seconds: 86_400,
-        lock: LockStrategy::None,
-        keep: Keep::default(),
-        classes: Vec::new(),
-        previous: None,
-    }
-}
 
 impl World {
     /// A store that keeps no locks.
@@ -126,11 +102,7 @@ impl World {
     }
 
     fn with(options: MemoryOptions, policy: &Policy) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = runtime();
         let store = Arc::new(MemoryStore::new(options));
         let clock = Arc::new(TestClock(AtomicI64::new(store.clock().seconds)));
         let (slow_store, slow_clock) = (Arc::clone(&store), Arc::clone(&clock));
@@ -154,7 +126,7 @@ impl World {
         let objects = Objects::new(shared, runtime.handle().clone(), "memory");
         let environment = Environment {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            random: Arc::new(Seeded(AtomicU64::new(1))),
+            random: Arc::new(Seeded::new(1)),
         };
         let repository = Repository::create(objects, environment, b"secret", policy).unwrap();
         Self {
@@ -187,12 +159,7 @@ impl World {
     pub(crate) fn write(&self, client: Client, name: &str, seed: u64, bytes: usize) {
         let folder = self.path(client.0);
         std::fs::create_dir_all(&folder).unwrap();
-        let mut content = vec![0; bytes];
-        blake3::Hasher::new()
-            .update(&seed.to_le_bytes())
-            .finalize_xof()
-            .fill(&mut content);
-        std::fs::write(folder.join(name), content).unwrap();
+        std::fs::write(folder.join(name), noise(seed, bytes)).unwrap();
     }
 
     pub(crate) fn remove(&self, client: Client, name: &str) {
@@ -249,34 +216,15 @@ impl World {
 
     pub(crate) fn options(&self, client: Client) -> Options {
         let base = self.folder.path().as_os_str().as_encoded_bytes();
-        let source = self.path(client.0).into_os_string().into_encoded_bytes();
+        // Without the folders above, whose times other tests change.
+        let root = Root {
+            place: Arc::new(Place::new(base, base).unwrap()),
+            key: PathKey::from_path(format!("/{}", client.0).as_bytes()).unwrap(),
+        };
         Options {
-            // Without the folders above, whose times other tests change.
-            roots: vec![Root {
-                place: Arc::new(Place::new(base, base).unwrap()),
-                key: PathKey::from_path(format!("/{}", client.0).as_bytes()).unwrap(),
-            }],
-            paths: vec![source],
-            selector: backup::select_everything(),
-            one_file_system: false,
             hostname: client.0.to_owned(),
-            username: "user".to_owned(),
-            uid: 0,
-            gid: 0,
-            tags: Vec::new(),
-            excludes: Vec::new(),
-            time: None,
-            program_version: "test".to_owned(),
-            effort: Effort::Auto,
             threads: 1,
-            force: true,
-            skip_if_unchanged: false,
-            dry_run: false,
-            trust_own_history: false,
-            cache: None,
-            scratch: self.folder.path().to_path_buf(),
-            checkpoint_bytes: backup::CHECKPOINT_BYTES,
-            checkpoint_seconds: backup::CHECKPOINT_SECONDS,
+            ..options(self.path(client.0), root, self.folder.path().to_path_buf())
         }
     }
 

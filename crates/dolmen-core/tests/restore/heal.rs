@@ -7,12 +7,16 @@ use std::sync::atomic::AtomicBool;
 use dolmen_core::Objects;
 use dolmen_core::audit::{self, Counts, Depth, View};
 use dolmen_core::check::ReadData;
-use dolmen_core::objects::Oddities;
-use dolmen_core::recover::{self, Report};
+use dolmen_core::objects::{Oddities, Source};
+use dolmen_core::recover::{self, Action, Report};
+use dolmen_core::snapshots::SnapshotList;
 use dolmen_format::ObjectId;
 use dolmen_format::ledger::LockStrategy;
 use dolmen_state::Compared;
-use dolmen_store::{Credential, LocalStore, MemoryOptions, MemoryStore, Store, StoreKey};
+use dolmen_store::memory::Right;
+use dolmen_store::{
+    Credential, LocalStore, MemoryModel, MemoryOptions, MemoryStore, Store, StoreKey,
+};
 
 use super::beneath::{
     Deaf, Deed, Intruder, cut, everything_twice, garbage, hide, overwrite, overwrite_in_part,
@@ -50,7 +54,6 @@ static NOTHING: Compared = Compared {
 fn options(scratch: &std::path::Path, read_data: ReadData) -> audit::Options<'_> {
     audit::Options {
         depth: Depth::Hashes(read_data),
-        at: None,
         heads: &[],
         compared: &NOTHING,
         index_cache: None,
@@ -61,13 +64,19 @@ fn options(scratch: &std::path::Path, read_data: ReadData) -> audit::Options<'_>
 
 fn recover(world: &World, dry_run: bool) -> Report {
     let scratch = world.path("cache");
-    let look = options(&scratch, ReadData::None);
-    recover::run(
-        &world.repository,
-        &recover::Options { look, dry_run },
-        &Deaf,
-    )
-    .unwrap()
+    let list = SnapshotList::load_from(&world.repository, None, Source::Store).unwrap();
+    let options = recover::Options {
+        look: options(&scratch, ReadData::None),
+        list: &list,
+        then: None,
+    };
+    let mut instance = world.instance();
+    let action = if dry_run {
+        Action::Plan
+    } else {
+        Action::Apply(&mut instance)
+    };
+    recover::run(&world.repository, &options, action, &Deaf).unwrap()
 }
 
 fn suffer(deed: Deed) -> (World, Intruder, Arc<dyn Store>, u64) {
@@ -202,9 +211,9 @@ fn junk_is_foreign_and_hidden_once() {
     let view = look(&world, ReadData::None);
     assert_eq!(view.counts, foreign, "{:?}", view.findings);
     let report = recover(&world, false);
-    assert_eq!((report.foreign, report.set_aside), (10, 9));
-    // The name that is no key stays: no call reaches it.
-    assert_eq!(look(&world, ReadData::None).counts.foreign, 1);
+    assert_eq!((report.foreign, report.set_aside), (10, 8));
+    // What lies beside the folders of the repository stays.
+    assert_eq!(look(&world, ReadData::None).counts.foreign, 2);
     let (restored, notes) = world.restore();
     notes.assert_clean();
     assert_eq!(restored.errors, 0);
@@ -273,7 +282,7 @@ fn remove(intruder: &Intruder, key: &StoreKey) {
 fn a_removed_snapshot_is_missing_by_what_others_tell_of_it() {
     let (mut world, intruder, shared) = attacked(false);
     let oldest = {
-        let list = dolmen_core::snapshots::SnapshotList::load(&world.repository, None).unwrap();
+        let list = SnapshotList::load(&world.repository, None).unwrap();
         let first = &list.snapshots[0];
         format!("snapshots/{}/{}", first.snapshot.stamp.writer, first.id)
     };
@@ -303,6 +312,22 @@ fn locks_are_counted_where_the_policy_asks_for_them() {
     let (unlocked, _, _) = attacked(true);
     let view = look(&unlocked, ReadData::None);
     assert_eq!((view.counts.locked_short, view.protected_until), (0, None));
+}
+
+#[test]
+fn a_lock_that_cannot_be_read_counts_as_none() {
+    let store = Arc::new(MemoryStore::new(MemoryModel::s3(MemoryOptions::LOCKS)));
+    let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+    let mut world = World::with_lock(LockStrategy::Compliance, |_| shared);
+    world.write("a", b"a");
+    world.backup();
+    let view = look(&world, ReadData::None);
+    assert_eq!(view.counts, Counts::default(), "{:?}", view.findings);
+    let blind = Credential::everything().without(Right::GetObjectRetention);
+    world.reopen(Arc::new(store.with_credential(blind)));
+    let view = look(&world, ReadData::None);
+    assert_eq!(view.counts.locked_short, view.objects);
+    assert_eq!(view.protected_until, None);
 }
 
 #[test]

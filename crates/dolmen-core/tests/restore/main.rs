@@ -20,3 +20,8 @@ mod select;
 mod sparse;
 mod stop;
 mod world;
+
+#[path = "../support/client.rs"]
+mod client;
+#[path = "../support/ticking.rs"]
+mod ticking;

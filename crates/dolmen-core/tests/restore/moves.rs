@@ -1,15 +1,18 @@
 //! Frames that were moved are found where they lie now, and a false move changes nothing.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use dolmen_core::index::Index;
 use dolmen_core::own;
 use dolmen_core::pack::BlobReader;
+use dolmen_core::repair::rebuild_index;
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_core::tree::TreeReader;
 use dolmen_format::{InstanceId, PackId};
 use dolmen_state::{Instance, StateFolder};
 
+use super::beneath::Deaf;
 use super::copied::{Copied, by_recipient, copy};
 use super::world::{World, noise};
 
@@ -164,4 +167,22 @@ fn a_reader_goes_on_while_frames_move_again_and_again() {
         }
         packs = move_all(&world, &packs);
     }
+}
+
+#[test]
+fn an_index_is_rebuilt_though_packs_are_gone_whose_frames_moved() {
+    let world = world();
+    move_all(&world, &world.packs());
+    std::fs::remove_dir_all(world.path("store").join("index")).unwrap();
+    let mut writer = instance(&world);
+    let cancel = AtomicBool::new(false);
+    let report = rebuild_index(&world.repository, &mut writer, &Deaf, &cancel).unwrap();
+    assert_eq!(report.unreadable, []);
+    assert!(report.packs > 0 && report.blobs > 53);
+    drop(writer);
+    assert_exact(&world);
+    // Once is enough.
+    let mut writer = instance(&world);
+    let again = rebuild_index(&world.repository, &mut writer, &Deaf, &cancel).unwrap();
+    assert_eq!((again.packs, again.blobs), (0, 0));
 }

@@ -8,24 +8,27 @@ use std::sync::{Arc, Mutex};
 
 use dolmen_core::backup::{self, Change, Context, SourceError};
 use dolmen_core::index::Index;
-use dolmen_core::pack::Effort;
 use dolmen_core::repository::{self, Accept};
 use dolmen_core::restore::{
     self, Action, FailureKind, Observer, Options, Overwrite, Progress, Report,
 };
 use dolmen_core::snapshots::{Filter, SnapshotEntry, SnapshotList};
-use dolmen_core::{Clock, Environment, Error, Objects, Random, Repository};
-use dolmen_format::ledger::{Keep, LockStrategy, Policy};
+use dolmen_core::{Environment, Error, Objects, Repository};
+use dolmen_format::ledger::{LockStrategy, Policy};
 use dolmen_format::{InstanceId, Timestamp};
 use dolmen_fs::pattern::{Case, Pattern, PatternList};
 use dolmen_fs::{
     Attributes, Kind, Metadata, PathKey, Replace, Root, Select, Selection, Target, WalkItem,
     WalkOptions, Xattr, walk,
 };
-use dolmen_state::state::StateFolder;
+use dolmen_state::state::{Instance, StateFolder};
 use dolmen_store::{LocalStore, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+pub(crate) use crate::client::noise;
+use crate::client::{Seeded, options, policy, runtime};
+use crate::ticking::Ticking;
 
 /// A client with its repository, and what it restores into.
 pub(crate) struct World {
@@ -110,30 +113,6 @@ impl backup::Observer for Quiet {
     fn notice(&self, _: &str) {}
 }
 
-#[derive(Debug)]
-struct Ticking(AtomicU64);
-
-impl Clock for Ticking {
-    fn now(&self) -> Timestamp {
-        let ticks = self.0.fetch_add(1, Ordering::SeqCst);
-        Timestamp::from_seconds(4_000_000_000 + i64::try_from(ticks).unwrap())
-    }
-}
-
-/// Bytes out of a seed.
-#[derive(Debug)]
-struct Seeded(AtomicU64);
-
-impl Random for Seeded {
-    fn fill(&self, out: &mut [u8]) {
-        let draw = self.0.fetch_add(1, Ordering::SeqCst);
-        blake3::Hasher::new()
-            .update(&draw.to_le_bytes())
-            .finalize_xof()
-            .fill(out);
-    }
-}
-
 impl World {
     /// A world without a snapshot, in a folder.
     pub(crate) fn new() -> Self {
@@ -154,26 +133,14 @@ impl World {
         for name in ["source", "cache", "store"] {
             std::fs::create_dir_all(folder.path().join(name)).unwrap();
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = runtime();
         let store = open(folder.path().join("store"));
         let objects = Objects::new(store, runtime.handle().clone(), "folder");
         let environment = Environment {
-            clock: Arc::new(Ticking(AtomicU64::new(0))),
-            random: Arc::new(Seeded(AtomicU64::new(1))),
+            clock: Arc::new(Ticking::new()),
+            random: Arc::new(Seeded::new(1)),
         };
-        let policy = Policy {
-            protect_seconds: 30 * 86_400,
-            generation_seconds: 7 * 86_400,
-            interval_seconds: 86_400,
-            lock,
-            keep: Keep::default(),
-            classes: Vec::new(),
-            previous: None,
-        };
+        let policy = Policy { lock, ..policy() };
         let repository = Repository::create(objects, environment, b"secret", &policy).unwrap();
         let options = Options {
             target: folder.path().join("target"),
@@ -232,10 +199,15 @@ impl World {
         put(&self.target(path), content);
     }
 
-    pub(crate) fn backup(&self) {
+    /// This client's identity.
+    pub(crate) fn instance(&self) -> Instance {
         let state = StateFolder::open(self.path("state")).unwrap();
         let fresh = InstanceId(self.repository.environment.bytes());
-        let instance = Mutex::new(state.claim_instance(&self.repository.id(), fresh).unwrap());
+        state.claim_instance(&self.repository.id(), fresh).unwrap()
+    }
+
+    pub(crate) fn backup(&self) {
+        let instance = Mutex::new(self.instance());
         let index = Index::load(&self.repository, None).unwrap();
         let snapshots = SnapshotList::load(&self.repository, None).unwrap();
         let context = Context {
@@ -244,32 +216,9 @@ impl World {
             snapshots: &snapshots,
             instance: &instance,
         };
-        let options = backup::Options {
-            paths: vec![self.path("source").into_os_string().into_encoded_bytes()],
-            roots: vec![
-                Root::absolute(self.path("source").as_os_str().as_encoded_bytes()).unwrap(),
-            ],
-            selector: backup::select_everything(),
-            one_file_system: false,
-            hostname: "host".to_owned(),
-            username: "user".to_owned(),
-            uid: 0,
-            gid: 0,
-            tags: Vec::new(),
-            excludes: Vec::new(),
-            time: None,
-            program_version: "test".to_owned(),
-            effort: Effort::Auto,
-            threads: 2,
-            force: true,
-            skip_if_unchanged: false,
-            dry_run: false,
-            trust_own_history: false,
-            cache: None,
-            scratch: self.path("cache"),
-            checkpoint_bytes: backup::CHECKPOINT_BYTES,
-            checkpoint_seconds: backup::CHECKPOINT_SECONDS,
-        };
+        let source = self.path("source");
+        let root = Root::absolute(source.as_os_str().as_encoded_bytes()).unwrap();
+        let options = options(source, root, self.path("cache"));
         backup::paths(&context, &options, &Quiet, &backup::Progress::default()).unwrap();
     }
 
@@ -473,16 +422,6 @@ impl Maker {
         };
         assert_eq!(self.0.apply(key, &attributes).unwrap(), []);
     }
-}
-
-/// Bytes that do not compress, the same for the same seed.
-pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut out = vec![0; bytes];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut out);
-    out
 }
 
 pub(crate) fn patterns(texts: &[&str]) -> PatternList {

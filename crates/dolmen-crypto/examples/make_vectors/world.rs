@@ -297,22 +297,11 @@ impl World {
                     }],
                 },
             ),
+            ("moves", moves()),
             (
-                "moves",
-                Fact::Moves {
-                    pack: PackEntry {
-                        pack: object(0xe6),
-                        pack_bytes: 33_554_432,
-                        table_bytes: 4096,
-                        checksum: counting::<16>(0xe8).to_vec(),
-                        version: "version 6".to_owned(),
-                    },
-                    runs: vec![MoveRun {
-                        origin: object(0xe7),
-                        first_ordinal: 4000,
-                        count: 96,
-                        position: 7,
-                    }],
+                "acceptance",
+                Fact::Acceptance {
+                    snapshots: vec![self.reference(3)],
                 },
             ),
         ]
@@ -614,4 +603,23 @@ fn pack_bytes(body: &[u8], table: &PackTable) -> Result<Vec<u8>, CryptoError> {
 
 fn size(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+/// Frames that went to another pack.
+fn moves() -> Fact {
+    Fact::Moves {
+        pack: PackEntry {
+            pack: object(0xe6),
+            pack_bytes: 33_554_432,
+            table_bytes: 4096,
+            checksum: counting::<16>(0xe8).to_vec(),
+            version: "version 6".to_owned(),
+        },
+        runs: vec![MoveRun {
+            origin: object(0xe7),
+            first_ordinal: 4000,
+            count: 96,
+            position: 7,
+        }],
+    }
 }

@@ -45,7 +45,6 @@ pub(super) fn audit(app: &App, opened: &Opened, args: &AuditArgs) -> Outcome<Vie
     let compared = opened.compared()?;
     let options = Options {
         depth: Depth::Hashes(read_data),
-        at: None,
         heads: &heads,
         compared: &compared,
         index_cache: index_cache.as_deref(),
@@ -83,6 +82,8 @@ pub(super) fn document(view: &View) -> Value {
         "hidden": counts.hidden,
         "overwritten": counts.overwritten,
         "foreign": counts.foreign,
+        "unread": counts.unread,
+        "protected_until": view.protected_until.map(render::rfc3339),
         "findings": findings,
         "findings_left_out": view.findings_left_out,
         "ok": counts.is_ok(),
@@ -110,13 +111,14 @@ pub(super) fn print(app: &App, view: &View) {
             "all of them there and shown".to_owned()
         } else {
             format!(
-                "{} missing, {} corrupt, {} hidden, {} overwritten, {} locked too short; {} foreign",
+                "{} missing, {} corrupt, {} hidden, {} overwritten, {} locked too short; {} foreign, {} not read",
                 counts.missing,
                 counts.corrupt,
                 counts.hidden,
                 counts.overwritten,
                 counts.locked_short,
-                counts.foreign
+                counts.foreign,
+                counts.unread
             )
         }
     ));

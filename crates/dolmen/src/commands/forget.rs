@@ -2,6 +2,7 @@
 
 mod rules;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Args;
@@ -41,7 +42,7 @@ pub(crate) struct ForgetArgs {
     /// Apply the rules to each group of snapshots that have these in common
     #[arg(short = 'g', long, value_name = "host,paths,tags", default_value = "host,paths", value_parser = parse_group_by)]
     group_by: GroupBy,
-    /// Let suspicious snapshots compete for the rules' slots like all others, and be retired by them
+    /// Let suspicious snapshots compete for the rules' slots like all others, and be retired by them, now and from now on
     #[arg(long, conflicts_with = "undo")]
     count_anyway: bool,
     /// Show fewer columns
@@ -75,11 +76,12 @@ pub(super) fn run(app: &App, args: &ForgetArgs) -> Outcome {
     let filter = args.filter.filter()?;
     let opened = open(app)?;
     let mut list = opened.load_snapshots(app)?;
-    if args.count_anyway {
-        list.suspicious.clear();
-    }
     if args.undo {
         return undo(app, &opened, &list, args);
+    }
+    let mut doubted = BTreeSet::new();
+    if args.count_anyway {
+        doubted.extend(std::mem::take(&mut list.suspicious).into_keys());
     }
     let (groups, chosen) = if args.snapshots.is_empty() {
         let (zone, now) = (TimeZone::system(), app.environment.clock.now());
@@ -90,16 +92,46 @@ pub(super) fn run(app: &App, args: &ForgetArgs) -> Outcome {
     } else {
         (Vec::new(), named(app, &list, &args.snapshots)?)
     };
-    if !args.dry_run && !chosen.is_empty() {
+    let accepted = accepted(&list, &groups, &doubted);
+    let has_work = !chosen.is_empty() || !accepted.is_empty();
+    if has_work && !args.dry_run {
         let mut instance = opened.writer(app, &list)?;
-        forget::retire(&opened.repository, &mut instance, &chosen, None)
+        forget::accept(&opened.repository, &mut instance, &accepted)
+            .and_then(|()| forget::retire(&opened.repository, &mut instance, &chosen, None))
             .during(&format!("cannot retire snapshots of {}", opened.address))?;
     }
     report(app, args, &list, &groups, &chosen);
+    say_accepted(app, accepted.len(), args.dry_run);
     if args.prune {
         return then_prune(app, &opened, args);
     }
     Ok(Exit::Done)
+}
+
+/// Suspicious snapshots that competed for slots and stay.
+fn accepted<'l>(
+    list: &'l SnapshotList,
+    groups: &[Group],
+    doubted: &BTreeSet<SnapshotId>,
+) -> Vec<&'l SnapshotEntry> {
+    let decided = groups.iter().flat_map(|group| &group.decisions);
+    let stay = decided.filter(|one| one.fate != Fate::Remove && doubted.contains(&one.id));
+    entries(list, &stay.map(|one| one.id).collect::<Vec<_>>())
+}
+
+/// Says that what looked suspicious counts from now on.
+fn say_accepted(app: &App, accepted: usize, dry_run: bool) {
+    if accepted == 0 || app.output.is_json() || app.output.is_quiet() {
+        return;
+    }
+    let accepted = u64::try_from(accepted).unwrap_or(u64::MAX);
+    let (snapshots, verb) = (
+        render::count(accepted, "suspicious snapshot"),
+        if dry_run { "would take" } else { "took" },
+    );
+    app.output.line(format!(
+        "{verb} {snapshots} for good: rules count them like all others from now on"
+    ));
 }
 
 fn refuse_contradictions(args: &ForgetArgs, no_rules: bool) -> Outcome<()> {
@@ -117,7 +149,7 @@ fn refuse_contradictions(args: &ForgetArgs, no_rules: bool) -> Outcome<()> {
 }
 
 pub(super) fn entries<'l>(list: &'l SnapshotList, ids: &[SnapshotId]) -> Vec<&'l SnapshotEntry> {
-    let ids: std::collections::BTreeSet<_> = ids.iter().collect();
+    let ids: BTreeSet<_> = ids.iter().collect();
     let live = list.snapshots.iter();
     live.filter(|entry| ids.contains(&entry.id)).collect()
 }

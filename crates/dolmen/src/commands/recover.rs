@@ -6,13 +6,15 @@ use clap::Args;
 use dolmen_core::Finding;
 use dolmen_core::audit::{self, Depth};
 use dolmen_core::check::{Observer, ReadData};
-use dolmen_core::recover::{self, Options, Report};
+use dolmen_core::objects::Source;
+use dolmen_core::recover::{self, Action, Options, Report};
+use dolmen_core::snapshots::History;
 use serde_json::json;
 
 use super::App;
 use super::select::AtArgs;
 use crate::exit::{During as _, Exit, Outcome};
-use crate::open::open;
+use crate::open::{Opened, open};
 use crate::output::Output;
 use crate::render;
 
@@ -31,11 +33,15 @@ pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
     let at = args.at.time(app)?;
     let opened = open(app)?;
     let tried = format!("cannot recover {}", opened.address);
-    let put_back = if args.dry_run {
-        0
+    let history = History::load(&opened.repository, Source::Store).during(&tried)?;
+    let then = at.map(|at| history.clone().into_list(&opened.repository, Some(at)));
+    let mut list = history.into_list(&opened.repository, None);
+    list.facts.confirmed = opened.confirmed()?;
+    let (mut instance, own) = if args.dry_run {
+        (None, Report::default())
     } else {
-        drop(opened.settled(app)?);
-        opened.put_back(app)?
+        let instance = opened.writer(app, &list)?;
+        (Some(instance), put_back(app, &opened))
     };
     let cancel = app.interrupt.flag();
     // What came later than that time is no loss then.
@@ -49,20 +55,42 @@ pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
     let options = Options {
         look: audit::Options {
             depth: Depth::Hashes(ReadData::None),
-            at,
             heads: &heads,
             compared: &compared,
             index_cache: index_cache.as_deref(),
             scratch: &scratch,
             cancel: &cancel,
         },
-        dry_run: args.dry_run,
+        list: &list,
+        then: then.as_ref(),
     };
+    let action = instance.as_mut().map_or(Action::Plan, Action::Apply);
     let told = Told(Arc::clone(&app.output));
-    let mut report = recover::run(&opened.repository, &options, &told).during(&tried)?;
-    report.healed = report.healed.saturating_add(put_back);
+    let mut report = recover::run(&opened.repository, &options, action, &told).during(&tried)?;
+    report.healed = report.healed.saturating_add(own.healed);
+    report.failed = report.failed.saturating_add(own.failed);
+    report.denied = report.denied.saturating_add(own.denied);
     print(app, &report, args.dry_run);
     Ok(exit_of(&report))
+}
+
+/// Puts root and keys back from this machine's copies.
+fn put_back(app: &App, opened: &Opened) -> Report {
+    let mut report = Report::default();
+    for put in opened.put_back_each(app) {
+        let count = match put {
+            Ok(()) => &mut report.healed,
+            Err(failure) => {
+                app.output.warn(failure.message);
+                if failure.exit == Exit::NotAllowed {
+                    report.denied = report.denied.saturating_add(1);
+                }
+                &mut report.failed
+            }
+        };
+        *count = count.saturating_add(1);
+    }
+    report
 }
 
 /// Says what is found and what stays.
@@ -80,11 +108,12 @@ impl Observer for Told {
 }
 
 fn exit_of(report: &Report) -> Exit {
-    if report.missing > 0 {
+    // Junk that stays hurts nothing.
+    if report.missing > 0 || report.lost > 0 {
         Exit::Damage
     } else if report.failed == 0 {
         Exit::Done
-    } else if report.failed == report.denied && report.healed == 0 && report.set_aside == 0 {
+    } else if report.failed == report.denied && report.healed == 0 && report.unretired == 0 {
         Exit::NotAllowed
     } else {
         Exit::Failed
@@ -98,12 +127,13 @@ fn print(app: &App, report: &Report, dry_run: bool) {
             "hidden": report.hidden,
             "overwritten": report.overwritten,
             "missing": report.missing,
-            // Maintenance answers contrary retirements, and `forget --undo` any other.
-            "unretired": 0,
+            "unretired": report.unretired,
+            "lost": report.lost,
             "healed": report.healed,
             "foreign": report.foreign,
             "set_aside": report.set_aside,
             "failed": report.failed,
+            "left": report.left,
         }));
         return;
     }
@@ -117,7 +147,15 @@ fn print(app: &App, report: &Report, dry_run: bool) {
         report.missing,
         report.foreign
     ));
-    let verb = if dry_run { "would put" } else { "put" };
+    let (verb, brought) = if dry_run {
+        ("would put", "would bring")
+    } else {
+        ("put", "brought")
+    };
+    if report.unretired > 0 {
+        let snapshots = render::count(report.unretired, "retired snapshot");
+        output.line(format!("{brought} {snapshots} back to life"));
+    }
     output.line(format!(
         "{verb} {} back, set {} aside",
         render::count(report.healed, "object"),
@@ -127,6 +165,18 @@ fn print(app: &App, report: &Report, dry_run: bool) {
         output.notice(format!(
             "{} failed: what they are about can still be read; with the right to do it, run dolmen recover again",
             render::count(report.failed, "step")
+        ));
+    }
+    if report.left > 0 {
+        output.notice(format!(
+            "{} could not be set aside: no command reads it",
+            render::count(report.left, "foreign name")
+        ));
+    }
+    if report.lost > 0 {
+        output.notice(format!(
+            "{} should live and lack something: nothing brings them back whole",
+            render::count(report.lost, "retired snapshot")
         ));
     }
     if report.missing > 0 {

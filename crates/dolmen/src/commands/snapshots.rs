@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
+use dolmen_core::lives;
+use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, protected_until};
+use dolmen_format::Timestamp;
 
 use super::App;
 use super::select::{self, FilterArgs};
@@ -61,6 +63,7 @@ pub(super) fn run(app: &App, args: &SnapshotsArgs) -> Outcome {
     if let Some(count) = args.latest {
         found = newest_of_each(found, count);
     }
+    let now = app.environment.clock.now();
     if app.output.is_json() {
         app.output.json(
             &found
@@ -68,6 +71,9 @@ pub(super) fn run(app: &App, args: &SnapshotsArgs) -> Outcome {
                 .map(|entry| {
                     let mut shown = render::snapshot_json(entry);
                     if let Some(fields) = shown.as_object_mut() {
+                        let until = protected_until(&opened.repository, entry, now);
+                        let until = until.map(render::rfc3339);
+                        fields.insert("protected_until".to_owned(), until.into());
                         fields.insert("retired".to_owned(), is_retired(entry).into());
                         let is_quarantined = !list.facts.trusts(&entry.id);
                         fields.insert("quarantined".to_owned(), is_quarantined.into());
@@ -79,7 +85,8 @@ pub(super) fn run(app: &App, args: &SnapshotsArgs) -> Outcome {
                 .collect::<Vec<_>>(),
         );
     } else {
-        print_table(app, &list, &found);
+        let until = |entry: &SnapshotEntry| protected_until(&opened.repository, entry, now);
+        print_table(app, &list, &found, &until);
     }
     opened.warn_of_oddities(app);
     Ok(Exit::Done)
@@ -103,19 +110,30 @@ fn newest_of_each(found: Vec<&SnapshotEntry>, count: usize) -> Vec<&SnapshotEntr
 }
 
 /// How a snapshot stands, in a word or two.
-fn standing(list: &SnapshotList, entry: &SnapshotEntry) -> &'static str {
-    if list.facts.retired.contains_key(&entry.id) {
+fn standing(list: &SnapshotList, entry: &SnapshotEntry, until: Option<Timestamp>) -> String {
+    let word = if list.facts.retired.contains_key(&entry.id) {
         "retired"
     } else if !list.facts.trusts(&entry.id) {
         "quarantined"
     } else if list.suspicious.contains_key(&entry.id) {
         "suspicious"
+    } else if let Some(until) = until {
+        return render::local_time(until);
+    } else if lives::promises_locks(&list.facts, list.listed_at) {
+        // Renewed since: status sees until when.
+        "see status"
     } else {
         "not protected"
-    }
+    };
+    word.to_owned()
 }
 
-fn print_table(app: &App, list: &SnapshotList, found: &[&SnapshotEntry]) {
+fn print_table(
+    app: &App,
+    list: &SnapshotList,
+    found: &[&SnapshotEntry],
+    until: &dyn Fn(&SnapshotEntry) -> Option<Timestamp>,
+) {
     let heads = [
         "ID",
         "Time",
@@ -135,7 +153,7 @@ fn print_table(app: &App, list: &SnapshotList, found: &[&SnapshotEntry]) {
             paths::display(body.hostname.as_bytes()),
             paths::display(body.tags.join(",").as_bytes()),
             render::bytes(entry.snapshot.counts.bytes),
-            standing(list, entry).to_owned(),
+            standing(list, entry, until(entry)),
             paths.join(", "),
         ]);
     }

@@ -34,7 +34,6 @@ pub(super) fn run(app: &App, args: &StatusArgs) -> Outcome {
     let compared = opened.compared()?;
     let options = Options {
         depth: Depth::Listing,
-        at: None,
         heads: &heads,
         compared: &compared,
         index_cache: index_cache.as_deref(),

@@ -25,7 +25,7 @@ fn plant(world: &World) {
         format!("repo/snapshots/{writer}/{id}"),
         format!("repo/snapshots/{}/{id}", "00".repeat(16)),
         format!("repo/index/{writer}/{id}"),
-        "repo/odd name".to_owned(),
+        "repo/index/odd name".to_owned(),
     ] {
         world.write(&name, b"garbage");
     }
@@ -88,6 +88,25 @@ fn what_was_planted_is_found_and_set_aside() {
     assert_eq!(left, before);
     assert_eq!(assert_restores(&world, "again"), "");
     world.done(&["check", "--read-data"]);
+}
+
+#[test]
+fn what_lies_beside_the_repository_is_told_and_stays() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    world.write("repo/README", b"whose backups these are");
+    world.write("repo/lost+found/#123", b"found by fsck");
+    let ran = world.run(&["audit", "--json"]);
+    assert_eq!(ran.code, 21, "{}", ran.stderr);
+    let found = document(&ran.stdout);
+    assert_eq!(found["foreign"], 1);
+    assert_eq!(found["findings"][0]["subject"], "README");
+    let ran = world.run(&["recover", "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(document(&ran.stdout)["set_aside"], 0);
+    assert!(ran.stderr.contains("README: stays: "), "{}", ran.stderr);
+    assert_eq!(world.read("repo/README"), b"whose backups these are");
+    assert_eq!(world.read("repo/lost+found/#123"), b"found by fsck");
 }
 
 #[test]

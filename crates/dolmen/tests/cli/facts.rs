@@ -71,9 +71,19 @@ fn a_suspicious_snapshot_takes_no_slot_and_says_why() {
     );
     // An admin who says so lets it count, and then it is the newest.
     let counted = [&by_writer[..], &["--count-anyway"]].concat();
+    let records = world.objects("ledger").len();
+    world.done(&[&counted[..], &["--dry-run"]].concat());
+    assert_eq!(world.objects("ledger").len(), records);
     let told = document(&world.done(&counted));
     assert_eq!(told[0]["set_aside"], Value::Array(vec![]));
     assert_eq!(told[0]["remove"][0]["id"], id(&good));
+    // That was said once and for all: it is suspicious no more, and maintenance counts it.
+    let list = listed(&world, &[]);
+    let why = &find(&list, &empty).unwrap()["suspicious"];
+    assert_eq!(*why, Value::Array(vec![]));
+    world.done(&["policy", "set", "--keep-last", "1"]);
+    let told = document(&world.done(&["maintain", "--json"]));
+    assert_eq!(told["forget"]["set_aside"], Value::Array(vec![]));
     // And by its id a person retires it at any time.
     world.done(&["forget", &id(&empty)]);
     assert_eq!(find(&listed(&world, &[]), &empty), None);
@@ -190,6 +200,14 @@ fn a_key_states_no_more_than_its_own_certificate_allows() {
     };
     thief.record(retirement);
     let maintainer = Planter::new(&world, Role::Maintain);
+    let good = like.snapshot.reference(like.id);
+    for liar in [&thief, &maintainer] {
+        let snapshots = vec![good];
+        let record = liar.record(Fact::Acceptance { snapshots });
+        let ran = world.run(&["snapshots", "--json"]);
+        let told = ran.stderr.lines().find(|line| line.contains(&id(&record)));
+        assert!(told.unwrap().contains("may not state this"));
+    }
     let planted = maintainer.snapshot(&like, |_| {});
     let ran = world.run(&["snapshots", "--json"]);
     let list = document(&ran.stdout);
@@ -201,6 +219,21 @@ fn a_key_states_no_more_than_its_own_certificate_allows() {
         "{}",
         ran.stderr
     );
+}
+
+#[test]
+fn a_snapshot_of_another_domain_than_its_signers_counts_for_nothing() {
+    let (world, thief) = with_thief();
+    let like = thief.newest();
+    let planted = thief.snapshot(&like, |snapshot| {
+        snapshot.domain = dolmen_format::DomainId([9; 16]);
+    });
+    let ran = world.run(&["snapshots", "--json"]);
+    let list = document(&ran.stdout);
+    assert_eq!(list.as_array().unwrap().len(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains(&id(&planted)), "{}", ran.stderr);
+    let why = "its domain is not that of its signer's certificate";
+    assert!(ran.stderr.contains(why), "{}", ran.stderr);
 }
 
 #[test]
@@ -248,6 +281,9 @@ fn maintenance_undoes_what_was_retired_against_the_policy() {
     let dry = world.run(&["maintain", "--dry-run", "--json"]);
     assert_eq!(document(&dry.stdout)["forget"]["undone"], 2);
     assert_eq!(world.snapshots().len(), 2);
+    let dry = document(&world.done(&["recover", "--dry-run", "--json"]));
+    assert_eq!(dry["unretired"], 2);
+    assert_eq!(world.snapshots().len(), 2);
     let ran = world.run(&["maintain", "--json"]);
     assert_eq!(ran.code, 21, "{}", ran.stderr);
     let told = document(&ran.stdout);
@@ -266,6 +302,39 @@ fn maintenance_undoes_what_was_retired_against_the_policy() {
     // That was all: the next run finds nothing to answer.
     let again = document(&world.done(&["maintain", "--json"]));
     assert_eq!(again["forget"]["undone"], Value::Null);
+}
+
+#[test]
+fn recover_brings_back_what_was_retired_against_the_policy_or_since_a_time() {
+    let world = World::with_files();
+    for _ in 0..4 {
+        world.backup(&["--host", "a", "."]);
+    }
+    let maintainer = Planter::new(&world, Role::Maintain);
+    world.done(&["policy", "set", "--keep-last", "9"]);
+    let (policy, _) = maintainer.newest_policy();
+    let all = maintainer.snapshots();
+    maintainer.record(Fact::Retirement {
+        snapshots: all.clone(),
+        policy: Some(policy),
+    });
+    assert_eq!(world.snapshots().len(), 0);
+    let ran = world.run(&["recover", "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let told = document(&ran.stdout);
+    assert_eq!((&told["unretired"], &told["lost"]), (&4.into(), &0.into()));
+    assert!(ran.stderr.contains("misuses the maintenance key"));
+    assert_eq!(world.snapshots().len(), 4);
+    // What a person retires stays retired, unless it is gone back to a time before.
+    let two: Vec<_> = all.iter().take(2).map(id).collect();
+    let then = jiff::Timestamp::now().to_string();
+    world.done(&["forget", &two[0], &two[1]]);
+    let told = document(&world.done(&["recover", "--json"]));
+    assert_eq!(told["unretired"], 0);
+    assert_eq!(world.snapshots().len(), 2);
+    let told = document(&world.done(&["recover", "--at", &then, "--json"]));
+    assert_eq!(told["unretired"], 2);
+    assert_eq!(world.snapshots().len(), 4);
 }
 
 #[test]

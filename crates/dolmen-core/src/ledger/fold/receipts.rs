@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dolmen_format::ledger::Fact;
+use dolmen_format::ledger::{Fact, Receipt};
 use dolmen_format::{ObjectId, Timestamp};
 
 use super::super::Entry;
@@ -32,5 +32,11 @@ impl Receipts {
         let told = self.0.get(id).into_iter().flatten().copied();
         let older = told.filter(|told| (signed..by_store).contains(told));
         older.min().unwrap_or(by_store)
+    }
+
+    /// Whether a witness tells of this very receipt.
+    pub fn has(&self, receipt: &Receipt) -> bool {
+        let told = self.0.get(&receipt.object);
+        told.is_some_and(|times| times.contains(&receipt.received))
     }
 }
