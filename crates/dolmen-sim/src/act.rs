@@ -11,6 +11,7 @@ use dolmen_core::compact::plan::{MaxUnused, Prices};
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::index::Index;
 use dolmen_core::keep::{Count, Fate, Group, GroupBy, Rules};
+use dolmen_core::objects::Source;
 use dolmen_core::pack::Effort;
 use dolmen_core::snapshots::{Filter, SnapshotList};
 use dolmen_core::{
@@ -345,16 +346,7 @@ impl Process<'_> {
             } => self.prune(&repository, *confirm_clock, *confirm_missing),
             Act::Compact => self.compact(&repository),
             Act::Renew => self.renew(&repository),
-            Act::Recover => {
-                let cancel = AtomicBool::new(false);
-                let scratch = self.machine.scratch();
-                let compared = self.compared(&repository)?;
-                let options = recover::Options {
-                    look: look_options(&compared, &scratch, &cancel),
-                    dry_run: false,
-                };
-                recover::run(&repository, &options, self.notes).map(Done::Recovered)
-            }
+            Act::Recover => self.recover(&repository),
             Act::Audit => {
                 let cancel = AtomicBool::new(false);
                 let scratch = self.machine.scratch();
@@ -534,6 +526,20 @@ impl Process<'_> {
         renew::run(repository, &list, &options, self.notes).map(Done::Renewed)
     }
 
+    fn recover(&self, repository: &Repository) -> Result<Done, Error> {
+        let list = SnapshotList::load_from(repository, None, Source::Store)?;
+        let mut instance = self.settled(repository, &list)?;
+        let (compared, scratch) = (self.compared(repository)?, self.machine.scratch());
+        let cancel = AtomicBool::new(false);
+        let options = recover::Options {
+            look: look_options(&compared, &scratch, &cancel),
+            list: &list,
+            then: None,
+        };
+        let action = recover::Action::Apply(&mut instance);
+        recover::run(repository, &options, action, self.notes).map(Done::Recovered)
+    }
+
     fn set_policy(&self, repository: &Repository, days: [u64; 3]) -> Result<Done, Error> {
         let list = SnapshotList::load(repository, None)?;
         let previous = list.facts.policy().reference.map(|known| known.digest);
@@ -558,7 +564,6 @@ fn look_options<'a>(
 ) -> audit::Options<'a> {
     audit::Options {
         depth: audit::Depth::Hashes(ReadData::All),
-        at: None,
         heads: &[],
         compared,
         index_cache: None,
