@@ -17,7 +17,7 @@ use dolmen_format::ledger::{Fact, LockStrategy, Policy, Record};
 use dolmen_format::signed::{Reference, SignedBody, Stamp};
 use dolmen_format::snapshot::Snapshot;
 use dolmen_format::{
-    InstanceId, Nonce, ObjectId, ObjectKey, RepositoryId, Salt, SnapshotId, Timestamp,
+    DomainId, InstanceId, Nonce, ObjectId, ObjectKey, RepositoryId, Salt, SnapshotId, Timestamp,
 };
 use dolmen_store::{
     MemoryStore, ObjectRef, Place, Store as _, StoreError, StoreErrorKind, StoreKey,
@@ -389,6 +389,7 @@ impl Attacker {
             let planted = Planted {
                 signer: strike.kit.backup.signing.clone(),
                 certificate: Some(strike.kit.backup.certificate),
+                domain: strike.kit.backup.domain,
                 days: strike.dice.between(2, 4000),
                 ..Planted::of(&repository, stamp)
             };
@@ -448,6 +449,7 @@ fn attempt<T>(result: Result<T, StoreError>) -> Result<Option<T>, SimError> {
 struct Planted {
     signer: SigningKey,
     certificate: Option<ObjectId>,
+    domain: DomainId,
     stamp: Stamp,
     /// How far from now it is dated.
     days: i64,
@@ -705,6 +707,7 @@ impl Strike<'_> {
         let mut snapshot = Snapshot {
             stamp: planted.stamp,
             certificate: planted.certificate,
+            domain: planted.domain,
             checkpoint: planted.checkpoint,
             heads: planted.heads,
             time: now_plus(self.kit.now(), planted.days),

@@ -47,6 +47,7 @@ pub struct Kit {
 pub(crate) struct BackupKey {
     pub(crate) signing: SigningKey,
     pub(crate) certificate: ObjectId,
+    pub(crate) domain: DomainId,
 }
 
 /// A machine: a name, folders and a clock.
@@ -156,11 +157,12 @@ impl Kit {
         let bundle = bundle::wrap(&id, name, kdf, &passphrase, &admin)?;
         let (bundle, bundle_id) = signing.sign(&id, &bundle)?;
         let backup = SigningKey::new(&Secret::new(dice.array()));
+        let domain = DomainId(dice.array());
         let certificate = Certificate {
             name: "a machine".to_owned(),
             role: Role::Backup,
             verify_key: backup.verify_key().to_bytes(),
-            domain: Some(DomainId(dice.array())),
+            domain: Some(domain),
             created,
             rights: 0,
             nonce: Nonce(dice.array()),
@@ -170,6 +172,7 @@ impl Kit {
             backup: BackupKey {
                 signing: backup,
                 certificate: certificate_id,
+                domain,
             },
             store,
             id,

@@ -151,6 +151,7 @@ impl Planted {
         Self {
             signer: repository.signing_key().clone(),
             certificate: None,
+            domain: repository.domain().id(),
             stamp,
             days: 0,
             checkpoint: 0,
