@@ -1,25 +1,31 @@
 //! What honest people and machines do, each act as a process of its own.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dolmen_core::backup::{self, Change, Context, SourceError};
+use dolmen_core::check::{self, ReadData};
+use dolmen_core::compact::plan::{MaxUnused, Prices};
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::index::Index;
-use dolmen_core::keep::{Count, Fate, GroupBy, Rules};
+use dolmen_core::keep::{Count, Fate, Group, GroupBy, Rules};
+use dolmen_core::objects::Source;
 use dolmen_core::pack::Effort;
 use dolmen_core::snapshots::{Filter, SnapshotList};
-use dolmen_core::{Error, Finding, Repository, check, own, prune, repair};
+use dolmen_core::{
+    Error, Finding, Repository, audit, compact, ledger, own, prune, recover, renew, repair,
+};
+use dolmen_format::ledger::Fact;
 use dolmen_format::{InstanceId, SnapshotId, Timestamp};
 use dolmen_fs::{PathKey, Place, Root};
 use dolmen_state::state::{Compared, Instance, StateFolder};
-use dolmen_store::memory::Right;
-use dolmen_store::{Credential, FaultLayer, FaultPlan, Store};
+use dolmen_store::{Credential, Fault, FaultLayer, FaultPlan, Store};
 
 use crate::files::{self, Picture};
-use crate::kit::{Kit, Machine};
+use crate::kit::{Kit, Machine, policy};
+use crate::mutation::Purpose;
 use crate::tap::{Meanwhile, Moment, Tap};
 
 /// Something that somebody does.
@@ -45,6 +51,16 @@ pub enum Act {
         /// What is missing is taken as lost.
         confirm_missing: bool,
     },
+    /// Maintenance gives what is needed of wasteful and small packs to new ones.
+    Compact,
+    /// Maintenance extends what is due.
+    Renew,
+    /// The plain view is made whole.
+    Recover,
+    /// Somebody looks whether all is as it should be.
+    Audit,
+    /// A person changes L, G and I, in days.
+    SetPolicy([u64; 3]),
     /// The index is rebuilt.
     RepairIndex,
     /// The passphrase is replaced.
@@ -72,10 +88,14 @@ pub struct Outcome {
     pub machine: Machine,
     /// What it was.
     pub act: Act,
+    /// When it began, by the store's clock.
+    pub began: Timestamp,
     /// What it says came of it.
     pub result: Result<Done, Error>,
     /// Whether a planned fault was met.
     pub is_faulted: bool,
+    /// Whether it ended in a crash.
+    pub has_crashed: bool,
     /// Whether others acted between its calls.
     pub is_interleaved: bool,
     /// Its calls.
@@ -90,6 +110,15 @@ pub struct Outcome {
     pub notices: Vec<String>,
 }
 
+/// What a rule made of a group of snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct Sorted {
+    /// These stay.
+    pub kept: Vec<SnapshotId>,
+    /// These are retired.
+    pub removed: Vec<SnapshotId>,
+}
+
 /// What an act that succeeded says of itself.
 #[derive(Debug, Clone)]
 pub enum Done {
@@ -97,10 +126,20 @@ pub enum Done {
     Backup(SnapshotId),
     /// So many snapshots were retired.
     Retired(usize),
+    /// A rule retired snapshots.
+    Kept(Vec<Sorted>),
     /// So many were asked to come back, and so many objects are missing for it.
     Undone(usize, usize),
     /// Maintenance ran.
     Pruned(prune::Report),
+    /// Packs were repacked.
+    Compacted(compact::Report),
+    /// Locks were looked at.
+    Renewed(renew::Report),
+    /// The plain view was tidied.
+    Recovered(recover::Report),
+    /// Somebody looked.
+    Audited(Arc<audit::View>),
     /// Nothing to say.
     Nothing,
 }
@@ -182,7 +221,12 @@ pub fn perform(
         });
         (moment, act)
     });
-    let faults = Arc::new(FaultLayer::new(kit.view(credential(act)), weather.faults));
+    let began = kit.now();
+    let clock = Arc::clone(&kit.store);
+    let view = kit.view(credential(kit, act), purpose(act));
+    let faults = FaultLayer::new(view, weather.faults)
+        .with_slowness(Arc::new(move |seconds| clock.advance_clock(seconds)));
+    let faults = Arc::new(faults);
     let tap = Arc::new(Tap::new(Arc::clone(&faults) as Arc<dyn Store>, meanwhile));
     let notes = Notes::default();
     let process = Process {
@@ -202,8 +246,13 @@ pub fn perform(
     outcomes.push(Outcome {
         machine: machine.clone(),
         act: act.clone(),
+        began,
         result,
         is_faulted: !faults.fired().is_empty(),
+        has_crashed: faults
+            .fired()
+            .iter()
+            .any(|fired| matches!(fired.fault, Fault::Crash(_))),
         is_interleaved,
         calls: tap.calls(),
         puts: tap.puts(),
@@ -215,22 +264,38 @@ pub fn perform(
 }
 
 /// Each process has the rights that it needs: only maintenance deletes.
-fn credential(act: &Act) -> Credential {
+fn credential(kit: &Kit, act: &Act) -> Credential {
     match act {
-        Act::Prune { .. } | Act::RepairIndex => Credential::pruner(),
+        Act::Prune { .. } | Act::RepairIndex | Act::Compact | Act::Renew | Act::Recover => {
+            kit.keeping.maintainer()
+        }
         Act::Backup { .. }
         | Act::Forget(_)
         | Act::KeepLast(_)
         | Act::ForgetAll
         | Act::Undo(_)
+        | Act::Audit
+        | Act::SetPolicy(_)
         | Act::ChangePassphrase(_)
-        | Act::Pass { .. } => Credential::client(),
+        | Act::Pass { .. } => kit.keeping.client(),
     }
 }
 
-/// The rights of a client whose credential was stolen, on a store where puts and markers are one right.
-pub(crate) fn stolen_credential() -> Credential {
-    Credential::client().with(Right::DeleteObject)
+fn purpose(act: &Act) -> Purpose {
+    match act {
+        Act::Backup { .. } => Purpose::Backup,
+        Act::Undo(_) => Purpose::Undo,
+        Act::Prune { .. } | Act::RepairIndex | Act::Compact | Act::Renew | Act::Recover => {
+            Purpose::Maintain
+        }
+        Act::Forget(_)
+        | Act::KeepLast(_)
+        | Act::ForgetAll
+        | Act::Audit
+        | Act::SetPolicy(_)
+        | Act::ChangePassphrase(_)
+        | Act::Pass { .. } => Purpose::Other,
+    }
 }
 
 /// A process under way.
@@ -257,7 +322,19 @@ impl Process<'_> {
             }),
             Act::KeepLast(count) => {
                 let now = repository.environment.clock.now();
-                self.forget(&repository, |list| select(list, *count, now))
+                let mut sorted = Vec::new();
+                let is_mutant = self.kit.mutation == Some(crate::Mutation::CountPlanted);
+                self.forget(&repository, |list| {
+                    if is_mutant {
+                        list.suspicious.clear();
+                    }
+                    sorted = select(list, *count, now);
+                    sorted
+                        .iter()
+                        .flat_map(|group| group.removed.iter().copied())
+                        .collect()
+                })?;
+                Ok(Done::Kept(sorted))
             }
             Act::ForgetAll => self.forget(&repository, |list| {
                 list.snapshots.iter().map(|entry| entry.id).collect()
@@ -267,8 +344,22 @@ impl Process<'_> {
                 confirm_clock,
                 confirm_missing,
             } => self.prune(&repository, *confirm_clock, *confirm_missing),
+            Act::Compact => self.compact(&repository),
+            Act::Renew => self.renew(&repository),
+            Act::Recover => self.recover(&repository),
+            Act::Audit => {
+                let cancel = AtomicBool::new(false);
+                let scratch = self.machine.scratch();
+                let compared = self.compared(&repository)?;
+                let options = look_options(&compared, &scratch, &cancel);
+                let view = audit::look(&repository, &options)?;
+                Ok(Done::Audited(Arc::new(view)))
+            }
+            Act::SetPolicy(days) => self.set_policy(&repository, *days),
             Act::RepairIndex => self.repair_index(&repository),
             Act::ChangePassphrase(passphrase) => {
+                let list = SnapshotList::load(&repository, None)?;
+                drop(self.settled(&repository, &list)?);
                 repository.change_passphrase(passphrase)?;
                 self.kit.set_passphrase(passphrase.clone());
                 Ok(Done::Nothing)
@@ -315,10 +406,10 @@ impl Process<'_> {
     fn forget(
         &self,
         repository: &Repository,
-        choose: impl FnOnce(&SnapshotList) -> BTreeSet<SnapshotId>,
+        choose: impl FnOnce(&mut SnapshotList) -> BTreeSet<SnapshotId>,
     ) -> Result<Done, Error> {
-        let list = SnapshotList::load(repository, None)?;
-        let chosen = choose(&list);
+        let mut list = SnapshotList::load(repository, None)?;
+        let chosen = choose(&mut list);
         let retired: Vec<_> = list
             .snapshots
             .iter()
@@ -364,13 +455,14 @@ impl Process<'_> {
     ) -> Result<Done, Error> {
         let mut instance = self.claim(repository)?;
         let scratch = self.machine.scratch();
+        let compared = self.compared(repository)?;
         let is_dead = self.kit.mutation == Some(crate::Mutation::AbsenceIsDeath);
         let options = prune::Options {
             dry_run: false,
             confirm_clock,
             confirm_missing: confirm_missing || is_dead,
             confirmed: &BTreeSet::new(),
-            compared: &Compared::default(),
+            compared: &compared,
             heads: &[],
             remembered_store: instance.record().store_time,
             index_cache: None,
@@ -384,6 +476,79 @@ impl Process<'_> {
         Ok(Done::Pruned(report))
     }
 
+    /// What this machine knows of places of moved frames.
+    fn compared(&self, repository: &Repository) -> Result<Compared, Error> {
+        let state = StateFolder::open(self.machine.state())?;
+        let mut compared = state.compared(&repository.id())?;
+        if self.kit.mutation == Some(crate::Mutation::BelieveMoves) {
+            let claims = self.kit.claims.lock();
+            let claims = claims.unwrap_or_else(PoisonError::into_inner);
+            compared.equal.extend(claims.moves.iter().copied());
+        }
+        Ok(compared)
+    }
+
+    fn compact(&self, repository: &Repository) -> Result<Done, Error> {
+        let mut list = SnapshotList::load(repository, None)?;
+        list.facts.compared = self.compared(repository)?;
+        let mut instance = self.settled(repository, &list)?;
+        let scratch = self.machine.scratch();
+        let options = compact::Options {
+            dry_run: false,
+            prices: Prices::OWN,
+            max_unused: MaxUnused::Share(50),
+            repack_bytes_max: u64::MAX,
+            compare_bytes_max: u64::MAX,
+            confirm_clock: false,
+            remembered_store: instance.record().store_time,
+            index_cache: None,
+            scratch: &scratch,
+            cancel: &AtomicBool::new(false),
+        };
+        let report = compact::run(repository, &mut instance, &mut list, &options, self.notes);
+        let state = StateFolder::open(self.machine.state())?;
+        state.note_compared(&repository.id(), &list.facts.compared)?;
+        report.map(Done::Compacted)
+    }
+
+    fn renew(&self, repository: &Repository) -> Result<Done, Error> {
+        let mut list = SnapshotList::load(repository, None)?;
+        list.facts.compared = self.compared(repository)?;
+        // Whoever renews follows the policy as it is now.
+        self.settled(repository, &list)?;
+        let scratch = self.machine.scratch();
+        let options = renew::Options {
+            dry_run: false,
+            index_cache: None,
+            scratch: &scratch,
+            cancel: &AtomicBool::new(false),
+        };
+        renew::run(repository, &list, &options, self.notes).map(Done::Renewed)
+    }
+
+    fn recover(&self, repository: &Repository) -> Result<Done, Error> {
+        let list = SnapshotList::load_from(repository, None, Source::Store)?;
+        let mut instance = self.settled(repository, &list)?;
+        let (compared, scratch) = (self.compared(repository)?, self.machine.scratch());
+        let cancel = AtomicBool::new(false);
+        let options = recover::Options {
+            look: look_options(&compared, &scratch, &cancel),
+            list: &list,
+            then: None,
+        };
+        let action = recover::Action::Apply(&mut instance);
+        recover::run(repository, &options, action, self.notes).map(Done::Recovered)
+    }
+
+    fn set_policy(&self, repository: &Repository, days: [u64; 3]) -> Result<Done, Error> {
+        let list = SnapshotList::load(repository, None)?;
+        let previous = list.facts.policy().reference.map(|known| known.digest);
+        let mut instance = self.settled(repository, &list)?;
+        let policy = policy(days, self.kit.keeping.lock, previous);
+        ledger::write(repository, &mut instance, Fact::Policy(policy))?;
+        Ok(Done::Nothing)
+    }
+
     fn repair_index(&self, repository: &Repository) -> Result<Done, Error> {
         let mut instance = self.claim(repository)?;
         let cancel = AtomicBool::new(false);
@@ -392,8 +557,23 @@ impl Process<'_> {
     }
 }
 
-/// What a rule that keeps so many of each machine lets go.
-fn select(list: &SnapshotList, count: u32, now: Timestamp) -> BTreeSet<SnapshotId> {
+fn look_options<'a>(
+    compared: &'a Compared,
+    scratch: &'a Path,
+    cancel: &'a AtomicBool,
+) -> audit::Options<'a> {
+    audit::Options {
+        depth: audit::Depth::Hashes(ReadData::All),
+        heads: &[],
+        compared,
+        index_cache: None,
+        scratch,
+        cancel,
+    }
+}
+
+/// What a rule that keeps so many of each machine makes of them.
+fn select(list: &SnapshotList, count: u32, now: Timestamp) -> Vec<Sorted> {
     let mut rules = Rules::default();
     rules.counts.last = Count::AtMost(count);
     let by = GroupBy {
@@ -404,14 +584,17 @@ fn select(list: &SnapshotList, count: u32, now: Timestamp) -> BTreeSet<SnapshotI
     };
     let zone = jiff::tz::TimeZone::UTC;
     let groups = forget::plan(list, &Filter::default(), &rules, by, &zone, now);
-    let decisions = groups
-        .into_iter()
-        .flatten()
-        .flat_map(|group| group.decisions);
-    decisions
-        .filter(|decision| matches!(decision.fate, Fate::Remove))
-        .map(|decision| decision.id)
-        .collect()
+    let sort = |group: Group| {
+        let mut sorted = Sorted::default();
+        for decision in group.decisions {
+            match decision.fate {
+                Fate::Keep { .. } => sorted.kept.push(decision.id),
+                Fate::Remove => sorted.removed.push(decision.id),
+            }
+        }
+        sorted
+    };
+    groups.into_iter().flatten().map(sort).collect()
 }
 
 fn backup_options(machine: &Machine) -> backup::Options {

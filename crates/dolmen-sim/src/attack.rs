@@ -1,26 +1,36 @@
 //! What an attacker does that holds a client's credential, and at times the passphrase too, and knows the code.
 
+mod lies;
+mod locks;
+mod moves;
+
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use dolmen_core::Repository;
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_crypto::{Secret, SigningKey};
 use dolmen_format::index::{Segment, decode_frames, encode_frames};
-use dolmen_format::ledger::{Fact, Policy, Record};
-use dolmen_format::signed::{SignedBody, Stamp};
+use dolmen_format::ledger::{Fact, LockStrategy, Policy, Record};
+use dolmen_format::signed::{Reference, SignedBody, Stamp};
 use dolmen_format::snapshot::Snapshot;
 use dolmen_format::{
-    InstanceId, Nonce, ObjectId, ObjectKey, RepositoryId, Salt, SnapshotId, Timestamp,
+    DomainId, InstanceId, Nonce, ObjectId, ObjectKey, RepositoryId, Salt, SnapshotId, Timestamp,
 };
-use dolmen_store::{MemoryStore, ObjectRef, Place, Store as _, StoreKey};
+use dolmen_store::{
+    MemoryStore, ObjectRef, Place, Store as _, StoreError, StoreErrorKind, StoreKey,
+};
 
-use crate::act::stolen_credential;
 use crate::dice::Dice;
 use crate::error::SimError;
 use crate::kit::{Kit, Machine, policy};
 use crate::model::{Model, Stored, all_versions};
+use crate::mutation::Claims;
+use crate::theft::Stolen;
+
+use self::lies::PlantedSegments;
 
 /// A kind of attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +53,8 @@ pub enum Attack {
     PlantSnapshots,
     /// A valid index segment that names wrong frames.
     LyingSegment,
+    /// A valid index segment that names packs which are garbage.
+    FalsePacks,
     /// A valid retirement of all that lives.
     RetireEverything,
     /// A valid policy with a shorter protection.
@@ -59,11 +71,37 @@ pub enum Attack {
     Replayed,
     /// A valid object under a number that is in use: a snapshot, a retirement or a policy.
     TwinNumber,
+    /// A record again in another encoding, and with another form of its signature.
+    TwinEncoding,
+    /// Garbage on top of everything, just before it is renewed.
+    OverwriteThenWait,
+    /// Locks are to end earlier.
+    Shorten,
+    /// Locks are to end in decades.
+    ExtendForEver,
+    /// Every version is to go.
+    DeleteVersions,
+    /// Valid checkpoints that descend from what lives.
+    PlantCheckpoints,
+    /// A valid segment, listed by a valid snapshot, that names garbage as the version of a pack.
+    ClaimVersion,
+    /// A valid witness that everything is older than it is.
+    BackdatingWitness,
+    /// A valid record of moves to where nothing was moved.
+    LyingMoves,
+    /// Another repository at the same address, older by its own word.
+    ReplaceRoot,
+    /// A valid bundle that supersedes the owner's.
+    ReplaceBundle,
+    /// Snapshots signed with a key that may add backups: from the future, empty, or many.
+    PlantAsBackup,
+    /// Every version is to go, by the right to bypass governance.
+    Bypass,
 }
 
 impl Attack {
     /// What a stolen credential is enough for.
-    pub const WITH_CREDENTIAL: [Self; 10] = [
+    pub const WITH_CREDENTIAL: [Self; 12] = [
         Self::Hide,
         Self::HideEverything,
         Self::Overwrite,
@@ -74,18 +112,33 @@ impl Attack {
         Self::Unsigned,
         Self::WrongSigner,
         Self::Replayed,
+        Self::TwinEncoding,
+        Self::OverwriteThenWait,
+    ];
+    /// What can be tried where there are locks.
+    pub const ON_LOCKS: [Self; 4] = [
+        Self::Shorten,
+        Self::ExtendForEver,
+        Self::DeleteVersions,
+        Self::Bypass,
     ];
     /// What takes the passphrase too.
-    pub const WITH_PASSPHRASE: [Self; 6] = [
+    pub const WITH_PASSPHRASE: [Self; 14] = [
         Self::PlantSnapshots,
+        Self::LyingSegment,
+        Self::FalsePacks,
         Self::RetireEverything,
         Self::ShorterPolicy,
         Self::TwinPolicies,
         Self::BrokenPolicy,
         Self::TwinNumber,
+        Self::PlantCheckpoints,
+        Self::ClaimVersion,
+        Self::BackdatingWitness,
+        Self::LyingMoves,
+        Self::ReplaceRoot,
+        Self::ReplaceBundle,
     ];
-    /// What takes the passphrase too, and harms today: readers believe the index where its segments contradict each other.
-    pub const UNSOLVED: [Self; 1] = [Self::LyingSegment];
 }
 
 impl fmt::Display for Attack {
@@ -100,6 +153,7 @@ impl fmt::Display for Attack {
             Self::Foreign => "foreign names",
             Self::PlantSnapshots => "plant snapshots",
             Self::LyingSegment => "lying segment",
+            Self::FalsePacks => "false packs",
             Self::RetireEverything => "retire everything",
             Self::ShorterPolicy => "shorter policy",
             Self::TwinPolicies => "twin policies",
@@ -108,6 +162,19 @@ impl fmt::Display for Attack {
             Self::WrongSigner => "wrong signer",
             Self::Replayed => "replayed record",
             Self::TwinNumber => "twin number",
+            Self::TwinEncoding => "twin encoding",
+            Self::OverwriteThenWait => "overwrite then wait",
+            Self::Shorten => "shorten locks",
+            Self::ExtendForEver => "extend for ever",
+            Self::DeleteVersions => "delete versions",
+            Self::PlantCheckpoints => "plant checkpoints",
+            Self::ClaimVersion => "claim a version",
+            Self::BackdatingWitness => "backdating witness",
+            Self::LyingMoves => "lying moves",
+            Self::ReplaceRoot => "replace the root",
+            Self::ReplaceBundle => "replace the bundle",
+            Self::PlantAsBackup => "plant as a backup key",
+            Self::Bypass => "bypass governance",
         })
     }
 }
@@ -116,6 +183,9 @@ impl fmt::Display for Attack {
 #[derive(Debug)]
 pub struct Attacker {
     machine: Machine,
+    stolen: Stolen,
+    /// Keys that it locked for ever.
+    extended: BTreeSet<String>,
     /// Its own instance, under the admin's name.
     instance: InstanceId,
     next_number: u64,
@@ -133,13 +203,25 @@ struct Strike<'a> {
 
 impl Attacker {
     /// An attacker at a machine of its own.
-    pub fn new(machine: Machine, dice: &mut Dice) -> Self {
+    pub fn new(machine: Machine, stolen: Stolen, dice: &mut Dice) -> Self {
         Self {
             machine,
+            stolen,
+            extended: BTreeSet::new(),
             instance: InstanceId(dice.array()),
             next_number: 1,
             seen: Vec::new(),
         }
+    }
+
+    /// Whether it can sign as the owner.
+    pub fn has_passphrase(&self) -> bool {
+        self.stolen.has_passphrase()
+    }
+
+    /// Keys that it locked for ever.
+    pub fn extended(&self) -> impl Iterator<Item = &String> {
+        self.extended.iter()
     }
 
     /// Attacks once.
@@ -154,26 +236,46 @@ impl Attacker {
         self.remember(&all);
         let mut strike = Strike {
             kit,
-            store: kit.store.with_credential(stolen_credential()),
+            store: kit
+                .store
+                .with_credential(self.stolen.credential(&kit.keeping)),
             dice,
             all,
         };
         match attack {
             Attack::Hide => strike.hide(false),
             Attack::HideEverything => strike.hide(true),
-            Attack::Overwrite | Attack::Truncate | Attack::Swap => strike.cover(attack),
+            Attack::Overwrite | Attack::Truncate | Attack::Swap | Attack::OverwriteThenWait => {
+                strike.cover(attack)
+            }
             Attack::PutBack => strike.put_back(&self.seen),
             Attack::Foreign => strike.foreign(),
             Attack::Unsigned | Attack::WrongSigner | Attack::Replayed => {
                 strike.forge(model, attack)
             }
+            Attack::TwinEncoding => strike.encode_again(),
+            Attack::Shorten => strike.shorten(),
+            Attack::ExtendForEver => {
+                self.extended.extend(strike.extend_for_ever()?);
+                Ok(())
+            }
+            Attack::DeleteVersions => strike.delete_versions(),
+            Attack::Bypass => strike.bypass(),
+            Attack::PlantAsBackup => self.plant_as_backup(&mut strike),
             Attack::PlantSnapshots
             | Attack::LyingSegment
+            | Attack::FalsePacks
             | Attack::RetireEverything
             | Attack::ShorterPolicy
             | Attack::TwinPolicies
             | Attack::BrokenPolicy
-            | Attack::TwinNumber => self.strike_with_passphrase(&mut strike, model, attack),
+            | Attack::TwinNumber
+            | Attack::PlantCheckpoints
+            | Attack::ClaimVersion
+            | Attack::BackdatingWitness
+            | Attack::LyingMoves
+            | Attack::ReplaceRoot
+            | Attack::ReplaceBundle => self.strike_with_passphrase(&mut strike, model, attack),
         }
     }
 
@@ -192,16 +294,30 @@ impl Attacker {
         model: &Model,
         attack: Attack,
     ) -> Result<(), SimError> {
-        let view: Arc<dyn dolmen_store::Store> =
-            Arc::new(strike.kit.store.with_credential(stolen_credential()));
-        let repository = strike.kit.open(view, &self.machine, strike.dice.next())?;
+        let mut repository = self.open(strike)?;
         match attack {
             Attack::PlantSnapshots => self.plant_snapshots(strike, &repository, model),
             Attack::LyingSegment => strike.lie_in_segment(&repository),
+            Attack::FalsePacks => strike.lie_of_packs(&repository),
             Attack::ShorterPolicy | Attack::TwinPolicies | Attack::BrokenPolicy => {
                 self.plant_policies(strike, &repository, model, attack)
             }
             Attack::TwinNumber => strike.plant_twin(&repository, model),
+            Attack::PlantCheckpoints => strike.plant_checkpoint(&repository),
+            Attack::ClaimVersion => {
+                let stamp = self.next_stamp(&repository);
+                strike.claim_version(&repository, stamp)
+            }
+            Attack::BackdatingWitness => {
+                let stamp = self.next_stamp(&repository);
+                strike.backdate(&repository, stamp)
+            }
+            Attack::LyingMoves => {
+                let stamp = self.next_stamp(&repository);
+                strike.lie_of_moves(&repository, stamp)
+            }
+            Attack::ReplaceRoot => strike.replace_root(&repository),
+            Attack::ReplaceBundle => Ok(repository.change_passphrase(&strike.dice.bytes(12))?),
             _ => {
                 let list = SnapshotList::load(&repository, None)?;
                 let snapshots: Vec<_> = list
@@ -217,6 +333,13 @@ impl Attacker {
                 strike.put_fact(&repository, stamp, fact).map(|_id| ())
             }
         }
+    }
+
+    fn open(&self, strike: &mut Strike<'_>) -> Result<Repository, SimError> {
+        let credential = self.stolen.credential(&strike.kit.keeping);
+        let view: Arc<dyn dolmen_store::Store> =
+            Arc::new(strike.kit.store.with_credential(credential));
+        Ok(strike.kit.open(view, &self.machine, strike.dice.next())?)
     }
 
     fn next_stamp(&mut self, repository: &Repository) -> Stamp {
@@ -243,7 +366,34 @@ impl Attacker {
                 _ => None,
             };
             let stamp = stamp.unwrap_or_else(|| self.next_stamp(repository));
-            strike.plant_snapshot(repository, stamp)?;
+            let days = strike.dice.between(-1, 4000);
+            let planted = Planted {
+                days,
+                ..Planted::of(repository, stamp)
+            };
+            strike.plant_snapshot(repository, planted)?;
+        }
+        Ok(())
+    }
+
+    /// What it needs of the passphrase is what a key file would hold: the public halves of the keys.
+    fn plant_as_backup(&mut self, strike: &mut Strike<'_>) -> Result<(), SimError> {
+        let repository = self.open(strike)?;
+        let writer = strike.kit.backup.signing.verify_key().writer_id();
+        let many = if strike.dice.chance(300) { 9 } else { 1 };
+        for _ in 0..many {
+            let stamp = Stamp {
+                writer,
+                ..self.next_stamp(&repository)
+            };
+            let planted = Planted {
+                signer: strike.kit.backup.signing.clone(),
+                certificate: Some(strike.kit.backup.certificate),
+                domain: strike.kit.backup.domain,
+                days: strike.dice.between(2, 4000),
+                ..Planted::of(&repository, stamp)
+            };
+            strike.plant_snapshot(&repository, planted)?;
         }
         Ok(())
     }
@@ -257,9 +407,9 @@ impl Attacker {
     ) -> Result<(), SimError> {
         let newest = model.newest_policy();
         let shorter: Vec<Policy> = match attack {
-            Attack::ShorterPolicy => vec![policy([10, 5, 1], newest)],
-            Attack::TwinPolicies => vec![policy([3, 1, 1], newest), policy([4, 1, 1], newest)],
-            _ => vec![policy([3, 1, 1], Some(ObjectId(strike.dice.array())))],
+            Attack::ShorterPolicy => vec![short([10, 5, 1], newest)],
+            Attack::TwinPolicies => vec![short([3, 1, 1], newest), short([4, 1, 1], newest)],
+            _ => vec![short([3, 1, 1], Some(ObjectId(strike.dice.array())))],
         };
         for policy in shorter {
             let stamp = self.next_stamp(repository);
@@ -267,6 +417,47 @@ impl Attacker {
         }
         Ok(())
     }
+}
+
+/// A policy that protects for less, and locks nothing.
+fn short(days: [u64; 3], previous: Option<ObjectId>) -> Policy {
+    policy(days, LockStrategy::None, previous)
+}
+
+/// What came of a call that may be refused; anything else that fails is the world's own failure.
+fn attempt<T>(result: Result<T, StoreError>) -> Result<Option<T>, SimError> {
+    match result {
+        Ok(done) => Ok(Some(done)),
+        Err(error)
+            if matches!(
+                error.kind,
+                StoreErrorKind::Denied
+                    | StoreErrorKind::Locked
+                    | StoreErrorKind::NotFound
+                    | StoreErrorKind::Unsupported
+                    | StoreErrorKind::Other
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is particular about a planted snapshot.
+#[derive(Debug)]
+struct Planted {
+    signer: SigningKey,
+    certificate: Option<ObjectId>,
+    domain: DomainId,
+    stamp: Stamp,
+    /// How far from now it is dated.
+    days: i64,
+    /// 0 for a snapshot.
+    checkpoint: u32,
+    heads: Vec<Reference>,
+    /// `None`: those of the snapshot that it is like, or none.
+    segments: PlantedSegments,
 }
 
 /// The number after the highest that some instance used.
@@ -289,7 +480,34 @@ impl Strike<'_> {
             return Ok(());
         };
         let put = self.store.put(&key, body, None, Place::OnTop);
-        self.kit.block_on(put)?;
+        attempt(self.kit.block_on(put))?;
+        Ok(())
+    }
+
+    /// Notes what is claimed, for whom a mutation makes believe it.
+    fn claims<T>(&self, note: impl FnOnce(&mut Claims) -> T) {
+        let claims = self.kit.claims.lock();
+        note(&mut claims.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Retirements and policies again: with a byte more, and with the other form of the signature that careless
+    /// verifiers take, its scalar plus the order of the group.
+    fn encode_again(&mut self) -> Result<(), SimError> {
+        let records = self.all.clone();
+        let is_record =
+            |stored: &&Stored| stored.is_authentic && stored.key.as_str().starts_with("ledger/");
+        for stored in records.iter().filter(is_record) {
+            let Ok(ObjectKey::Ledger(writer, _)) = stored.key.as_str().parse() else {
+                continue;
+            };
+            let mut longer = stored.body.to_vec();
+            longer.push(0);
+            for twin in [longer, with_other_signature(&stored.body)] {
+                let key = ObjectKey::Ledger(writer, ObjectId::of(&twin));
+                self.put(&key.to_string(), Bytes::from(twin))?;
+            }
+            self.claims(|claims| claims.twins.insert(stored.key.to_string()));
+        }
         Ok(())
     }
 
@@ -301,13 +519,21 @@ impl Strike<'_> {
 
     fn plant_twin(&mut self, repository: &Repository, model: &Model) -> Result<(), SimError> {
         let used = model.used_stamps();
-        let Some((_, stamp)) = self.dice.pick(&used).copied() else {
+        let Some((id, stamp)) = self.dice.pick(&used).copied() else {
             return Ok(());
         };
+        self.claims(|claims| {
+            for key in [
+                ObjectKey::Snapshot(stamp.writer, id),
+                ObjectKey::Ledger(stamp.writer, id),
+            ] {
+                claims.doubled.insert(key.to_string());
+            }
+        });
         match self.dice.below(3) {
-            0 => self.plant_snapshot(repository, stamp),
+            0 => self.plant_snapshot(repository, Planted::of(repository, stamp)),
             1 => {
-                let fact = Fact::Policy(policy([3, 1, 1], model.newest_policy()));
+                let fact = Fact::Policy(short([3, 1, 1], model.newest_policy()));
                 self.put_fact(repository, stamp, fact).map(|_id| ())
             }
             _ => {
@@ -337,7 +563,7 @@ impl Strike<'_> {
             number: stamp.number.saturating_add(self.dice.below(3)),
             ..stamp
         };
-        let reference = dolmen_format::signed::Reference {
+        let reference = Reference {
             writer: stamp.writer,
             instance: stamp.instance,
             number: stamp.number,
@@ -369,7 +595,7 @@ impl Strike<'_> {
         let chance = if everything { 1000 } else { 200 };
         for key in keys {
             if self.dice.chance(chance) {
-                self.kit.block_on(self.store.hide(&key))?;
+                attempt(self.kit.block_on(self.store.hide(&key)))?;
             }
         }
         Ok(())
@@ -411,7 +637,7 @@ impl Strike<'_> {
                     key: stored.key,
                     version: stored.version,
                 };
-                self.store.put_back(&object)?;
+                attempt(self.store.put_back(&object))?;
             }
         }
         Ok(())
@@ -430,7 +656,7 @@ impl Strike<'_> {
         ];
         for folder in folders {
             let name = format!("{folder}strange {}", self.dice.below(1000));
-            self.store.put_foreign(&name, b"nothing of yours")?;
+            attempt(self.store.put_foreign(&name, b"nothing of yours"))?;
         }
         Ok(())
     }
@@ -459,13 +685,16 @@ impl Strike<'_> {
     }
 
     /// A valid snapshot like one that there is: from the future, or with a manifest that names nothing or is none.
-    fn plant_snapshot(&mut self, repository: &Repository, stamp: Stamp) -> Result<(), SimError> {
+    fn plant_snapshot(
+        &mut self,
+        repository: &Repository,
+        planted: Planted,
+    ) -> Result<(), SimError> {
         let list = SnapshotList::load(repository, None)?;
         let known: Vec<_> = list.snapshots.iter().chain(&list.retired).collect();
         let Some(like) = self.dice.pick(&known) else {
             return Ok(());
         };
-        let days = self.dice.between(-1, 4000);
         let nonce = Nonce(self.dice.array());
         let aad = Snapshot::box_aad(&repository.id(), &nonce);
         let manifest = match self.dice.below(3) {
@@ -476,8 +705,12 @@ impl Strike<'_> {
         let (read, maintain) = (repository.read_key(), repository.maintain_key());
         let secret = Secret::new(self.dice.array());
         let mut snapshot = Snapshot {
-            stamp,
-            time: now_plus(self.kit.now(), days),
+            stamp: planted.stamp,
+            certificate: planted.certificate,
+            domain: planted.domain,
+            checkpoint: planted.checkpoint,
+            heads: planted.heads,
+            time: now_plus(self.kit.now(), planted.days),
             nonce,
             manifest: maintain
                 .public()
@@ -490,27 +723,22 @@ impl Strike<'_> {
             )?,
             ..like.snapshot.clone()
         };
-        if self.dice.chance(500) {
+        if let Some(segments) = planted.segments {
+            snapshot.segments = segments;
+        } else if self.dice.chance(500) {
             snapshot.segments.clear();
         }
-        let (stored, id) = sign(repository, &snapshot)?;
-        let key = ObjectKey::Snapshot(repository.writer(), id);
-        self.put(&key.to_string(), stored)
+        let (stored, id) = planted.signer.sign(&repository.id(), &snapshot)?;
+        let key = ObjectKey::Snapshot(planted.stamp.writer, id);
+        self.put(&key.to_string(), Bytes::from(stored))
     }
 
     /// A valid segment that says of the blobs of known packs that they lie in each other's frames.
     fn lie_in_segment(&mut self, repository: &Repository) -> Result<(), SimError> {
-        let prefix = format!("index/{}/", repository.writer());
-        let segments: Vec<_> = self
-            .all
-            .iter()
-            .filter(|stored| stored.is_authentic && stored.key.as_str().starts_with(&prefix))
-            .map(|stored| stored.body.clone())
-            .collect();
-        let Some(body) = self.dice.pick(&segments) else {
+        let Some(body) = self.some_segment(repository) else {
             return Ok(());
         };
-        let mut segment = dolmen_format::signed::decode::<Segment>(body)?.body;
+        let mut segment = dolmen_format::signed::decode::<Segment>(&body)?.body;
         let (id, domain) = (repository.id(), repository.domain());
         let mut plain = Vec::new();
         let opened = domain.open_segment(&id, &segment.salt, &mut segment.blobs)?;
@@ -535,6 +763,25 @@ impl Strike<'_> {
         let key = ObjectKey::Index(repository.writer(), id);
         self.put(&key.to_string(), stored)
     }
+}
+
+/// The order of the group that signatures are made in, little-endian.
+const GROUP_ORDER: [u8; 32] = [
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+];
+
+fn with_other_signature(stored: &[u8]) -> Vec<u8> {
+    let mut twin = stored.to_vec();
+    if let Some(scalar) = twin.last_chunk_mut::<32>() {
+        let mut carry = 0;
+        for (byte, order) in scalar.iter_mut().zip(GROUP_ORDER) {
+            let sum = u16::from(*byte) + u16::from(order) + carry;
+            let [low, high] = sum.to_le_bytes();
+            (*byte, carry) = (low, u16::from(high));
+        }
+    }
+    twin
 }
 
 fn now_plus(now: Timestamp, days: i64) -> Timestamp {

@@ -1,16 +1,17 @@
 //! What must hold after every step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
+use dolmen_core::audit::{State, View};
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::index::Index;
 use dolmen_core::restore::{self, Action, FailureKind, Overwrite};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{Error, Repository, finding};
 use dolmen_format::manifest::ManifestNode;
-use dolmen_format::{ObjectKey, SnapshotId};
+use dolmen_format::{ObjectKey, SnapshotId, Timestamp};
 use dolmen_fs::pattern::PatternList;
 use dolmen_store::Credential;
 
@@ -19,6 +20,8 @@ use crate::error::SimError;
 use crate::files;
 use crate::kit::{Kit, Machine};
 use crate::model::{Model, Promise, Stored};
+use crate::mutation::Purpose;
+use crate::needs::Needs;
 
 /// What must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,12 +30,25 @@ pub enum Invariant {
     LedgerRecordsStay,
     /// Every object that a promised snapshot needs is in the store.
     NothingNeededIsGone,
+    /// Everything that a promised snapshot needs is locked until its promise ends, as the store itself states.
+    EverythingNeededIsLocked,
+    /// What an audit says is so, and what is so it says.
+    AuditTellsTheTruth,
+    /// The plain view is whole after a recovery.
+    RecoveryIsWhole,
+    /// The past is shown as it was.
+    ThePastStays,
     /// Every promised snapshot restores byte for byte, for whoever has the passphrase.
     PromisedSnapshotsRestore,
     /// A check finds nothing wrong with what lives; in a world without an attacker, nothing at all.
     CheckFindsNothingWrong,
     /// What honest people do succeeds, at the second try if others were at work during the first.
     HonestWorkSucceeds,
+    /// A rule that keeps so many snapshots of each machine retires none of its own where fewer of them stay, whatever was
+    /// planted with a key that may only add.
+    RulesKeepTheirNumber,
+    /// What an attacker planted keeps no more than what it names.
+    AttackersCostLittle,
     /// What nothing needs is deleted, once its lease has lapsed and a maintenance runs whose clock is right.
     SpaceComesBack,
 }
@@ -85,12 +101,14 @@ pub struct Scene<'a> {
     pub restorer: &'a Machine,
     /// Whether somebody attacks.
     pub is_attacked: bool,
+    /// Whether what is known not to hold yet must hold too.
+    pub unsolved: bool,
 }
 
 impl Scene<'_> {
     /// Opens the repository with nothing but its id and the passphrase.
     fn fresh(&self) -> Result<Repository, Error> {
-        let view = self.kit.view(Credential::client());
+        let view = self.kit.view(Credential::client(), Purpose::Other);
         self.kit.open(view, self.restorer, 1)
     }
 
@@ -110,10 +128,149 @@ impl Scene<'_> {
         let authentic = self.all.iter().filter(|stored| stored.is_authentic);
         let present: BTreeSet<_> = authentic.map(|stored| stored.key.as_str()).collect();
         for promise in self.model.held() {
-            let mut gone = promise.needs.iter();
-            if let Some(key) = gone.find(|key| !present.contains(key.as_str())) {
+            let is_present = |key: &str| present.contains(key);
+            if let Some(key) = self.model.places.lacks(&promise.needs, is_present) {
                 let detail = format!("snapshot {} of {} needs {key}", promise.id, promise.machine);
                 return Err(violated(Invariant::NothingNeededIsGone, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// [`Invariant::EverythingNeededIsLocked`]
+    pub fn everything_needed_is_locked(&self) -> Result<(), Violation> {
+        if !self.kit.keeping.is_locked() {
+            return Ok(());
+        }
+        let mut locks: BTreeMap<&str, Timestamp> = BTreeMap::new();
+        for stored in self.all.iter().filter(|stored| stored.is_authentic) {
+            if let Some(until) = stored.locked_until {
+                let longest = locks.entry(stored.key.as_str()).or_insert(until);
+                *longest = until.max(*longest);
+            }
+        }
+        let now = self.kit.now();
+        let is_short = |key: &str, until| {
+            let locked = locks.get(key).copied();
+            now < until && locked.is_none_or(|locked| locked < until)
+        };
+        let failed = |key: &str, until: Timestamp, who: &str| {
+            let locked = locks.get(key).map(|locked| locked.seconds);
+            let until = until.seconds;
+            let detail = format!(
+                "{key} is locked until {locked:?}, and {who} was promised it until {until}"
+            );
+            violated(Invariant::EverythingNeededIsLocked, detail)
+        };
+        for promise in self.model.held() {
+            let is_locked = |key: &str| !is_short(key, promise.until);
+            if let Some(key) = self.model.places.lacks(&promise.needs, is_locked) {
+                let who = format!("snapshot {} of {}", promise.id, promise.machine);
+                return Err(failed(key, promise.until, &who));
+            }
+        }
+        let mut standing = self.model.standing();
+        match standing.find(|(key, until)| is_short(key, *until)) {
+            Some((key, until)) => Err(failed(key, until, "the repository")),
+            None => Ok(()),
+        }
+    }
+
+    /// [`Invariant::AuditTellsTheTruth`]: for what live snapshots need both ways, for the rest as far as it was told.
+    pub fn audit_tells_the_truth(&self, view: &View) -> Result<(), Violation> {
+        let failed = |name: &str, told: &str| {
+            let detail = format!("{name} is said to be {told}");
+            violated(Invariant::AuditTellsTheTruth, detail)
+        };
+        let mut told = BTreeMap::new();
+        let troubles = view.troubles.iter();
+        // Of names that no object has, the store tells no versions here.
+        for trouble in troubles.filter(|one| one.name.parse::<ObjectKey>().is_ok()) {
+            let (is, word) = (self.state_of(&trouble.name), word_of(&trouble.state));
+            told.insert(trouble.name.as_str(), word);
+            // What was planted may be called foreign for what planted records say of it.
+            let is_foreign = matches!(trouble.state, State::Foreign { .. });
+            if is_foreign && !self.is_promised(&trouble.name) {
+                continue;
+            }
+            if is != word {
+                return Err(failed(&trouble.name, &format!("{word}, and is {is}")));
+            }
+        }
+        let live = self.model.held().filter(|one| self.model.lives(&one.id));
+        for (promise, key) in live.flat_map(|one| one.needs.keys.iter().map(move |key| (one, key)))
+        {
+            // What also lies elsewhere may be needed there alone.
+            if self
+                .model
+                .places
+                .are_elsewhere(&promise.needs, key, |_place| true)
+            {
+                continue;
+            }
+            let is = self.state_of(key);
+            let said = told.get(key.as_str()).copied().unwrap_or(WHOLE);
+            if is != said {
+                return Err(failed(key, &format!("{said}, and is {is}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_promised(&self, name: &str) -> bool {
+        self.model
+            .held()
+            .any(|promise| promise.needs.keys.contains(name))
+    }
+
+    /// [`Invariant::RecoveryIsWhole`]
+    pub fn recovery_is_whole(&self) -> Result<(), Violation> {
+        let mut live = self.model.held().filter(|one| self.model.lives(&one.id));
+        let is_whole = |key: &str| self.state_of(key) == WHOLE;
+        match live.find_map(|one| self.model.places.lacks(&one.needs, is_whole)) {
+            Some(key) => {
+                let detail = format!("{key} is {}", self.state_of(key));
+                Err(violated(Invariant::RecoveryIsWhole, detail))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What the plain view makes of a name.
+    fn state_of(&self, name: &str) -> &'static str {
+        let of_name = || self.all.iter().filter(|one| one.key.as_str() == name);
+        let has_bytes = of_name().next().is_some();
+        let is_valid = |one: &Stored| self.model.is_valid(self.kit, one);
+        let is_there = of_name().any(is_valid);
+        let is_shown = of_name().any(|one| one.is_plain);
+        let is_right = of_name().any(|one| one.is_plain && is_valid(one));
+        match (has_bytes, is_there, is_right, is_shown) {
+            (false, ..) => "missing",
+            (_, false, ..) => "damaged",
+            (_, _, true, _) => WHOLE,
+            (.., false) => "hidden",
+            (.., true) => "overwritten",
+        }
+    }
+
+    /// [`Invariant::ThePastStays`]
+    pub fn the_past_stays(&self, at: Timestamp) -> Result<(), Violation> {
+        let failed = |detail: String| violated(Invariant::ThePastStays, detail);
+        let loaded = self
+            .fresh()
+            .and_then(|repository| SnapshotList::load(&repository, Some(at)));
+        let list = loaded.map_err(|error| failed(finding::chain(&error)))?;
+        for promise in self.model.held() {
+            let was = promise.received <= at;
+            let lived = self.model.lived_at(&promise.id, at);
+            let is_shown = list.all().any(|entry| entry.id == promise.id);
+            let is_live = list.snapshots.iter().any(|entry| entry.id == promise.id);
+            if (is_shown, is_live) != (was, lived) {
+                let detail = format!(
+                    "at {}, snapshot {} was there: {was}, lived: {lived}; shown: {is_shown}, as live: {is_live}",
+                    at.seconds, promise.id
+                );
+                return Err(failed(detail));
             }
         }
         Ok(())
@@ -200,14 +357,17 @@ impl Scene<'_> {
             .fresh()
             .and_then(|repository| check::run(&repository, &options, &notes, &progress))
             .map_err(|error| failed(finding::chain(&error)))?;
-        let live: Vec<_> = self
-            .model
-            .held()
-            .filter(|one| self.model.lives(&one.id))
-            .collect();
+        // A check reads the table of a pack that frames were moved into in the plain view alone. Where something lies on
+        // top of it, it calls missing what a restore finds beneath.
+        let is_judged = |one: &&Promise| {
+            let is_found = self.unsolved || !self.model.places.has_moved(&one.needs);
+            is_found && self.model.lives(&one.id)
+        };
+        let live: Vec<_> = self.model.held().filter(is_judged).collect();
         let hurts = |subject: &str| {
             live.iter().any(|promise| {
-                promise.needs.contains(subject) || subject.contains(&promise.id.to_string())
+                let is_named = subject.contains(&promise.id.to_string());
+                is_named || promise.needs.keys.contains(subject)
             })
         };
         let mut findings = report.findings.iter();
@@ -217,18 +377,36 @@ impl Scene<'_> {
         }
     }
 
+    /// What snapshots and checkpoints that live need, as far as they can be read.
+    pub fn named_by_the_living(&self) -> Result<BTreeSet<String>, SimError> {
+        let list = SnapshotList::load(&self.fresh()?, None)?;
+        let retired: BTreeSet<_> = list.retired.iter().map(|entry| entry.id).collect();
+        let living = list.all().filter(|entry| !retired.contains(&entry.id));
+        let mut named = BTreeSet::new();
+        for entry in living {
+            // A manifest that cannot be read names nothing.
+            let needs = self.needs_of(&entry.id).unwrap_or_default();
+            named.extend(self.model.places.of(&needs));
+        }
+        Ok(named)
+    }
+
     /// What a snapshot needs, as its own manifest has it.
-    pub fn needs_of(&self, id: &SnapshotId) -> Result<BTreeSet<String>, SimError> {
+    pub fn needs_of(&self, id: &SnapshotId) -> Result<Needs, SimError> {
         let repository = self.fresh()?;
         let list = SnapshotList::load(&repository, None)?;
-        let mut needs = BTreeSet::new();
+        let mut needs = Needs::default();
         let Some(entry) = list.all().find(|entry| entry.id == *id) else {
             return Ok(needs);
         };
         let writer = entry.snapshot.stamp.writer;
-        needs.insert(ObjectKey::Snapshot(writer, *id).to_string());
+        needs
+            .keys
+            .insert(ObjectKey::Snapshot(writer, *id).to_string());
         for segment in &entry.snapshot.segments {
-            needs.insert(ObjectKey::Index(writer, *segment).to_string());
+            needs
+                .keys
+                .insert(ObjectKey::Index(writer, *segment).to_string());
         }
         let aad =
             dolmen_format::snapshot::Snapshot::box_aad(&repository.id(), &entry.snapshot.nonce);
@@ -236,10 +414,24 @@ impl Scene<'_> {
         let plain = key.open(&entry.snapshot.manifest, b"dolmen v1 manifest", &aad)?;
         // So few packs are in the world that the root node is all.
         if let ManifestNode::Leaf(packs) = ManifestNode::decode(&plain)? {
-            let keys = packs.iter().map(|one| ObjectKey::Pack(writer, one.pack));
-            needs.extend(keys.map(|key| key.to_string()));
+            for one in packs {
+                let key = ObjectKey::Pack(writer, one.pack).to_string();
+                needs.keys.insert(key.clone());
+                needs.frames.insert(key, one.frames.iter().collect());
+            }
         }
         Ok(needs)
+    }
+}
+
+const WHOLE: &str = "whole";
+
+fn word_of(state: &State) -> &'static str {
+    match state {
+        State::Missing => "missing",
+        State::Corrupt { .. } | State::Foreign { .. } => "damaged",
+        State::Covered(covered) if covered.markers.is_empty() => "overwritten",
+        State::Covered(_) => "hidden",
     }
 }
 

@@ -7,23 +7,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use dolmen_core::repository::{self, Accept};
 use dolmen_core::{Clock, Environment, Objects, Random, Repository};
-use dolmen_crypto::{AdminSecret, Secret, bundle};
+use dolmen_crypto::{AdminSecret, Secret, SigningKey, bundle};
+use dolmen_format::certificate::{Certificate, Role};
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_format::root::{Root, SUITE};
 use dolmen_format::signed::NO_REPOSITORY;
-use dolmen_format::{DomainId, ObjectKey, RepositoryId, Salt, SlotId, Timestamp};
-use dolmen_store::{Credential, MemoryOptions, MemoryStore, Store};
+use dolmen_format::{DomainId, Nonce, ObjectId, ObjectKey, RepositoryId, Salt, SlotId, Timestamp};
+use dolmen_store::{Credential, Lock, LockMode, MemoryStore, Place, Store, StoreKey};
 use tokio::runtime::Handle;
 
 use crate::dice::{self, Dice};
 use crate::error::SimError;
-use crate::mutation::{AHEAD_SECONDS, Misleading, Mutation};
+use crate::mutation::{AHEAD_SECONDS, Claims, Misleading, Mutation, Purpose};
+use crate::theft::Keeping;
 
 /// Seconds in a day.
 pub const DAY: i64 = 86_400;
-/// L, G and I of every repository at first, in days.
-pub(crate) const FIRST_DAYS: [u64; 3] = [30, 7, 1];
-
 /// What all processes share.
 #[derive(Debug, Clone)]
 pub struct Kit {
@@ -31,10 +30,24 @@ pub struct Kit {
     pub store: Arc<MemoryStore>,
     /// The repository.
     pub id: RepositoryId,
+    /// What keeps what is stored.
+    pub keeping: Keeping,
     /// How Dolmen is made to err; `None`: it is not.
     pub mutation: Option<Mutation>,
+    /// What an attacker claims, and a mutation may believe.
+    pub(crate) claims: Arc<Mutex<Claims>>,
+    /// A key that may add backups, and no honest machine uses.
+    pub(crate) backup: BackupKey,
     runtime: Handle,
     passphrase: Arc<Mutex<Vec<u8>>>,
+}
+
+/// A signing key and the certificate that says what it may do.
+#[derive(Debug, Clone)]
+pub(crate) struct BackupKey {
+    pub(crate) signing: SigningKey,
+    pub(crate) certificate: ObjectId,
+    pub(crate) domain: DomainId,
 }
 
 /// A machine: a name, folders and a clock.
@@ -79,14 +92,13 @@ impl Skew {
 struct LocalClock {
     store: Arc<MemoryStore>,
     skew: Skew,
-    /// Stands still here; a mutation.
-    stopped_at: Option<Timestamp>,
+    /// A mutation's.
     ahead_seconds: i64,
 }
 
 impl Clock for LocalClock {
     fn now(&self) -> Timestamp {
-        let now = self.stopped_at.unwrap_or_else(|| self.store.clock());
+        let now = self.store.clock();
         let ahead = self
             .skew
             .ahead_seconds(now)
@@ -115,12 +127,12 @@ impl Kit {
     /// Its passphrase is as strong as any, but its first bundle asks for a KDF that takes no time, so that every process can
     /// begin with the passphrase alone.
     pub fn create(
-        options: MemoryOptions,
+        keeping: Keeping,
         runtime: Handle,
         dice: &mut Dice,
         mutation: Option<Mutation>,
     ) -> Result<Self, SimError> {
-        let store = Arc::new(MemoryStore::new(options));
+        let store = Arc::new(MemoryStore::new(keeping.model));
         let passphrase = dice.bytes(16);
         let admin = AdminSecret::new(Secret::new(dice.array()));
         let signing = admin.signing_key();
@@ -132,7 +144,7 @@ impl Kit {
             verify_key: signing.verify_key().to_bytes(),
             epoch: admin.epoch(Salt(dice.array())),
             domain: DomainId(dice.array()),
-            policy: policy(FIRST_DAYS, None),
+            policy: keeping.first_policy(),
         };
         let (root, id) = signing.sign(&NO_REPOSITORY, &root)?;
         let name = bundle::BundleName {
@@ -144,29 +156,52 @@ impl Kit {
         (kdf.memory_kib, kdf.passes, kdf.lanes) = (64, 1, 1);
         let bundle = bundle::wrap(&id, name, kdf, &passphrase, &admin)?;
         let (bundle, bundle_id) = signing.sign(&id, &bundle)?;
+        let backup = SigningKey::new(&Secret::new(dice.array()));
+        let domain = DomainId(dice.array());
+        let certificate = Certificate {
+            name: "a machine".to_owned(),
+            role: Role::Backup,
+            verify_key: backup.verify_key().to_bytes(),
+            domain: Some(domain),
+            created,
+            rights: 0,
+            nonce: Nonce(dice.array()),
+        };
+        let (certificate, certificate_id) = signing.sign(&id, &certificate)?;
         let kit = Self {
+            backup: BackupKey {
+                signing: backup,
+                certificate: certificate_id,
+                domain,
+            },
             store,
             id,
+            keeping,
             mutation,
+            claims: Arc::default(),
             runtime,
             passphrase: Arc::new(Mutex::new(passphrase)),
         };
-        let objects = kit.objects(Arc::clone(&kit.store) as Arc<dyn Store>);
-        objects.put(&ObjectKey::Key(bundle_id), Bytes::from(bundle))?;
-        objects.put(&ObjectKey::Root(id), Bytes::from(root))?;
+        let lock = keeping.first_lock(created);
+        for (key, body) in [
+            (ObjectKey::Key(bundle_id), bundle),
+            (ObjectKey::Root(id), root),
+            (ObjectKey::Key(certificate_id), certificate),
+        ] {
+            if let Ok(key) = StoreKey::try_from(key.to_string()) {
+                let put = kit
+                    .store
+                    .put(&key, Bytes::from(body), lock, Place::IfAbsent);
+                kit.block_on(put)?;
+            }
+        }
         Ok(kit)
     }
 
     /// A view of the store for who holds a credential, as misleading as the mutation has it.
-    pub fn view(&self, credential: Credential) -> Arc<dyn Store> {
-        let deletes = credential == Credential::pruner();
+    pub fn view(&self, credential: Credential, purpose: Purpose) -> Arc<dyn Store> {
         let inner: Arc<dyn Store> = Arc::new(self.store.with_credential(credential));
-        match self.mutation {
-            None => inner,
-            // Whoever deletes nothing does no harm by it.
-            Some(Mutation::AbsenceIsDeath) if !deletes => inner,
-            Some(mutation) => Arc::new(Misleading { inner, mutation }),
-        }
+        Misleading::over(inner, self.mutation, purpose, self.now(), &self.claims)
     }
 
     /// Opens the repository as a process of a machine that knows nothing but id and passphrase.
@@ -181,7 +216,6 @@ impl Kit {
             clock: Arc::new(LocalClock {
                 store: Arc::clone(&self.store),
                 skew: machine.skew,
-                stopped_at: is(Mutation::IgnoreAgeOfListings).then(|| self.store.clock()),
                 ahead_seconds: if is(Mutation::PruneByClientClock) {
                     AHEAD_SECONDS
                 } else {
@@ -194,7 +228,8 @@ impl Kit {
             }),
         };
         let located = repository::locate(self.objects(store), environment, Some(self.id), &[])?;
-        located.unlock(&self.passphrase(), Accept::Current)
+        // A thief who knows the passphrase may have changed it.
+        located.unlock(&self.passphrase(), Accept::Replaced)
     }
 
     /// Everybody uses another passphrase from now on.
@@ -215,7 +250,8 @@ impl Kit {
         self.runtime.block_on(future)
     }
 
-    fn passphrase(&self) -> Vec<u8> {
+    /// What everybody uses now, the attacker that stole it too.
+    pub(crate) fn passphrase(&self) -> Vec<u8> {
         self.passphrase
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -227,14 +263,37 @@ impl Kit {
     }
 }
 
+impl Keeping {
+    /// The policy that stands in the root.
+    pub(crate) fn first_policy(&self) -> Policy {
+        policy(self.first_days(), self.lock, None)
+    }
+
+    /// What the first objects are locked with.
+    fn first_lock(&self, now: Timestamp) -> Option<Lock> {
+        let [protect, generation, interval] = self.first_days();
+        let days = i64::try_from(protect + generation + 3 * interval).unwrap_or(0);
+        let mode = match self.lock {
+            LockStrategy::Compliance => LockMode::Compliance,
+            LockStrategy::Governance => LockMode::Governance,
+            LockStrategy::None
+            | LockStrategy::Hold
+            | LockStrategy::Hide
+            | LockStrategy::Attribute => return None,
+        };
+        let until = now.saturating_add_seconds(days.saturating_mul(DAY));
+        Some(Lock { mode, until })
+    }
+}
+
 /// A policy of so many days of L, G and I.
-pub(crate) fn policy(days: [u64; 3], previous: Option<dolmen_format::ObjectId>) -> Policy {
+pub(crate) fn policy(days: [u64; 3], lock: LockStrategy, previous: Option<ObjectId>) -> Policy {
     let [protect_seconds, generation_seconds, interval_seconds] = days.map(|days| days * 86_400);
     Policy {
         protect_seconds,
         generation_seconds,
         interval_seconds,
-        lock: LockStrategy::None,
+        lock,
         keep: Keep::default(),
         classes: Vec::new(),
         previous,

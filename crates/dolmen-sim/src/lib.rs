@@ -1,9 +1,10 @@
 //! The simulation: a world from one seed, and what must hold in it after every step.
 //!
-//! Several machines back files up, each with its own state folder and a clock of its own; a maintainer forgets, undoes
-//! and prunes; an attacker holds a client's credential, at times the passphrase too; calls crash, and others act between
-//! two calls of one process. The store is the memory store, whose clock only the world moves. Nothing of Dolmen is
-//! replaced: every act is a process of its own that begins with a passphrase.
+//! Several machines back files up, each with its own state folder and a clock of its own; a maintainer renews, forgets,
+//! undoes, prunes and recovers; an attacker holds a stolen credential, at times the passphrase too; calls crash, get lost
+//! and take long, and others act between two calls of one process. The store is the memory store, as a folder or a bucket,
+//! with Object Lock or without, whose clock only the world moves. Nothing of Dolmen is replaced: every act is a process of
+//! its own that begins with a passphrase.
 //!
 //! [`model`] says plainly what is promised; [`invariants`] holds it against what the store holds and what a stranger with
 //! the passphrase restores. The same seed makes the same world.
@@ -17,7 +18,9 @@ pub mod invariants;
 pub mod kit;
 pub mod model;
 pub mod mutation;
+pub mod needs;
 pub mod tap;
+pub mod theft;
 pub mod world;
 
 pub use error::SimError;

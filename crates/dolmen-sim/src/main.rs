@@ -32,6 +32,9 @@ struct Arguments {
     /// Makes Dolmen err: the number of a mutation, from 0.
     #[arg(long)]
     mutation: Option<usize>,
+    /// The world in which a mutation shows, without it: its number.
+    #[arg(long, conflicts_with = "mutation")]
+    stage: Option<usize>,
 }
 
 /// The sums over all worlds.
@@ -97,11 +100,12 @@ fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the binary talks")]
 fn run(seed: u64, arguments: &Arguments, sums: &mut Sums) -> Result<(), Failure> {
+    let numbered = |number: usize| Mutation::ALL.get(number).copied();
+    let mutation = arguments.mutation.and_then(numbered);
     let options = Options {
         unsolved: arguments.unsolved,
-        mutation: arguments
-            .mutation
-            .and_then(|number| Mutation::ALL.get(number).copied()),
+        stage: mutation.or_else(|| arguments.stage.and_then(numbered)),
+        mutation,
     };
     let mut world = World::new(seed, &options)?;
     let ran = world.run(arguments.steps);

