@@ -74,7 +74,7 @@ pub struct CompleteLive<'a>(&'a Live);
 /// The frames of a pack that are needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LivePack {
-    /// The origin pack; of what is [`Placed`], the pack in which they lie.
+    /// The origin pack; of what `Live::placed` finds, the pack in which they lie.
     pub pack: PackId,
     /// Its frames that any snapshot needs, by their ordinals or by their positions.
     pub frames: FrameSet,

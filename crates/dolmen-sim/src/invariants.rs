@@ -101,8 +101,6 @@ pub struct Scene<'a> {
     pub restorer: &'a Machine,
     /// Whether somebody attacks.
     pub is_attacked: bool,
-    /// Whether what is known not to hold yet must hold too.
-    pub unsolved: bool,
 }
 
 impl Scene<'_> {
@@ -357,13 +355,8 @@ impl Scene<'_> {
             .fresh()
             .and_then(|repository| check::run(&repository, &options, &notes, &progress))
             .map_err(|error| failed(finding::chain(&error)))?;
-        // A check reads the table of a pack that frames were moved into in the plain view alone. Where something lies on
-        // top of it, it calls missing what a restore finds beneath.
-        let is_judged = |one: &&Promise| {
-            let is_found = self.unsolved || !self.model.places.has_moved(&one.needs);
-            is_found && self.model.lives(&one.id)
-        };
-        let live: Vec<_> = self.model.held().filter(is_judged).collect();
+        let held = self.model.held();
+        let live: Vec<_> = held.filter(|one| self.model.lives(&one.id)).collect();
         let hurts = |subject: &str| {
             live.iter().any(|promise| {
                 let is_named = subject.contains(&promise.id.to_string());

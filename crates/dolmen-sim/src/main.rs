@@ -23,9 +23,6 @@ struct Arguments {
     /// Tells what happens.
     #[arg(long)]
     verbose: bool,
-    /// Tries what is known not to hold yet, too.
-    #[arg(long)]
-    unsolved: bool,
     /// Goes on after a violation.
     #[arg(long)]
     keep_going: bool,
@@ -103,7 +100,6 @@ fn run(seed: u64, arguments: &Arguments, sums: &mut Sums) -> Result<(), Failure>
     let numbered = |number: usize| Mutation::ALL.get(number).copied();
     let mutation = arguments.mutation.and_then(numbered);
     let options = Options {
-        unsolved: arguments.unsolved,
         stage: mutation.or_else(|| arguments.stage.and_then(numbered)),
         mutation,
     };

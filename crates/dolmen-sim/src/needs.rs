@@ -48,13 +48,6 @@ impl Places {
         frames.is_some_and(|frames| frames.iter().all(is_elsewhere))
     }
 
-    /// Whether some of what is needed was moved.
-    pub fn has_moved(&self, needs: &Needs) -> bool {
-        let mut keys = needs.frames.keys();
-        let is_known = |key: &String| self.0.keys().any(|(origin, _)| origin == key);
-        keys.any(is_known)
-    }
-
     /// Every place of what these need.
     pub fn of(&self, needs: &Needs) -> BTreeSet<String> {
         let mut all = needs.keys.clone();

@@ -34,8 +34,6 @@ const RESTORED_AFTER_DANGER: usize = 3;
 /// How a world is made, beside its seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Whether what is known not to hold yet must hold too.
-    pub unsolved: bool,
     /// The mutation whose world it is, where that can show; `None`: a world of any kind.
     pub stage: Option<Mutation>,
     /// How Dolmen is made to err; `None`: it is not.
@@ -69,7 +67,6 @@ pub struct World {
     /// When maintenance renews next, where locks are kept.
     renew_at: Timestamp,
     stage: Option<Mutation>,
-    unsolved: bool,
     model: Model,
     all: Vec<Stored>,
     /// What honest processes put.
@@ -195,7 +192,6 @@ impl World {
             restorer,
             attacker,
             stage: options.stage,
-            unsolved: options.unsolved,
             model,
             all,
             honest,
@@ -843,7 +839,6 @@ impl World {
             all: &self.all,
             restorer: &self.restorer,
             is_attacked: self.attacker.is_some(),
-            unsolved: self.unsolved,
         }
     }
 
