@@ -22,6 +22,7 @@ use crate::ledger;
 use crate::moves::Moves;
 use crate::moves::places::{FramePlace, Places};
 use crate::objects::FetchError;
+use crate::pack::PACK_BUFFER_BYTES;
 use crate::pack::writer::pack_entry;
 use crate::repository::Repository;
 
@@ -230,9 +231,12 @@ const TOO_LARGE: Error = Error::Internal {
 
 impl NewPack {
     fn new(kind: Kind) -> Self {
+        // All at once: a buffer that grows leaves holes of its former sizes behind. What is not filled takes no memory.
+        let mut buffer = Vec::with_capacity(PACK_BUFFER_BYTES);
+        buffer.resize(PROLOGUE_BYTES, 0);
         Self {
             kind,
-            buffer: vec![0; PROLOGUE_BYTES],
+            buffer,
             origins: Vec::new(),
             numbers: HashMap::new(),
             frames: Vec::new(),

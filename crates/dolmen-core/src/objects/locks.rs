@@ -179,15 +179,24 @@ impl Objects {
             return Ok(Extended::default());
         }
         // The only version there is needs no reading to be the right one.
-        let copy = if let [copy] = object.copies.as_slice() {
-            copy.clone()
-        } else {
-            let found = self.search_listed(object, kind).await?;
-            found.ok_or(FetchError::Altered)?.copy
-        };
-        Ok(self
-            .extend(&object.key, &copy, promise_seconds, extension)
-            .await?)
+        if let [copy] = object.copies.as_slice() {
+            let extended = self.extend(&object.key, copy, promise_seconds, extension);
+            return Ok(extended.await?);
+        }
+        let hashed = self.hash_versions(object, kind).await;
+        if hashed.found.is_some() || hashed.unread.is_empty() {
+            let found = self.note_search(object, kind, hashed.found).await?;
+            let copy = found.ok_or(FetchError::Altered)?.copy;
+            let extended = self.extend(&object.key, &copy, promise_seconds, extension);
+            return Ok(extended.await?);
+        }
+        // Only its hash drops a version: what cannot be read now must not lapse until it can.
+        let mut failed = FetchError::Altered;
+        for (copy, error) in hashed.unread {
+            let extended = self.extend(&object.key, &copy, promise_seconds, extension);
+            failed = extended.await.err().map_or(error, FetchError::Store);
+        }
+        Err(failed)
     }
 
     /// Extends the lock of one version where it is due, by the terms or by a longer promise.

@@ -259,15 +259,25 @@ impl Objects {
         found.map(|found| found.copy).ok_or(FetchError::Altered)
     }
 
-    /// Hashes versions, oldest first: what an intruder wrote is younger, unless the object was put anew.
+    /// Looks for the authentic version of a listed key. One version that cannot be read stops no other.
     pub(super) async fn search_listed(
         &self,
         object: &Listed,
         kind: ObjectKind,
     ) -> std::result::Result<Option<Authentic>, FetchError> {
+        let hashed = self.hash_versions(object, kind).await;
+        match (hashed.found, hashed.unread.into_iter().next()) {
+            (None, Some((_, error))) => Err(error),
+            (found, _) => self.note_search(object, kind, found).await,
+        }
+    }
+
+    /// Hashes versions, oldest first, until one is authentic: what an intruder wrote is younger, unless the object was put
+    /// anew.
+    pub(super) async fn hash_versions(&self, object: &Listed, kind: ObjectKind) -> Hashed {
         // The semaphore is never closed.
         let _permit = self.views.searches.0.acquire().await.ok();
-        let mut found = None;
+        let mut hashed = Hashed::default();
         for copy in &object.copies {
             if copy.bytes > kind.bytes_max() {
                 continue;
@@ -276,15 +286,25 @@ impl Objects {
             match self.fetch_version(&object.key, version, kind).await {
                 Ok(body) => {
                     let copy = copy.clone();
-                    found = Some(Authentic { body, copy });
+                    hashed.found = Some(Authentic { body, copy });
                     break;
                 }
                 Err(FetchError::Altered) => {}
                 // Deleted since the listing, or by a rule of the bucket.
                 Err(error) if error.is_missing() => {}
-                Err(error) => return Err(error),
+                Err(error) => hashed.unread.push((copy.clone(), error)),
             }
         }
+        hashed
+    }
+
+    /// Notes what a search found, and whether the plain view shows something else.
+    pub(super) async fn note_search(
+        &self,
+        object: &Listed,
+        kind: ObjectKind,
+        found: Option<Authentic>,
+    ) -> std::result::Result<Option<Authentic>, FetchError> {
         let Some(found) = found else {
             self.views.remember(object.key, None);
             return Ok(None);
@@ -306,6 +326,15 @@ impl Objects {
         self.views.remember(object.key, Some(found.copy.clone()));
         Ok(Some(found))
     }
+}
+
+/// What hashing the versions of a key came to.
+#[derive(Debug, Default)]
+pub(super) struct Hashed {
+    /// The authentic one.
+    pub(super) found: Option<Authentic>,
+    /// Versions that could not be read, and why: any of them may be authentic.
+    pub(super) unread: Vec<(StoredCopy, FetchError)>,
 }
 
 impl Listed {

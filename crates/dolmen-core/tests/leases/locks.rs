@@ -248,6 +248,42 @@ fn break_call(world: &World, operation: Operation, after: u64, fault: Fault) {
 }
 
 #[test]
+fn a_version_that_cannot_be_read_keeps_its_lock() {
+    let attacked = || {
+        let world = with_all_due(1);
+        let mut versions = versions(&world).into_iter();
+        let pack = versions.find(|line| line.name.starts_with("packs/"));
+        let pack = pack.unwrap();
+        world.store.put_foreign(&pack.name, &[7; 500]).unwrap();
+        (world, pack)
+    };
+    let (world, _) = attacked();
+    let before = world.layer.calls_of(Operation::Get);
+    assert!(world.renew(HOME).is_protected);
+    let gets = world.layer.calls_of(Operation::Get) - before;
+
+    let (world, pack) = attacked();
+    // Packs come last: the authentic version is read, then what lies on top of it.
+    let first = world.layer.calls_of(Operation::Get) + gets - 2;
+    let denied = Fault::Denied(Effect::Skipped);
+    let plan = FaultPlan::none().at_call_of(Operation::Get, first, denied);
+    world.layer.set_plan(plan);
+    let report = world.renew(HOME);
+    assert_eq!((report.failed, report.is_protected), (1, false));
+    assert_eq!(world.layer.fired().len(), 1);
+    let object = pack.object_ref().unwrap();
+    let lock = world
+        .repository
+        .objects
+        .block_on(world.store.lock_of(&object));
+    let LockStatus::Until(lock) = lock.unwrap() else {
+        panic!("it has no lock");
+    };
+    let protected = world.store.clock().saturating_add_seconds(30 * DAY);
+    assert!(lock.until >= protected);
+}
+
+#[test]
 fn one_objects_failure_stops_no_other() {
     for fault in [
         Fault::Unavailable,
