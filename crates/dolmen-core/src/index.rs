@@ -4,6 +4,7 @@ pub(crate) mod segments;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use dolmen_format::index::{IndexedFrame, PackEntry, Segment, decode_frames};
@@ -13,6 +14,7 @@ use dolmen_state::index::{BlobIndex, PackInfo};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
+use crate::moves::{Moves, gone};
 use crate::objects::{Listed, seen};
 use crate::pack::describe::{READS_MAX, describe_all};
 use crate::repository::Repository;
@@ -106,7 +108,8 @@ impl Index {
     ///
     /// Nothing of it is kept: what a backup relies on must be in segments.
     /// Cost: nothing where all segments are there and none of them contradicts another; what [`Self::prefer`] costs; and
-    /// where one is missing a listing, and one or two requests for each pack that no wanted segment describes.
+    /// where one is missing two listings, one or two requests for each pack that no wanted segment describes, and one for
+    /// each table that tells of packs that are gone.
     pub fn complete(&mut self, repository: &Repository, wanted: &[SegmentId]) -> Result<u64> {
         let wanted: BTreeSet<SegmentId> = wanted.iter().copied().collect();
         self.prefer(repository, &wanted)?;
@@ -115,10 +118,18 @@ impl Index {
             return Ok(0);
         }
         let believed = self.blobs.described_by(&wanted);
+        let is_described = |pack: &PackId| {
+            let described = self.blobs.find_packs(pack);
+            described.iter().any(|pack| believed.contains(*pack))
+        };
+        let moves = Moves::load(repository)?;
+        let destinations = moves.destinations();
+        let mut gone: BTreeSet<PackId> = moves.origins().copied().collect();
+        gone.retain(|origin| !is_described(origin));
         let mut unnamed = Vec::new();
         repository.objects.list("packs/", |pack| {
-            let described = self.blobs.find_packs(&pack.key.id());
-            if !described.iter().any(|pack| believed.contains(*pack)) {
+            gone.remove(&pack.key.id());
+            if !is_described(&pack.key.id()) && !destinations.contains(&pack.key) {
                 unnamed.push(pack);
             }
         })?;
@@ -142,6 +153,13 @@ impl Index {
                 }
             }
         }
+        let (index, go_on) = (&self.blobs, AtomicBool::new(false));
+        gone::describe(repository, index, &moves, &gone, &go_on, |entry, frames| {
+            let truth = index.add_pack(info_of(repository.writer(), &entry), &frames)?;
+            index.settle(truth);
+            added = added.saturating_add(1);
+            Ok(())
+        })?;
         Ok(added)
     }
 

@@ -2,9 +2,10 @@
 //! whoever lets a place go has compared it with another.
 
 pub mod compare;
+pub(crate) mod gone;
 pub(crate) mod places;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dolmen_format::ledger::{Fact, MoveRun};
 use dolmen_format::{ObjectId, ObjectKey, PackId, Timestamp};
@@ -126,10 +127,9 @@ impl Moves {
         runs.map(Run::end).max().unwrap_or(0)
     }
 
-    /// Whether a record says that frames came to a pack.
-    pub(crate) fn leads_to(&self, key: &ObjectKey) -> bool {
-        let mut claims = self.claims.iter();
-        claims.any(|claim| claim.key() == *key)
+    /// The packs to which frames came, as records say.
+    pub(crate) fn destinations(&self) -> BTreeSet<ObjectKey> {
+        self.claims.iter().map(Claim::key).collect()
     }
 
     /// Every claimed place of a frame, the latest first.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dolmen_format::index::{IndexedFrame, PackEntry};
+use dolmen_format::index::IndexedFrame;
 use dolmen_format::{ObjectId, ObjectKey, ObjectKind, PackId, SegmentId};
 use dolmen_state::state::Instance;
 use dolmen_store::{StoreErrorKind, VersionInfo, VersionKind};
@@ -15,8 +15,7 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, chain};
 use crate::index::Index;
 use crate::index::segments::SegmentWriter;
-use crate::moves::Moves;
-use crate::pack::BlobReader;
+use crate::moves::{Moves, gone};
 use crate::pack::describe::{READS_MAX, describe_all};
 use crate::repository::Repository;
 
@@ -29,6 +28,14 @@ pub struct IndexReport {
     pub blobs: u64,
     /// Packs that could not be read.
     pub unreadable: Vec<Finding>,
+}
+
+impl IndexReport {
+    fn add(&mut self, frames: &[IndexedFrame]) {
+        let blobs = frames.iter().map(|frame| count(frame.blobs.len()));
+        self.packs += 1;
+        self.blobs += blobs.sum::<u64>();
+    }
 }
 
 /// Writes segments anew from the tables of all packs of this writer, and then removes the index objects
@@ -54,7 +61,8 @@ pub fn rebuild_index(
     }
     packs.sort_by_key(|object| object.key);
     let moves = Moves::load(repository)?;
-    packs.retain(|object| !moves.leads_to(&object.key));
+    let destinations = moves.destinations();
+    packs.retain(|object| !destinations.contains(&object.key));
     let mut writer = SegmentWriter::new(instance.id());
     for batch in packs.chunks(READS_MAX) {
         if cancel.load(Ordering::Relaxed) {
@@ -63,11 +71,7 @@ pub fn rebuild_index(
         for (object, described) in batch.iter().zip(describe_all(repository, batch)?) {
             match described {
                 Ok((entry, frames)) => {
-                    report.packs += 1;
-                    report.blobs += frames
-                        .iter()
-                        .map(|frame| count(frame.blobs.len()))
-                        .sum::<u64>();
+                    report.add(&frames);
                     writer.push(repository, entry, &frames)?;
                 }
                 Err(problem) => {
@@ -78,15 +82,19 @@ pub fn rebuild_index(
             }
         }
     }
-    let gone = Gone::new(repository, &moves)?;
-    gone.describe(cancel, |entry, frames| {
-        report.packs += 1;
-        report.blobs += frames
-            .iter()
-            .map(|frame| count(frame.blobs.len()))
-            .sum::<u64>();
-        writer.push(repository, entry, &frames)
-    })?;
+    let index = Index::load(repository, None)?;
+    let gone = gone_undescribed(repository, &index, &moves)?;
+    gone::describe(
+        repository,
+        &index.blobs,
+        &moves,
+        &gone,
+        cancel,
+        |entry, frames| {
+            report.add(&frames);
+            writer.push(repository, entry, &frames)
+        },
+    )?;
     writer.flush(repository)?;
     let old = old_segments(repository)?;
     let mut record = instance.record().clone();
@@ -104,61 +112,19 @@ pub fn rebuild_index(
 }
 
 /// Origins that are gone and that no segment describes.
-struct Gone<'a> {
-    repository: &'a Repository,
-    moves: &'a Moves,
-    index: Index,
-    origins: Vec<PackId>,
-}
-
-impl<'a> Gone<'a> {
-    fn new(repository: &'a Repository, moves: &'a Moves) -> Result<Self> {
-        let index = Index::load(repository, None)?;
-        let mut gone: BTreeSet<PackId> = moves.origins().copied().collect();
-        gone.retain(|origin| index.blobs.find_pack(origin).is_none());
-        if !gone.is_empty() {
-            repository.objects.list("packs/", |object| {
-                gone.remove(&object.key.id());
-            })?;
-        }
-        Ok(Self {
-            repository,
-            moves,
-            index,
-            origins: gone.into_iter().collect(),
-        })
+fn gone_undescribed(
+    repository: &Repository,
+    index: &Index,
+    moves: &Moves,
+) -> Result<BTreeSet<PackId>> {
+    let mut gone: BTreeSet<PackId> = moves.origins().copied().collect();
+    gone.retain(|origin| index.blobs.find_pack(origin).is_none());
+    if !gone.is_empty() {
+        repository.objects.list("packs/", |object| {
+            gone.remove(&object.key.id());
+        })?;
     }
-
-    /// Describes each as far as anybody still knows it.
-    fn describe(
-        &self,
-        cancel: &AtomicBool,
-        mut each: impl FnMut(PackEntry, Vec<IndexedFrame>) -> Result<()>,
-    ) -> Result<()> {
-        let blobs = BlobReader::new(self.repository, &self.index.blobs);
-        for origin in &self.origins {
-            if cancel.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted);
-            }
-            let mut frames = Vec::new();
-            for ordinal in 0..self.moves.end_of(origin) {
-                let frame = blobs.describe_moved(origin, ordinal, self.moves)?;
-                frames.push(frame.unwrap_or(IndexedFrame::UNKNOWN));
-            }
-            if frames.iter().all(|frame| *frame == IndexedFrame::UNKNOWN) {
-                continue;
-            }
-            let entry = PackEntry {
-                pack: *origin,
-                pack_bytes: 0,
-                table_bytes: 0,
-                checksum: Vec::new(),
-                version: String::new(),
-            };
-            each(entry, frames)?;
-        }
-        Ok(())
-    }
+    Ok(gone)
 }
 
 /// The index objects of the store.

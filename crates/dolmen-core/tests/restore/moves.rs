@@ -14,7 +14,7 @@ use dolmen_state::{Instance, StateFolder};
 
 use super::beneath::Deaf;
 use super::copied::{Copied, by_recipient, copy};
-use super::world::{World, noise};
+use super::world::{Notes, World, noise};
 
 fn world() -> World {
     let world = World::new();
@@ -185,4 +185,19 @@ fn an_index_is_rebuilt_though_packs_are_gone_whose_frames_moved() {
     let mut writer = instance(&world);
     let again = rebuild_index(&world.repository, &mut writer, &Deaf, &cancel).unwrap();
     assert_eq!((again.packs, again.blobs), (0, 0));
+}
+
+#[test]
+fn a_restore_needs_no_index_though_packs_are_gone_whose_frames_moved() {
+    let world = world();
+    move_all(&world, &world.packs());
+    std::fs::remove_dir_all(world.path("store").join("index")).unwrap();
+    let segments = world.latest().snapshot.segments;
+    let mut index = Index::load(&world.repository, None).unwrap();
+    index.complete(&world.repository, &segments).unwrap();
+    assert_eq!(index.findings, []);
+    let notes = Notes::default();
+    world.restore_through(&index, &notes).unwrap();
+    assert_eq!(notes.lost(), std::collections::BTreeSet::new());
+    world.assert_restored();
 }
