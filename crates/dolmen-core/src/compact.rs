@@ -17,7 +17,7 @@ use dolmen_format::pack::{PackTable, TRAILER_BYTES};
 use dolmen_format::{ObjectKey, PackId, Timestamp};
 use dolmen_state::index::{BlobIndex, PackInfo};
 use dolmen_state::state::Instance;
-use dolmen_store::{LockStatus, LockSupport};
+use dolmen_store::LockStatus;
 
 use self::copy::Copying;
 use self::fill::Fill;
@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::finding::chain;
 use crate::index::Index;
 use crate::lease::{Clocks, Terms};
-use crate::live::{LiveWalk, LostNode, NeededOf, Placed, StoredNodes};
+use crate::live::{ENDED, LIVES, LiveWalk, LostNode, NeededOf, Placed, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::compare;
 use crate::moves::places::Places;
@@ -37,11 +37,6 @@ use crate::pack::describe::READS_MAX;
 use crate::prune::{Verdict, judge};
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
-
-/// Promise of what is only kept until its lease lapses.
-const ENDED: u64 = 0;
-/// Promise of what lives.
-const LIVES: u64 = 1;
 
 /// How to compact.
 #[derive(Debug, Clone, Copy)]
@@ -144,8 +139,8 @@ pub fn run(
         return Ok(report);
     }
     let lease_seconds = i64::try_from(terms.lease_seconds()).unwrap_or(i64::MAX);
-    let whole_lease =
-        locks(repository, list, now).then(|| now.saturating_add_seconds(lease_seconds));
+    let whole_lease = lives::locks_what_lives(repository, &list.facts, now)
+        .then(|| now.saturating_add_seconds(lease_seconds));
     let comparing = compare::Options {
         read_bytes_max: options.compare_bytes_max,
         cancel: options.cancel,
@@ -207,12 +202,6 @@ fn time(
     Ok(terms.map(|terms| (now, terms)))
 }
 
-/// Whether what is needed is locked.
-fn locks(repository: &Repository, list: &SnapshotList, now: Timestamp) -> bool {
-    repository.objects.store().capabilities().locks == LockSupport::ObjectLock
-        && lives::promises_locks(&list.facts, now)
-}
-
 /// What lives, and on stores without locks what is kept until its lease lapses: it keeps its packs as long.
 fn kept<'l>(
     repository: &Repository,
@@ -220,7 +209,7 @@ fn kept<'l>(
     terms: &Terms,
     now: Timestamp,
 ) -> Vec<(&'l SnapshotEntry, u64)> {
-    let is_locked = locks(repository, list, now);
+    let is_locked = lives::locks_what_lives(repository, &list.facts, now);
     let lives = lives::lives(list, terms, now).into_iter();
     let kept = lives.filter_map(|(entry, life)| match life {
         Life::Live => Some((entry, LIVES)),

@@ -37,6 +37,11 @@ pub(crate) use placed::Placed;
 pub use source::StoredNodes;
 pub use walk::LiveWalk;
 
+/// Promise of what is only kept until its lease lapses, which no live snapshot needs.
+pub(crate) const ENDED: u64 = 0;
+/// Promise of what lives, for whoever asks of it no more than that.
+pub(crate) const LIVES: u64 = 1;
+
 /// Where a node lies: the frame that it has for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodePlace {

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use dolmen_format::Timestamp;
 use dolmen_format::ledger::{Class, LockStrategy, Policy};
 use dolmen_format::signed::{Reference, Stamp};
+use dolmen_store::LockSupport;
 
 use crate::lease::{self, Checkpoint, InForce, Policies, Received, Standing, Terms};
 use crate::ledger::{Facts, PolicyRecord};
+use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
 
 /// Whether a snapshot or checkpoint lives.
@@ -35,6 +37,12 @@ pub fn promises_locks(facts: &Facts, at: Timestamp) -> bool {
         LockStrategy::Compliance | LockStrategy::Governance | LockStrategy::Hold => true,
         LockStrategy::None | LockStrategy::Hide | LockStrategy::Attribute => false,
     }
+}
+
+/// Whether what lives is locked: the policy promises it, and the store keeps locks.
+pub(crate) fn locks_what_lives(repository: &Repository, facts: &Facts, at: Timestamp) -> bool {
+    repository.objects.store().capabilities().locks == LockSupport::ObjectLock
+        && promises_locks(facts, at)
 }
 
 /// The protection classes that count for this client, with their policies: the one in force and, where policies contradict

@@ -11,6 +11,6 @@ pub use compress::Effort;
 pub use reader::{BlobError, BlobReader};
 pub use writer::PackWriter;
 
-pub(crate) use builder::{FinishedPack, PACK_BUFFER_BYTES, PackBuilder};
+pub(crate) use builder::{FinishedPack, PACK_BUFFER_BYTES, PackBuilder, TABLE_BYTES_TARGET, close};
 pub(crate) use compress::FrameCompressor;
 pub(crate) use writer::{PackListener, put_pack};

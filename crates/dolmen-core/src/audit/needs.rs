@@ -2,18 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dolmen_format::ledger::LockStrategy;
 use dolmen_format::signed::Reference;
 use dolmen_format::{ObjectId, ObjectKey, PackId, SegmentId, SnapshotId, Timestamp};
 use dolmen_state::index::PackInfo;
-use dolmen_store::LockSupport;
 
 use super::{Look, Options, State};
 use crate::error::Result;
 use crate::finding::Findings;
 use crate::index::Index;
 use crate::lease::{Clocks, Terms};
-use crate::live::{LiveWalk, LostPart, StoredNodes};
+use crate::live::{ENDED, LIVES, LiveWalk, LostPart, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
 use crate::numbers;
@@ -21,11 +19,6 @@ use crate::pack::BlobReader;
 use crate::prune::{Verdict, judge};
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
-
-/// Promise of what is only kept until its lease lapses.
-const ENDED: u64 = 0;
-/// Promise of what lives.
-const LIVES: u64 = 1;
 
 /// Everything that is needed.
 #[derive(Debug)]
@@ -103,8 +96,6 @@ impl Needs {
         ids.extend(records.map(|(stamp, id)| named(ObjectKey::Ledger(stamp.writer, *id))));
         let standing = repository.standing_objects().iter();
         ids.extend(standing.map(|(key, _)| named(*key)));
-        let policy = lives::lock(&list.facts, now);
-        let locks = objects.store().capabilities().locks == LockSupport::ObjectLock;
         let seconds = |count: Option<u64>| i64::try_from(count.unwrap_or(0)).unwrap_or(i64::MAX);
         let (from, leased) = (
             clocks.protect_from(),
@@ -126,7 +117,7 @@ impl Needs {
             lost_roots: 0,
             terms,
             now,
-            wants_locks: locks && is_lock(policy),
+            wants_locks: lives::locks_what_lives(repository, &list.facts, now),
             protect_until: from.saturating_add_seconds(seconds(protected)),
             whole_lease: from.saturating_add_seconds(seconds(leased)),
         };
@@ -286,13 +277,6 @@ fn split<'l>(
         }
     }
     (live, kept)
-}
-
-const fn is_lock(strategy: LockStrategy) -> bool {
-    match strategy {
-        LockStrategy::Compliance | LockStrategy::Governance | LockStrategy::Hold => true,
-        LockStrategy::None | LockStrategy::Hide | LockStrategy::Attribute => false,
-    }
 }
 
 impl Look<'_> {

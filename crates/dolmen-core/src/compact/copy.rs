@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use dolmen_format::ledger::{Fact, MoveRun};
 use dolmen_format::limits::PROLOGUE_BYTES;
-use dolmen_format::pack::{FrameEntry, Origin, PackTable, TRAILER_BYTES};
-use dolmen_format::{ObjectId, ObjectKey, ObjectKind, PackId, Prologue};
+use dolmen_format::pack::{FrameEntry, Origin, PackTable};
+use dolmen_format::{ObjectId, ObjectKey, ObjectKind, PackId};
 use dolmen_state::index::PackInfo;
 use dolmen_state::state::{Comparison, Instance};
 use dolmen_store::StoreErrorKind;
@@ -22,8 +22,8 @@ use crate::ledger;
 use crate::moves::Moves;
 use crate::moves::places::{FramePlace, Places};
 use crate::objects::FetchError;
-use crate::pack::PACK_BUFFER_BYTES;
 use crate::pack::writer::pack_entry;
+use crate::pack::{PACK_BUFFER_BYTES, close};
 use crate::repository::Repository;
 
 /// A run under way. Two packs are filled at the same time, those of clients and those of manifest nodes, and one is read:
@@ -194,7 +194,9 @@ impl<'a> Copying<'a> {
         let info = PackInfo {
             pack: ObjectId::of(&bytes),
             writer: self.repository.writer(),
-            pack_bytes: u32::try_from(bytes.len()).map_err(|_error| TOO_LARGE)?,
+            pack_bytes: u32::try_from(bytes.len()).map_err(|_error| Error::Internal {
+                what: "a pack is too large",
+            })?,
             table_bytes,
         };
         let key = ObjectKey::Pack(info.writer, info.pack);
@@ -224,10 +226,6 @@ impl<'a> Copying<'a> {
         self.learnt.extend(same.map(|(name, _)| (record, name)));
     }
 }
-
-const TOO_LARGE: Error = Error::Internal {
-    what: "a pack is too large",
-};
 
 impl NewPack {
     fn new(kind: Kind) -> Self {
@@ -302,24 +300,13 @@ impl NewPack {
     }
 
     /// The pack as it is stored, and the size of its table.
-    fn finish(mut self) -> Result<(Vec<u8>, u32)> {
+    fn finish(self) -> Result<(Vec<u8>, u32)> {
         let table = PackTable {
             recipient: self.kind.recipient,
             origins: self.origins,
             frames: self.frames,
         };
-        let encoded = table.encode().map_err(Error::encode_format("a pack"))?;
-        self.buffer.extend_from_slice(&encoded);
-        let body = self.buffer.len().saturating_sub(PROLOGUE_BYTES);
-        let prologue = Prologue {
-            kind: ObjectKind::Pack,
-            body_bytes: u32::try_from(body).map_err(|_error| TOO_LARGE)?,
-        };
-        if let Some(head) = self.buffer.first_chunk_mut() {
-            *head = prologue.encode();
-        }
-        let table_bytes = u32::try_from(encoded.len().saturating_sub(TRAILER_BYTES));
-        Ok((self.buffer, table_bytes.map_err(|_error| TOO_LARGE)?))
+        close(self.buffer, &table).map_err(Error::encode_format("a pack"))
     }
 }
 

@@ -1,12 +1,10 @@
 //! How far a pack is filled: by bytes, frames, origins or its table, whichever is most.
 
-use dolmen_format::limits::{
-    PACK_BYTES_TARGET, PACK_FRAMES_MAX, PACK_ORIGINS_MAX, TABLE_BYTES_MAX,
-};
+use dolmen_format::limits::{PACK_BYTES_TARGET, PACK_FRAMES_MAX, PACK_ORIGINS_MAX};
 use dolmen_format::pack::{FrameEntry, PackTable};
 
-/// A pack is closed when its table has grown to this size: a reader of one frame reads all of it.
-const TABLE_BYTES_TARGET: usize = TABLE_BYTES_MAX / 8;
+use crate::pack::TABLE_BYTES_TARGET;
+
 /// Bytes of table that a frame takes beside its descriptor.
 const FRAME_ENTRY_BYTES: usize = 64;
 /// Bytes of table that an origin takes.

@@ -18,8 +18,8 @@ use crate::repository::Repository;
 /// short of its target.
 pub(crate) const PACK_BUFFER_BYTES: usize =
     PACK_BYTES_TARGET + FRAME_BYTES_MAX + TABLE_BYTES_TARGET;
-/// A pack is closed when its table has grown to this size.
-const TABLE_BYTES_TARGET: usize = TABLE_BYTES_MAX / 8;
+/// A pack is closed when its table has grown to this size: a reader of one frame reads all of it.
+pub(crate) const TABLE_BYTES_TARGET: usize = TABLE_BYTES_MAX / 8;
 /// Bytes of table that a frame takes beside its blobs.
 const FRAME_ENTRY_BYTES: usize = 160;
 /// Bytes of table that a blob takes.
@@ -51,6 +51,22 @@ pub(crate) fn recipient_key(repository: &Repository, recipient: Recipient) -> &S
         Recipient::Read => repository.read_key().public(),
         Recipient::Maintain => repository.maintain_key().public(),
     }
+}
+
+/// Ends a pack whose frames stand behind room for its prologue. Returns it as it is stored, and the size of its table.
+pub(crate) fn close(mut buffer: Vec<u8>, table: &PackTable) -> Result<(Vec<u8>, u32), FormatError> {
+    let encoded = table.encode()?;
+    buffer.extend_from_slice(&encoded);
+    let too_large = |_error| FormatError::Invalid { field: "pack" };
+    let prologue = Prologue {
+        kind: ObjectKind::Pack,
+        body_bytes: u32::try_from(buffer.len() - PROLOGUE_BYTES).map_err(too_large)?,
+    };
+    if let Some(head) = buffer.first_chunk_mut() {
+        *head = prologue.encode();
+    }
+    let table_bytes = u32::try_from(encoded.len() - TRAILER_BYTES).map_err(too_large)?;
+    Ok((buffer, table_bytes))
 }
 
 impl PackBuilder {
@@ -125,7 +141,7 @@ impl PackBuilder {
     }
 
     /// Appends the table and closes the pack.
-    pub(crate) fn finish(mut self, repository: &Repository) -> Result<FinishedPack, CryptoError> {
+    pub(crate) fn finish(self, repository: &Repository) -> Result<FinishedPack, CryptoError> {
         let descriptors = repository
             .domain()
             .descriptor_key(repository.id(), self.origin.salt)?;
@@ -152,22 +168,11 @@ impl PackBuilder {
             origins: vec![self.origin],
             frames: entries,
         };
-        let encoded = table.encode()?;
-        self.buffer.extend_from_slice(&encoded);
-        let too_large = |_error| FormatError::Invalid { field: "pack" };
-        let body_bytes = u32::try_from(self.buffer.len() - PROLOGUE_BYTES).map_err(too_large)?;
-        let prologue = Prologue {
-            kind: ObjectKind::Pack,
-            body_bytes,
-        }
-        .encode();
-        if let Some(head) = self.buffer.first_chunk_mut() {
-            *head = prologue;
-        }
+        let (bytes, table_bytes) = close(self.buffer, &table)?;
         Ok(FinishedPack {
-            id: ObjectId::of(&self.buffer),
-            bytes: self.buffer,
-            table_bytes: u32::try_from(encoded.len() - TRAILER_BYTES).map_err(too_large)?,
+            id: ObjectId::of(&bytes),
+            bytes,
+            table_bytes,
             frames: self.frames.into_iter().map(|(frame, _)| frame).collect(),
         })
     }

@@ -84,13 +84,8 @@ impl BlobReader<'_> {
         opener: &mut FrameOpener,
         raw: &mut Vec<u8>,
     ) -> Result<bool, BlobError> {
-        let (info, frame) = self.frame_info(origin, ordinal)?;
-        let wanted = Wanted {
-            origin,
-            info,
-            ordinal,
-            frame,
-        };
+        let wanted = self.wanted(origin, ordinal)?;
+        let info = wanted.info;
         let (mut tried, mut is_gone) = (None, was_gone);
         while let Some(moves) = self.moves_after(tried.as_ref(), is_gone, &info)? {
             for place in moves.places(&info.pack, ordinal) {
@@ -105,6 +100,16 @@ impl BlobReader<'_> {
             }
         }
         Ok(false)
+    }
+
+    fn wanted(&self, origin: PackRef, ordinal: u32) -> Result<Wanted, BlobError> {
+        let (info, frame) = self.frame_info(origin, ordinal)?;
+        Ok(Wanted {
+            origin,
+            info,
+            ordinal,
+            frame,
+        })
     }
 
     /// The moves that are known; where those were `tried` and something `is_gone`, what the ledger says by now.
@@ -206,13 +211,8 @@ impl BlobReader<'_> {
         ordinal: u32,
         may_hold: impl Fn(&PackInfo, u32) -> bool,
     ) -> Result<Option<MovedPlace>, BlobError> {
-        let (info, frame) = self.frame_info(origin, ordinal)?;
-        let wanted = Wanted {
-            origin,
-            info,
-            ordinal,
-            frame,
-        };
+        let wanted = self.wanted(origin, ordinal)?;
+        let info = wanted.info;
         let Some(moves) = self.moves_after(None, false, &info)? else {
             return Ok(None);
         };

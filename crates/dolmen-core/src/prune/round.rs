@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::finding::chain;
 use crate::index::Index;
 use crate::lease::{Clocks, Terms};
-use crate::live::{CompleteLive, LiveWalk, NeededOf, Placed, StoredNodes};
+use crate::live::{CompleteLive, ENDED, LIVES, LiveWalk, NeededOf, Placed, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
 use crate::numbers;
@@ -27,11 +27,6 @@ use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 const LISTING_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// Objects that a round deletes at most: they are all in memory.
 const DOOMED_MAX: usize = 1 << 17;
-/// Promise of what is only kept until its lease lapses, which no live snapshot needs.
-const ENDED: u64 = 0;
-/// Promise of what lives. Classes of protection say more of it where there are locks.
-const LIVES: u64 = 1;
-
 /// How a round ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {

@@ -1,6 +1,7 @@
 //! Recover where time passes: receipts stay what they were, and retirements are taken back.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use dolmen_core::Error;
@@ -22,6 +23,23 @@ use super::world::{Client, DAY, Deaf, World};
 
 const HOME: Client = Client("home");
 
+static GO_ON: AtomicBool = AtomicBool::new(false);
+static NOTHING: Compared = Compared {
+    equal: BTreeSet::new(),
+    different: BTreeSet::new(),
+};
+
+fn look(scratch: &Path, read_data: ReadData) -> audit::Options<'_> {
+    audit::Options {
+        depth: Depth::Hashes(read_data),
+        heads: &[],
+        compared: &NOTHING,
+        index_cache: None,
+        scratch,
+        cancel: &GO_ON,
+    }
+}
+
 /// Recovers, to a time or to none.
 fn recover(world: &World, at: Option<Timestamp>, is_dry: bool) -> Report {
     let repository = &world.repository;
@@ -29,17 +47,9 @@ fn recover(world: &World, at: Option<Timestamp>, is_dry: bool) -> Report {
     let history = History::load(repository, Source::Store).unwrap();
     let then = at.map(|at| history.clone().into_list(repository, Some(at)));
     let list = history.into_list(repository, None);
-    let cancel = AtomicBool::new(false);
     let scratch = world.path("");
     let options = recover::Options {
-        look: audit::Options {
-            depth: Depth::Hashes(ReadData::None),
-            heads: &[],
-            compared: &Compared::default(),
-            index_cache: None,
-            scratch: &scratch,
-            cancel: &cancel,
-        },
+        look: look(&scratch, ReadData::None),
         list: &list,
         then: then.as_ref(),
     };
@@ -266,16 +276,8 @@ fn a_pack_is_hashed_in_parts() {
     let world = World::new();
     world.write(HOME, "a", 1, 20_000_000);
     world.backup(HOME);
-    let cancel = AtomicBool::new(false);
     let scratch = world.path("");
-    let options = audit::Options {
-        depth: Depth::Hashes(ReadData::All),
-        heads: &[],
-        compared: &Compared::default(),
-        index_cache: None,
-        scratch: &scratch,
-        cancel: &cancel,
-    };
+    let options = look(&scratch, ReadData::All);
     let pack = versions(&world, "packs/")
         .into_iter()
         .max_by_key(|line| line.size_bytes)
@@ -314,16 +316,8 @@ fn what_the_store_does_not_give_stops_no_audit_until_it_gives_nothing_more() {
         world.write(HOME, "a", day, 50_000);
         world.backup(HOME);
     }
-    let cancel = AtomicBool::new(false);
     let scratch = world.path("");
-    let options = audit::Options {
-        depth: Depth::Hashes(ReadData::None),
-        heads: &[],
-        compared: &Compared::default(),
-        index_cache: None,
-        scratch: &scratch,
-        cancel: &cancel,
-    };
+    let options = look(&scratch, ReadData::None);
     let asked = || world.layer.calls_of(Operation::Get);
     let before = asked();
     let whole = audit::look(&world.repository, &options).unwrap();
@@ -373,17 +367,9 @@ fn snapshots_are_listed_once() {
     let loaded = count(&mut || history = Some(History::load(repository, Source::Store).unwrap()));
     assert_eq!(loaded, 1);
     let list = history.unwrap().into_list(repository, None);
-    let cancel = AtomicBool::new(false);
     let scratch = world.path("");
     let options = recover::Options {
-        look: audit::Options {
-            depth: Depth::Hashes(ReadData::None),
-            heads: &[],
-            compared: &Compared::default(),
-            index_cache: None,
-            scratch: &scratch,
-            cancel: &cancel,
-        },
+        look: look(&scratch, ReadData::None),
         list: &list,
         then: None,
     };
