@@ -11,6 +11,7 @@ mod demo;
 mod exit;
 mod interrupt;
 mod kept;
+mod memory;
 mod open;
 mod output;
 mod paths;
@@ -22,6 +23,7 @@ mod units;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    memory::give_back_large();
     exit::report_panics();
     let ended = commands::run(std::env::args_os().collect());
     ExitCode::from(ended.code())
