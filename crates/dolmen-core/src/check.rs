@@ -22,8 +22,8 @@ mod verify;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use dolmen_format::PackId;
 use dolmen_format::signed::Reference;
+use dolmen_format::{PackId, Timestamp};
 use dolmen_state::index::BlobIndex;
 use dolmen_store::{StoreError, StoreErrorKind};
 
@@ -50,6 +50,8 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// The snapshot or checkpoint that this client remembers as its latest: gone, it is damage.
     pub head: Option<Reference>,
+    /// Look at the snapshots that lived then. Of those that are gone nothing is said: they may have been retired since.
+    pub at: Option<Timestamp>,
 }
 
 /// Which packs are read in full.
@@ -140,9 +142,12 @@ pub fn run(
     let mut report = Report::default();
     standing::check(repository, &sink)?;
     progress.check_cancelled()?;
-    let list = SnapshotList::load_from(repository, None, Source::Store)?;
+    let list = SnapshotList::load_from(repository, options.at, Source::Store)?;
     sink.findings(&list.findings);
-    let gone = history::check(repository, &list, options.head.as_ref(), &sink);
+    let gone = match options.at {
+        None => history::check(repository, &list, options.head.as_ref(), &sink),
+        Some(_) => list.damaged().collect(),
+    };
     progress.check_cancelled()?;
     let index = Index::load(repository, None)?;
     sink.findings(&index.findings);

@@ -349,6 +349,7 @@ impl Scene<'_> {
             threads: 1,
             cache: None,
             head: None,
+            at: None,
         };
         let progress = check::Progress::default();
         let report = self

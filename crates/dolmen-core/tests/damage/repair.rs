@@ -59,6 +59,7 @@ fn senseless_parts_are_refused() {
             threads: 1,
             cache: None,
             head: None,
+            at: None,
         };
         let progress = check::Progress::default();
         let outcome = check::run(&world.repository, &options, &Notes::default(), &progress);
@@ -74,6 +75,7 @@ fn an_interrupted_check_ends() {
         threads: 2,
         cache: None,
         head: None,
+        at: None,
     };
     let progress = check::Progress {
         cancel: AtomicBool::new(true),

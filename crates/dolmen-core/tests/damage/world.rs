@@ -267,6 +267,7 @@ impl World {
             threads: 2,
             cache,
             head: self.head(),
+            at: None,
         };
         let (notes, progress) = (Notes::default(), check::Progress::default());
         let report = check::run(&self.repository, &options, &notes, &progress).unwrap();

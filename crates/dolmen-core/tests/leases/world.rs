@@ -369,6 +369,7 @@ impl World {
             threads: 1,
             cache: None,
             head: None,
+            at: None,
         };
         let progress = check::Progress::default();
         let report = check::run(&self.repository, &options, &Deaf, &progress).unwrap();

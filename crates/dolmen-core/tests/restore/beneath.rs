@@ -136,6 +136,7 @@ fn assert_clean_check(world: &mut World, store: &Arc<dyn Store>) {
         threads: 2,
         cache: None,
         head: None,
+        at: None,
     };
     let report = check::run(
         &world.repository,

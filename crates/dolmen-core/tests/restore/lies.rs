@@ -161,6 +161,7 @@ fn assert_exact(world: &mut World, store: &Arc<dyn Store>) {
         threads: 2,
         cache: None,
         head: None,
+        at: None,
     };
     let progress = check::Progress::default();
     let report = check::run(&world.repository, &options, &Deaf, &progress).unwrap();

@@ -13,11 +13,11 @@ use dolmen_core::{Error, Repository};
 use dolmen_format::index::Segment;
 
 use dolmen_format::pack::PackTable;
-use dolmen_format::{BlobId, BlobKind, FormatError, ObjectKey, ObjectKind};
+use dolmen_format::{BlobId, BlobKind, FormatError, ObjectKey, ObjectKind, Timestamp};
 use dolmen_fs::PathKey;
 
 use super::App;
-use super::select;
+use super::select::{self, AtArgs};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::open::{Opened, open};
 use crate::render;
@@ -27,6 +27,8 @@ use crate::render;
 pub(crate) struct CatArgs {
     #[command(subcommand)]
     what: What,
+    #[command(flatten)]
+    at: AtArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,40 +66,41 @@ enum What {
     Tree {
         /// The snapshot and a path in it
         #[arg(value_name = "SNAP[:PATH]")]
-        at: OsString,
+        place: OsString,
     },
 }
 
 /// Prints it.
 pub(super) fn run(app: &App, args: &CatArgs) -> Outcome {
+    let at = args.at.time(app)?;
     let opened = open(app)?;
-    let exit = print(app, &opened, args)?;
+    let exit = print(app, &opened, &args.what, at)?;
     opened.warn_of_oddities(app);
     Ok(exit)
 }
 
-fn print(app: &App, opened: &Opened, args: &CatArgs) -> Outcome {
+fn print(app: &App, opened: &Opened, what: &What, at: Option<Timestamp>) -> Outcome {
     let repository = &opened.repository;
-    match &args.what {
+    match what {
         What::Root => app.output.json(&show::root(repository)),
         What::Policy => {
-            let list = opened.load_snapshots(app)?;
+            let list = opened.load_snapshots_at(app, at)?;
             app.output.json(&show::policy(&list.facts.policy().policy));
         }
         What::Snapshot { snapshot } => {
-            let list = opened.load_snapshots(app)?;
+            let list = opened.load_snapshots_at(app, at)?;
             let entry = select::find(app, &list, snapshot, &Filter::default())?;
             app.output.json(&render::snapshot_json(entry));
         }
         What::Blob { id } => app.output.raw(&blob(app, opened, id)?),
         What::Index { id } => {
-            let key = find_object(repository, "index/", "index segment", id)?;
+            let key = find_object(repository, "index/", "index segment", id, at)?;
             let segment = read_segment(repository, &key)
                 .during(&format!("cannot read the index segment {}", key.id()))?;
             app.output.json(&segment);
         }
         What::Pack { id } => {
-            let key = find_object(repository, "packs/", "pack", id)?;
+            let key = find_object(repository, "packs/", "pack", id, at)?;
             let tried = format!("cannot read the pack {}", key.id());
             let stored = fetch(repository, &key, ObjectKind::Pack).during(&tried)?;
             let table = PackTable::decode_pack(&stored)
@@ -105,23 +108,25 @@ fn print(app: &App, opened: &Opened, args: &CatArgs) -> Outcome {
             app.output
                 .json(&show::pack(&key.id(), stored.len(), &table.during(&tried)?));
         }
-        What::Tree { at } => return tree(app, opened, at),
+        What::Tree { place } => return tree(app, opened, place, at),
     }
     Ok(Exit::Done)
 }
 
-/// The one object below `prefix` whose id begins with `wanted`.
+/// The one object below `prefix` whose id begins with `wanted`, and that was there at a time.
 fn find_object(
     repository: &Repository,
     prefix: &str,
     what: &str,
     wanted: &str,
+    at: Option<Timestamp>,
 ) -> Outcome<ObjectKey> {
     let mut found = Vec::new();
     repository
         .objects
         .list(prefix, |object| {
-            if object.key.id().to_string().starts_with(wanted) {
+            let was_there = |at| object.copies.iter().any(|copy| copy.stored_at <= at);
+            if object.key.id().to_string().starts_with(wanted) && at.is_none_or(was_there) {
                 found.push(object.key);
             }
         })
@@ -181,9 +186,9 @@ fn read_segment(repository: &Repository, key: &ObjectKey) -> Result<serde_json::
         .map_err(|error: FormatError| Error::damaged(key.to_string(), error))
 }
 
-fn tree(app: &App, opened: &Opened, at: &OsStr) -> Outcome {
-    let (wanted, path) = select::split_path(at.as_bytes())?;
-    let list = opened.load_snapshots(app)?;
+fn tree(app: &App, opened: &Opened, place: &OsStr, at: Option<Timestamp>) -> Outcome {
+    let (wanted, path) = select::split_path(place.as_bytes())?;
+    let list = opened.load_snapshots_at(app, at)?;
     let entry = select::find(app, &list, &wanted, &Filter::default())?;
     let index = opened.load_index_for(app, &[entry])?;
     let shown = render::lossy(&path);

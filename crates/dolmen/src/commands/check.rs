@@ -11,6 +11,7 @@ use dolmen_state::Instance;
 use serde_json::{Value, json};
 
 use super::App;
+use super::select::AtArgs;
 use crate::exit::{During as _, Exit, Outcome};
 use crate::open::{Opened, open};
 use crate::output::Output;
@@ -29,8 +30,10 @@ pub(crate) struct CheckArgs {
     read_data_subset: Option<ReadData>,
     /// Attest the packs that were read and are whole: other machines, and this one should it lose its state, may build upon
     /// them. Without another choice it reads those that snapshots rely on and nobody has attested
-    #[arg(long)]
+    #[arg(long, conflicts_with = "at")]
     attest: bool,
+    #[command(flatten)]
+    at: AtArgs,
 }
 
 /// Reads `2/5`, `10%` or `5GiB`.
@@ -58,6 +61,7 @@ pub(super) fn parse_subset(text: &str) -> Result<ReadData, String> {
 /// Verifies the repository.
 pub(super) fn run(app: &App, args: &CheckArgs) -> Outcome {
     dolmen_fs::raise_open_files_limit();
+    let at = args.at.time(app)?;
     let opened = open(app)?;
     let mut instance = opened.claim_instance()?;
     let head = instance.record().head;
@@ -72,6 +76,7 @@ pub(super) fn run(app: &App, args: &CheckArgs) -> Outcome {
         threads: std::thread::available_parallelism().map_or(2, usize::from),
         cache: opened.index_cache(),
         head,
+        at,
     };
     let progress = Arc::new(Progress::default());
     let told = Arc::clone(&progress);

@@ -85,7 +85,7 @@ impl RestArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct AtArgs {
     /// See the repository as it was then, by the times at which the store received what is in it
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", global = true)]
     at: Option<String>,
 }
 

@@ -237,6 +237,7 @@ impl Site {
             threads: 2,
             cache: None,
             head: None,
+            at: None,
         };
         let progress = check::Progress::default();
         let report = check::run(&self.repository, &options, &Silent::default(), &progress);

@@ -61,6 +61,20 @@ fn retired_snapshots_are_listed_apart_and_restore_by_id() {
     // Before anything was received nothing was there.
     let early = world.done(&["snapshots", "--at", "2020-01-01", "--json"]);
     assert_eq!(ids(&document(&early)).len(), 0);
+    let early = world.done(&["check", "--at", "2020-01-01", "--json"]);
+    assert_eq!(document(&early)["snapshots"], 0);
+    let told = world.run(&["cat", "snapshot", "latest", "--at", "2020-01-01"]);
+    assert_eq!((told.code, told.stdout.as_str()), (1, ""));
+    let packs = world.objects("packs");
+    let pack = packs[0].file_name().unwrap().to_str().unwrap();
+    world.done(&["cat", "pack", pack]);
+    let told = world.run(&["cat", "pack", pack, "--at", "2020-01-01"]);
+    told.says(1, &format!("no pack {pack} is there"));
+    // What lived then, as it is now.
+    let now = world.done(&["check", "--at", "2100-01-01", "--json"]);
+    assert_eq!(document(&now)["snapshots"], 3);
+    let told = world.run(&["check", "--attest", "--at", "2020-01-01"]);
+    assert_eq!(told.code, 2);
 }
 
 #[test]
