@@ -197,7 +197,13 @@ impl Repository {
             id,
             root,
             root_stored_at: created,
-            bundles: BTreeMap::from([(slot, bundle)]),
+            bundles: BTreeMap::from([(
+                slot,
+                HeldBundle {
+                    received: None,
+                    bundle,
+                },
+            )]),
             replaced: Vec::new(),
             certificates: Vec::new(),
             standing,
@@ -257,6 +263,8 @@ impl Repository {
             findings,
             ..
         } = candidate;
+        let bundles = bundles.into_iter();
+        let bundles = bundles.map(|(slot, held)| (slot, held.bundle)).collect();
         let signing = admin.signing_key();
         Self {
             objects,
@@ -286,12 +294,19 @@ struct Candidate {
     root: Root,
     root_stored_at: Timestamp,
     /// The newest of each slot.
-    bundles: BTreeMap<SlotId, Bundle>,
+    bundles: BTreeMap<SlotId, HeldBundle>,
     /// The others.
-    replaced: Vec<Bundle>,
+    replaced: Vec<HeldBundle>,
     certificates: Vec<(ObjectId, Certificate)>,
     standing: Vec<(ObjectKey, Bytes)>,
     findings: Findings,
+}
+
+/// A bundle, and when the store received it; `None`: it has only a copy that this client keeps.
+#[derive(Debug)]
+struct HeldBundle {
+    received: Option<Timestamp>,
+    bundle: Bundle,
 }
 
 /// Which passphrases open a repository.
@@ -303,7 +318,7 @@ pub enum Accept {
     Replaced,
 }
 
-/// Replaced bundles that are tried, newest first; each costs a KDF.
+/// Replaced bundles that are tried in order to tell a changed passphrase from a wrong one; each costs a KDF.
 const REPLACED_MAX: usize = 16;
 
 /// The repositories behind an address, before any passphrase is asked for.
@@ -423,6 +438,19 @@ fn gather(objects: &Objects, kept: &[(ObjectKey, Bytes)]) -> Result<Gathered> {
 type Opened = (usize, SlotId, AdminSecret);
 
 impl Candidate {
+    fn current(&self) -> Vec<&Bundle> {
+        oldest_first(self.bundles.values(), usize::MAX)
+    }
+
+    /// As many as are tried to tell a changed passphrase from a wrong one.
+    fn replaced(&self) -> Vec<&Bundle> {
+        oldest_first(&self.replaced, REPLACED_MAX)
+    }
+
+    fn any(&self) -> Vec<&Bundle> {
+        oldest_first(self.bundles.values().chain(&self.replaced), usize::MAX)
+    }
+
     /// Opens a bundle; one of another repository's secret is as good as a wrong passphrase.
     fn open(
         &self,
@@ -438,16 +466,19 @@ impl Candidate {
 }
 
 impl Located {
-    /// Opens with a passphrase: each slot's newest bundle, the oldest root first; with [`Accept::Replaced`], where none
-    /// of these opens, the older bundles too.
+    /// Opens with a passphrase: each slot's newest bundle, the oldest root first; with [`Accept::Replaced`] any bundle.
+    /// Those that the store received first are tried first: however many a thief adds, the owner's come before them.
     ///
     /// Cost: no request; one KDF (64 MiB, a fifth of a second) for each passphrase that the repository has, and for a
-    /// wrong one 16 more at most.
+    /// wrong one 16 more at most; with [`Accept::Replaced`] one for each bundle until one opens.
     pub fn unlock(self, passphrase: &[u8], accept: Accept) -> Result<Repository> {
-        let (mut opened, damaged) = self.open_current(passphrase);
-        if opened.is_empty() {
-            opened = self.open_replaced(passphrase);
-            if !opened.is_empty() && accept == Accept::Current {
+        let (mut opened, damaged) = match accept {
+            Accept::Current => self.open(passphrase, Candidate::current),
+            Accept::Replaced => self.open(passphrase, Candidate::any),
+        };
+        if opened.is_empty() && accept == Accept::Current {
+            let (replaced, _) = self.open(passphrase, Candidate::replaced);
+            if !replaced.is_empty() {
                 return Err(Error::ReplacedPassphrase);
             }
         }
@@ -490,14 +521,18 @@ impl Located {
         ))
     }
 
-    /// The roots whose newest bundles a passphrase opens, and why one that is damaged does not open.
-    fn open_current(&self, passphrase: &[u8]) -> (Vec<Opened>, Option<CryptoError>) {
+    /// The roots of which one of the chosen bundles opens with a passphrase, and why one that is damaged does not open.
+    fn open(
+        &self,
+        passphrase: &[u8],
+        chosen: fn(&Candidate) -> Vec<&Bundle>,
+    ) -> (Vec<Opened>, Option<CryptoError>) {
         let (mut opened, mut damaged) = (Vec::new(), None);
         for (position, candidate) in self.candidates.iter().enumerate() {
-            for (slot, bundle) in &candidate.bundles {
+            for bundle in chosen(candidate) {
                 match candidate.open(bundle, passphrase) {
                     Ok(admin) => {
-                        opened.push((position, *slot, admin));
+                        opened.push((position, bundle.slot, admin));
                         break;
                     }
                     Err(CryptoError::Passphrase) => {}
@@ -507,22 +542,17 @@ impl Located {
         }
         (opened, damaged)
     }
+}
 
-    /// The roots whose older bundles a passphrase opens, as far as they are tried.
-    fn open_replaced(&self, passphrase: &[u8]) -> Vec<Opened> {
-        let mut opened = Vec::new();
-        for (position, candidate) in self.candidates.iter().enumerate() {
-            let mut bundles: Vec<_> = candidate.replaced.iter().collect();
-            bundles.sort_by_key(|bundle| std::cmp::Reverse(bundle.number));
-            let mut bundles = bundles.into_iter().take(REPLACED_MAX);
-            let found = bundles.find_map(|bundle| {
-                let admin = candidate.open(bundle, passphrase).ok()?;
-                Some((position, bundle.slot, admin))
-            });
-            opened.extend(found);
-        }
-        opened
-    }
+/// The bundles that the store received first, as many as are wanted.
+fn oldest_first<'h>(
+    held: impl IntoIterator<Item = &'h HeldBundle>,
+    count_max: usize,
+) -> Vec<&'h Bundle> {
+    let mut held: Vec<_> = held.into_iter().collect();
+    held.sort_by_key(|held| (held.received, held.bundle.number));
+    held.truncate(count_max);
+    held.into_iter().map(|held| &held.bundle).collect()
 }
 
 /// Verifies a root by its own key.
@@ -553,7 +583,10 @@ fn make_candidate(id: RepositoryId, root: Root, gathered: &Gathered) -> Candidat
     for (key, body) in &gathered.found {
         let taken = match key {
             ObjectKey::Root(root_id) if *root_id == id => Ok(()),
-            ObjectKey::Key(key_id) => take_key(&mut candidate, &admin, *key_id, body),
+            ObjectKey::Key(key_id) => {
+                let received = gathered.stored_at.get(key).copied();
+                take_key(&mut candidate, &admin, *key_id, received, body)
+            }
             _ => continue,
         };
         match taken {
@@ -570,15 +603,18 @@ fn take_key(
     candidate: &mut Candidate,
     admin: &VerifyKey,
     key_id: ObjectId,
+    received: Option<Timestamp>,
     body: &[u8],
 ) -> std::result::Result<(), CryptoError> {
     if kind_of(body)? == ObjectKind::Bundle {
         let (bundle, _) = admin.verify::<Bundle>(&candidate.id, body)?;
-        let newest = candidate.bundles.get(&bundle.slot);
-        let older = if newest.is_none_or(|newest| bundle.number > newest.number) {
-            candidate.bundles.insert(bundle.slot, bundle)
+        let (slot, number) = (bundle.slot, bundle.number);
+        let held = HeldBundle { received, bundle };
+        let newest = candidate.bundles.get(&slot);
+        let older = if newest.is_none_or(|newest| number > newest.bundle.number) {
+            candidate.bundles.insert(slot, held)
         } else {
-            Some(bundle)
+            Some(held)
         };
         candidate.replaced.extend(older);
     } else {
