@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use dolmen_core::index::Index;
 use dolmen_core::objects::Oddities;
+use dolmen_core::recall::Recall;
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 use dolmen_core::{Environment, Error, Objects, Repository, lives, own, repository, status};
 use dolmen_format::signed::Reference;
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, PackId, RepositoryId, Timestamp};
+use dolmen_state::state::Sightings;
 use dolmen_state::{Compared, Instance, StateFolder};
 use dolmen_store::{LocalStore, StoreErrorKind};
 
@@ -245,7 +247,18 @@ impl Opened {
 
     /// Loads the snapshots; what is wrong with them is only warned of.
     pub(crate) fn load_snapshots(&self, app: &App) -> Outcome<SnapshotList> {
-        let mut snapshots = SnapshotList::load(&self.repository, None)
+        self.load_recalling(app, Recall::Nothing)
+    }
+
+    /// As [`Self::load_snapshots`], for whoever lets go: what this machine's maintenance has seen counts as long as nobody
+    /// has retired it.
+    pub(crate) fn load_all_seen(&self, app: &App) -> Outcome<SnapshotList> {
+        self.load_recalling(app, Recall::Seen(&self.sightings()?))
+    }
+
+    /// As [`Self::load_snapshots`], with what this machine remembers.
+    pub(crate) fn load_recalling(&self, app: &App, recall: Recall<'_>) -> Outcome<SnapshotList> {
+        let mut snapshots = SnapshotList::load_recalling(&self.repository, recall)
             .during(&format!("cannot list the snapshots of {}", self.address))?;
         for finding in &snapshots.findings {
             app.output.warn(finding.to_string());
@@ -330,6 +343,19 @@ impl Opened {
             .extend(packs.iter().map(|pack| (*pack, *pack)));
         compared.trim(|_record| true);
         self.note_compared(&compared)
+    }
+
+    /// What this machine's maintenance has seen alive.
+    pub(crate) fn sightings(&self) -> Outcome<Sightings> {
+        let sightings = self.state.sightings(&self.repository.id());
+        sightings.during("cannot tell what maintenance has seen")
+    }
+
+    /// Remembers what this machine's maintenance has seen alive.
+    pub(crate) fn note_sightings(&self, sightings: &Sightings) -> Outcome<()> {
+        self.state
+            .note_sightings(&self.repository.id(), sightings)
+            .during("cannot remember what maintenance has seen")
     }
 
     /// When maintenance last did all its steps from this machine.

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod absence;
 mod compact;
 #[path = "../support/copied.rs"]
 mod copied;

@@ -16,6 +16,7 @@ use dolmen_core::{
 use dolmen_format::ledger::{Fact, LockStrategy, Policy};
 use dolmen_format::{InstanceId, ObjectId, Timestamp};
 use dolmen_fs::{PathKey, Place, Root};
+use dolmen_state::state::Sightings;
 use dolmen_state::{Compared, Instance, StateFolder};
 use dolmen_store::record::Detail;
 use dolmen_store::{
@@ -293,7 +294,16 @@ impl World {
 
     /// A run of a client that knows where moved frames are the same.
     pub(crate) fn prune_knowing(&self, compared: &Compared) -> prune::Report {
-        self.prune_confirmed_knowing(&BTreeSet::new(), compared, |_| {})
+        self.prune_as(&BTreeSet::new(), compared, &Sightings::default(), |_| {})
+    }
+
+    /// A run of a client that remembers what it has seen.
+    pub(crate) fn prune_seeing(
+        &self,
+        sightings: &Sightings,
+        change: impl FnOnce(&mut prune::Options<'_>),
+    ) -> prune::Report {
+        self.prune_as(&BTreeSet::new(), &Compared::default(), sightings, change)
     }
 
     /// A run of a client whose user confirmed policies.
@@ -302,13 +312,15 @@ impl World {
         confirmed: &BTreeSet<ObjectId>,
         change: impl FnOnce(&mut prune::Options<'_>),
     ) -> prune::Report {
-        self.prune_confirmed_knowing(confirmed, &Compared::default(), change)
+        let (compared, sightings) = (Compared::default(), Sightings::default());
+        self.prune_as(confirmed, &compared, &sightings, change)
     }
 
-    fn prune_confirmed_knowing(
+    fn prune_as(
         &self,
         confirmed: &BTreeSet<ObjectId>,
         compared: &Compared,
+        sightings: &Sightings,
         change: impl FnOnce(&mut prune::Options<'_>),
     ) -> prune::Report {
         let cancel = AtomicBool::new(false);
@@ -316,6 +328,7 @@ impl World {
             confirmed,
             compared,
             heads: &[],
+            sightings,
             dry_run: false,
             confirm_clock: false,
             confirm_missing: false,
@@ -336,6 +349,15 @@ impl World {
 
     /// The same by a list that was loaded before.
     pub(crate) fn renew_listed(&self, list: &SnapshotList) -> renew::Report {
+        self.renew_seeing(list, &mut Sightings::default())
+    }
+
+    /// The same of a client that remembers what it has seen.
+    pub(crate) fn renew_seeing(
+        &self,
+        list: &SnapshotList,
+        sightings: &mut Sightings,
+    ) -> renew::Report {
         let cancel = AtomicBool::new(false);
         let options = renew::Options {
             dry_run: false,
@@ -343,7 +365,7 @@ impl World {
             scratch: self.folder.path(),
             cancel: &cancel,
         };
-        renew::run(&self.repository, list, &options, &Deaf).unwrap()
+        renew::run(&self.repository, list, sightings, &options, &Deaf).unwrap()
     }
 
     /// The requests of what is done, by operation.
