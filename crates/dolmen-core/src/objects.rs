@@ -3,6 +3,7 @@
 //! On a store with versions the plain view is only the fast way. What it hides or shows with other bytes is looked for
 //! among all versions of the key; the authentic one is the one whose bytes hash to the name.
 
+mod dates;
 mod kept;
 mod locking;
 mod locks;

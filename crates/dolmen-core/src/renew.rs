@@ -70,7 +70,7 @@ pub struct Report {
 /// until then.
 ///
 /// Cost: five listings (six where frames were moved), one request for each snapshot, ledger record and manifest node, one for each lock that is due,
-/// on stores whose listings state no locks one for each needed object, and one for each snapshot and record that was
+/// on stores whose listings state no locks one for each needed object whose lock was not read in this generation, and one for each snapshot and record that was
 /// not noted before and of which this client keeps no copy.
 pub fn run(
     repository: &Repository,
@@ -99,6 +99,7 @@ pub fn run(
         }
         outcome => outcome?,
     }
+    repository.objects.save_dates();
     let forgotten = renewal.sightings.trim();
     if forgotten > 0 {
         observer.notice(&format!(
@@ -320,6 +321,9 @@ impl Renewal<'_> {
                 "was hidden or overwritten, where only what is shown is kept; it is shown again"
             };
             self.tell(&key.to_string(), done);
+        }
+        if extended.was_shortened {
+            self.fail(&key.to_string(), "somebody made its lock end sooner");
         }
         let report = &mut self.report;
         report.calls = report.calls.saturating_add(extended.calls);

@@ -81,6 +81,7 @@ pub(crate) fn open(app: &App) -> Outcome<Opened> {
     let cache = cache_folder(app, &id);
     if let Some(cache) = &cache {
         repository.objects.keep_bodies(cache);
+        repository.objects.keep_dates(cache);
     }
     Ok(Opened {
         repository,

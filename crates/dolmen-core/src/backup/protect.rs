@@ -13,7 +13,7 @@ use crate::objects::FetchError;
 /// Sees that everything is locked that a snapshot needs, standing objects included, extending what is due and may be.
 /// Returns the earliest end; `None` where nothing is locked at all.
 ///
-/// Cost: nothing for what the store stated to this run and is not due; else up to three requests each.
+/// Cost: see [`crate::Objects::protect_all`].
 pub(super) fn protect(
     session: &Session<'_>,
     segments: &[SegmentId],
@@ -24,29 +24,44 @@ pub(super) fn protect(
         return Ok(None);
     }
     let mut earliest: Option<Timestamp> = None;
-    let mut take = |key: ObjectKey, kind: ObjectKind| {
-        let until = objects.protect(&key, kind).map_err(|error| match error {
-            FetchError::Store(error) => Error::Store(error),
-            FetchError::Altered => unprotected(&key),
+    for (kind, mut keys) in needed_objects(session, segments, node_packs) {
+        keys.sort_unstable();
+        keys.dedup();
+        let mut failed = None;
+        objects.protect_all(&keys, kind, |key, until| match until {
+            Ok(Some(until)) => earliest = earliest.into_iter().chain([until]).min(),
+            Ok(None) | Err(FetchError::Altered) => {
+                failed.get_or_insert(unprotected(key));
+            }
+            Err(FetchError::Store(error)) => {
+                failed.get_or_insert(Error::Store(error));
+            }
         })?;
-        let until = until.ok_or_else(|| unprotected(&key))?;
-        earliest = earliest.into_iter().chain([until]).min();
-        Ok::<(), Error>(())
-    };
-    for (key, _) in session.repository.standing_objects() {
-        take(*key, ObjectKind::Root)?;
-    }
-    for (stamp, id) in &session.snapshots.facts.stamps {
-        take(ObjectKey::Ledger(stamp.writer, *id), ObjectKind::Ledger)?;
-    }
-    for segment in segments {
-        let key = ObjectKey::Index(session.repository.writer(), *segment);
-        take(key, ObjectKind::Index)?;
-    }
-    for info in relied_packs(session, node_packs) {
-        take(ObjectKey::Pack(info.writer, info.pack), ObjectKind::Pack)?;
+        failed.map_or(Ok(()), Err)?;
     }
     Ok(earliest)
+}
+
+/// Everything that must be locked, by kind.
+fn needed_objects(
+    session: &Session<'_>,
+    segments: &[SegmentId],
+    node_packs: &BTreeMap<PackId, FrameSet>,
+) -> [(ObjectKind, Vec<ObjectKey>); 4] {
+    let repository = session.repository;
+    let standing = repository.standing_objects().iter();
+    let records = session.snapshots.facts.stamps.iter();
+    let records = records.map(|(stamp, id)| ObjectKey::Ledger(stamp.writer, *id));
+    let segments = segments.iter();
+    let segments = segments.map(|segment| ObjectKey::Index(repository.writer(), *segment));
+    let packs = relied_packs(session, node_packs).into_iter();
+    let packs = packs.map(|info| ObjectKey::Pack(info.writer, info.pack));
+    [
+        (ObjectKind::Root, standing.map(|(key, _)| *key).collect()),
+        (ObjectKind::Ledger, records.collect()),
+        (ObjectKind::Index, segments.collect()),
+        (ObjectKind::Pack, packs.collect()),
+    ]
 }
 
 /// The packs that must be locked: for those whose frames were all moved, where these lie now. Compaction lets an origin

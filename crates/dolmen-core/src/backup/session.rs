@@ -146,7 +146,9 @@ pub(super) fn run(
     if finished.counts == Counts::default() {
         return Err(Error::EmptySnapshot);
     }
-    commit::commit(&session, &finished)
+    let committed = commit::commit(&session, &finished);
+    repository.objects.save_dates();
+    committed
 }
 
 impl Session<'_> {

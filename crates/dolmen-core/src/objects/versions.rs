@@ -124,10 +124,6 @@ impl Objects {
         self.block_on(async {
             let mut foreign = Vec::new();
             let mut gathered: Option<Listed> = None;
-            let mut deliver = |object: Listed| {
-                self.locks.note_listed(&object);
-                each(object);
-            };
             let mut versions = self.store().list_versions(prefix);
             while let Some(version) = versions.try_next().await? {
                 let key = match (version.kind, version.name.parse::<ObjectKey>()) {
@@ -142,7 +138,7 @@ impl Objects {
                 let mut object = match gathered.take() {
                     Some(object) if object.key == key => object,
                     before => {
-                        before.and_then(finish).into_iter().for_each(&mut deliver);
+                        before.and_then(finish).into_iter().for_each(&mut each);
                         Listed {
                             key,
                             copies: Vec::new(),
@@ -154,7 +150,7 @@ impl Objects {
                 object.take(version);
                 gathered = Some(object);
             }
-            gathered.and_then(finish).into_iter().for_each(deliver);
+            gathered.and_then(finish).into_iter().for_each(each);
             Ok(foreign)
         })
     }

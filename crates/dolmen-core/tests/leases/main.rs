@@ -12,6 +12,7 @@ mod compact;
 #[path = "../support/copied.rs"]
 mod copied;
 mod cost;
+mod dates;
 mod hiding;
 mod holds;
 mod locks;

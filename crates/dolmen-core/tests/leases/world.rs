@@ -9,6 +9,7 @@ use dolmen_core::backup::{self, Change, Context, Options, SourceError};
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::index::Index;
+use dolmen_core::repository::{self, Accept};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{
     Clock, Environment, Error, Finding, Findings, Objects, Repository, ledger, own, prune, renew,
@@ -44,7 +45,7 @@ pub(crate) struct World {
     pub(crate) record: Arc<RecordLayer>,
     pub(crate) repository: Repository,
     clock: Arc<TestClock>,
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 /// A clock that stands still.
@@ -162,8 +163,17 @@ impl World {
             record,
             repository,
             clock,
-            _runtime: runtime,
+            runtime,
         }
+    }
+
+    /// Goes on as another process, which knows nothing but what it keeps in folders.
+    pub(crate) fn reopen(&mut self) {
+        let shared: Arc<dyn Store> = Arc::clone(&self.record) as Arc<dyn Store>;
+        let objects = Objects::new(shared, self.runtime.handle().clone(), "memory");
+        let (environment, id) = (self.repository.environment.clone(), self.repository.id());
+        let located = repository::locate(objects, environment, Some(id), &[]).unwrap();
+        self.repository = located.unlock(b"secret", Accept::Current).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
