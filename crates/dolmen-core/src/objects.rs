@@ -4,6 +4,7 @@
 //! among all versions of the key; the authentic one is the one whose bytes hash to the name.
 
 mod dates;
+mod hashes;
 mod kept;
 mod locking;
 mod locks;

@@ -99,7 +99,7 @@ pub fn run(
         }
         outcome => outcome?,
     }
-    repository.objects.save_dates();
+    repository.objects.save_notes();
     let forgotten = renewal.sightings.trim();
     if forgotten > 0 {
         observer.notice(&format!(

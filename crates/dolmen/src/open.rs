@@ -81,7 +81,7 @@ pub(crate) fn open(app: &App) -> Outcome<Opened> {
     let cache = cache_folder(app, &id);
     if let Some(cache) = &cache {
         repository.objects.keep_bodies(cache);
-        repository.objects.keep_dates(cache);
+        repository.objects.keep_notes(cache);
     }
     Ok(Opened {
         repository,
@@ -421,6 +421,8 @@ impl Opened {
 
     /// Warns, once and at the end, of objects whose plain view is not authentic.
     pub(crate) fn warn_of_oddities(&self, app: &App) {
+        // What lay beneath was found by hashing.
+        self.repository.objects.save_notes();
         let oddities = self.repository.objects.oddities();
         if oddities == Oddities::default() {
             return;

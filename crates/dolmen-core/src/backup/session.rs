@@ -147,7 +147,7 @@ pub(super) fn run(
         return Err(Error::EmptySnapshot);
     }
     let committed = commit::commit(&session, &finished);
-    repository.objects.save_dates();
+    repository.objects.save_notes();
     committed
 }
 

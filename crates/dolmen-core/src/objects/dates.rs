@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use dolmen_format::{ObjectKey, Timestamp};
-use dolmen_state::{DateKey, LockDate, LockDates};
+use dolmen_state::{NoteKey, VersionNote, VersionNotes};
 use dolmen_store::{Lock, LockMode, LockStatus, StoreIdentity, Version};
 
 use super::locking::Locking;
@@ -13,7 +13,7 @@ use super::versions::lock as locked;
 /// What is known of the one version of a key, or of the one that was found to be authentic. What lies under another
 /// writer's name is another key.
 #[derive(Debug, Default)]
-pub(super) struct Dates(Mutex<LockDates>);
+pub(super) struct Dates(Mutex<VersionNotes>);
 
 /// A lock that was read before.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +84,7 @@ impl Dates {
             LockStatus::Held { .. } => (HELD, i64::MAX),
         };
         let now = locking.clocks().local.seconds;
-        let date = LockDate {
+        let date = VersionNote {
             version: digest_of(version),
             until,
             read_at: now,
@@ -97,7 +97,7 @@ impl Dates {
             let half = locking.terms().generation_seconds() / 2;
             let is_young = u64::try_from(age).is_ok_and(|age| age < half);
             !is_young
-                || (LockDate {
+                || (VersionNote {
                     read_at: now,
                     ..known
                 }) != date
@@ -112,7 +112,7 @@ const COMPLIANCE: u8 = 1;
 const GOVERNANCE: u8 = 2;
 const HELD: u8 = 3;
 
-fn date_key(store: &StoreIdentity, key: &ObjectKey) -> DateKey {
+fn date_key(store: &StoreIdentity, key: &ObjectKey) -> NoteKey {
     let mut hasher = blake3::Hasher::new();
     hasher.update(store.as_str().as_bytes()).update(&[0]);
     let mut digest = [0; 16];

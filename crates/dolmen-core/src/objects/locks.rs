@@ -37,13 +37,15 @@ impl Objects {
         }
     }
 
-    /// Keeps the dates of locks in a folder of the cache from now on.
-    pub fn keep_dates(&self, folder: &Path) {
+    /// Keeps what is learnt of versions in a folder of the cache from now on: dates of locks, and what was hashed.
+    pub fn keep_notes(&self, folder: &Path) {
         self.locks.dates.keep_in(folder);
+        self.views.keep_in(folder);
     }
 
-    /// Writes what was learnt of dates to where they are kept.
-    pub fn save_dates(&self) {
+    /// Writes what was learnt of versions to where that is kept.
+    pub fn save_notes(&self) {
+        self.views.save();
         if let Some(locking) = self.locking() {
             self.locks.dates.save(locking.clocks().local);
         }

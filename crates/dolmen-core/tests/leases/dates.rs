@@ -1,4 +1,4 @@
-//! Stores whose listings state no locks: each date is asked for once in a generation at most.
+//! What is remembered of versions: each date is asked for once in a generation at most, and nothing is hashed twice.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ fn world(lock: LockStrategy) -> World {
 fn keep_dates(world: &World) {
     let cache = world.path("cache");
     std::fs::create_dir_all(&cache).unwrap();
-    world.repository.objects.keep_dates(&cache);
+    world.repository.objects.keep_notes(&cache);
 }
 
 /// Goes on as the next process of the same machine.
@@ -189,4 +189,39 @@ fn a_backup_asks_again_in_the_next_generation_where_locks_may_be_shortened() {
             object.key
         );
     }
+}
+
+#[test]
+fn what_was_hashed_is_not_read_again_by_the_next_process_and_junk_neither() {
+    let mut world = World::locked();
+    world.write(HOME, "a", 1, 500_000);
+    world.backup(HOME);
+    let gets = |world: &World| {
+        let counts = world.count(|| assert!(world.renew(HOME).is_protected));
+        counts.get(&Operation::Get).copied().unwrap_or(0)
+    };
+    next_process(&mut world);
+    let clean = gets(&world);
+    // Junk of the right size: only its hash tells.
+    let packs: Vec<_> = objects(&world)
+        .into_iter()
+        .filter(|object| object.key.as_str().starts_with("packs/"))
+        .collect();
+    for pack in &packs {
+        let key = &pack.key;
+        let read = world.store.get(key, Some(&pack.version), None, 1 << 30);
+        let bytes = world.repository.objects.block_on(read).unwrap().len();
+        world
+            .store
+            .put_foreign(key.as_str(), &vec![7; bytes])
+            .unwrap();
+    }
+    let packs = u64::try_from(packs.len()).unwrap();
+    assert_eq!(gets(&world), clean + 2 * packs);
+    next_process(&mut world);
+    assert_eq!(gets(&world), clean);
+    assert!(!world.repository.objects.oddities().overwritten.is_empty());
+    world.wait(60 * DAY);
+    assert_eq!(gets(&world), clean);
+    world.assert_whole();
 }

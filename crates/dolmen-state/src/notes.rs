@@ -1,4 +1,4 @@
-//! Lock dates as a store stated them, so that none is asked for twice.
+//! What a client learnt of versions of objects, so that nothing is asked for twice: ends of locks, results of hashing.
 //!
 //! A sorted file in the cache folder, mapped, of records of 48 bytes: `key (16) ‖ version (8) ‖ until (i64) ‖ read at
 //! (i64) ‖ kind (u8) ‖ checksum (7)`. What is new is kept in memory, and merged into a new file when that is full. A
@@ -17,57 +17,57 @@ use crate::map::Map;
 
 const RECORD_BYTES: usize = 48;
 const CHECKED_BYTES: usize = 41;
-/// Dates in memory: some 16 MiB.
+/// Notes in memory: some 16 MiB.
 const FRESH_MAX: usize = 1 << 17;
-/// Dates in the file: 384 MiB. Those beyond are asked for again.
-const DATES_MAX: u64 = 1 << 23;
+/// Notes in the file: 384 MiB. What is beyond is asked for again.
+const NOTES_MAX: u64 = 1 << 23;
 
-/// What a date is looked up by: a digest of the store and the object's key.
-pub type DateKey = [u8; 16];
+/// What a note is looked up by: a digest of the store and the object.
+pub type NoteKey = [u8; 16];
 
-/// When a lock ends, as it was read.
+/// What was learnt of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LockDate {
-    /// A digest of the version that has the lock.
+pub struct VersionNote {
+    /// A digest of the version.
     pub version: [u8; 8],
-    /// Its end, in seconds since 1970.
+    /// When it lapses, in seconds since 1970.
     pub until: i64,
-    /// When it was read, in seconds since 1970 by the local clock.
+    /// When it was learnt, in seconds since 1970 by the local clock.
     pub read_at: i64,
-    /// What kind of lock it is, as the caller tells kinds apart.
+    /// What it is, as the caller tells kinds apart.
     pub kind: u8,
 }
 
-/// The dates that a client knows.
+/// What a client knows of versions.
 #[derive(Debug, Default)]
-pub struct LockDates {
+pub struct VersionNotes {
     path: Option<PathBuf>,
     stored: Option<Map>,
-    fresh: BTreeMap<DateKey, LockDate>,
+    fresh: BTreeMap<NoteKey, VersionNote>,
 }
 
-impl LockDates {
-    /// Keeps dates in a file, which need not be there, with those that are in memory already. One that cannot be read
+impl VersionNotes {
+    /// Keeps notes in a file, which need not be there, with those that are in memory already. One that cannot be read
     /// holds nothing: this is a cache.
     pub fn keep_in(&mut self, path: PathBuf) {
         self.stored = map(&path);
         self.path = Some(path);
     }
 
-    /// The last date that was noted.
-    pub fn get(&self, key: &DateKey) -> Option<LockDate> {
+    /// What was noted last.
+    pub fn get(&self, key: &NoteKey) -> Option<VersionNote> {
         let fresh = self.fresh.get(key).copied();
         fresh.or_else(|| self.stored.as_ref().and_then(|map| find(map.bytes(), key)))
     }
 
-    /// Notes a date in the place of the one before. At `now`, in seconds since 1970, room is made of what has lapsed.
-    pub fn note(&mut self, key: DateKey, date: LockDate, now: i64) {
+    /// Notes something in the place of the one before. At `now`, in seconds since 1970, room is made of what has lapsed.
+    pub fn note(&mut self, key: NoteKey, note: VersionNote, now: i64) {
         if self.fresh.len() >= FRESH_MAX {
             // What cannot be kept is asked for again.
             let _kept = self.save(now);
             self.fresh.clear();
         }
-        self.fresh.insert(key, date);
+        self.fresh.insert(key, note);
     }
 
     /// Writes what is new into the file, and leaves out what has lapsed at `now`. Without a file nothing is done.
@@ -96,7 +96,7 @@ fn map(path: &Path) -> Option<Map> {
 fn write_merged(
     path: &Path,
     stored: &[u8],
-    fresh: &BTreeMap<DateKey, LockDate>,
+    fresh: &BTreeMap<NoteKey, VersionNote>,
     now: i64,
 ) -> Result<(), StateError> {
     let mut file = temporary_beside(path)?;
@@ -108,7 +108,7 @@ fn write_merged(
         loop {
             let next_fresh = fresh.peek().map(|(key, _)| **key);
             let next_stored = stored.peek().map(|(key, _)| *key);
-            let (key, date) = match (next_fresh, next_stored) {
+            let (key, note) = match (next_fresh, next_stored) {
                 (None, None) => break,
                 (Some(new), Some(old)) if old < new => stored.next(),
                 (None, Some(_)) => stored.next(),
@@ -116,12 +116,12 @@ fn write_merged(
                     if old == Some(new) {
                         stored.next();
                     }
-                    fresh.next().map(|(key, date)| (*key, *date))
+                    fresh.next().map(|(key, note)| (*key, *note))
                 }
             }
             .unwrap_or_default();
-            if date.until > now && written < DATES_MAX {
-                to.write_all(&encode(&key, &date))?;
+            if note.until > now && written < NOTES_MAX {
+                to.write_all(&encode(&key, &note))?;
                 written = written.saturating_add(1);
             }
         }
@@ -131,7 +131,7 @@ fn write_merged(
     publish(file, path)
 }
 
-fn find(records: &[u8], key: &DateKey) -> Option<LockDate> {
+fn find(records: &[u8], key: &NoteKey) -> Option<VersionNote> {
     let (mut first, mut end) = (0, records.len() / RECORD_BYTES);
     while first < end {
         let middle = first.midpoint(end);
@@ -140,19 +140,19 @@ fn find(records: &[u8], key: &DateKey) -> Option<LockDate> {
         match record.get(..key.len())?.cmp(key) {
             core::cmp::Ordering::Less => first = middle.saturating_add(1),
             core::cmp::Ordering::Greater => end = middle,
-            core::cmp::Ordering::Equal => return decode(record).map(|(_, date)| date),
+            core::cmp::Ordering::Equal => return decode(record).map(|(_, note)| note),
         }
     }
     None
 }
 
-fn encode(key: &DateKey, date: &LockDate) -> [u8; RECORD_BYTES] {
-    let LockDate {
+fn encode(key: &NoteKey, note: &VersionNote) -> [u8; RECORD_BYTES] {
+    let VersionNote {
         version,
         until,
         read_at,
         kind,
-    } = date;
+    } = note;
     let mut record = [0; RECORD_BYTES];
     let parts = [
         key.as_slice(),
@@ -170,7 +170,7 @@ fn encode(key: &DateKey, date: &LockDate) -> [u8; RECORD_BYTES] {
     record
 }
 
-fn decode(record: &[u8]) -> Option<(DateKey, LockDate)> {
+fn decode(record: &[u8]) -> Option<(NoteKey, VersionNote)> {
     let (checked, checksum) = record.split_at_checked(CHECKED_BYTES)?;
     if !blake3::hash(checked).as_bytes().starts_with(checksum) {
         return None;
@@ -178,16 +178,16 @@ fn decode(record: &[u8]) -> Option<(DateKey, LockDate)> {
     let mut left = checked;
     let left = &mut left;
     let key = take(left).ok()?;
-    let date = LockDate {
+    let note = VersionNote {
         version: take(left).ok()?,
         until: i64::from_le_bytes(take(left).ok()?),
         read_at: i64::from_le_bytes(take(left).ok()?),
         kind: u8::from_le_bytes(take(left).ok()?),
     };
-    Some((key, date))
+    Some((key, note))
 }
 
-impl Default for LockDate {
+impl Default for VersionNote {
     /// One that has lapsed.
     fn default() -> Self {
         Self {
@@ -203,12 +203,12 @@ impl Default for LockDate {
 mod tests {
     use super::*;
 
-    fn key(number: u8) -> DateKey {
+    fn key(number: u8) -> NoteKey {
         *blake3::hash(&[number]).as_bytes().first_chunk().unwrap()
     }
 
-    fn date(until: i64) -> LockDate {
-        LockDate {
+    fn note_of(until: i64) -> VersionNote {
+        VersionNote {
             version: [3; 8],
             until,
             read_at: 7,
@@ -216,69 +216,69 @@ mod tests {
         }
     }
 
-    fn kept(folder: &tempfile::TempDir) -> LockDates {
-        let mut dates = LockDates::default();
-        dates.keep_in(folder.path().join("dates"));
-        dates
+    fn kept(folder: &tempfile::TempDir) -> VersionNotes {
+        let mut notes = VersionNotes::default();
+        notes.keep_in(folder.path().join("notes"));
+        notes
     }
 
     #[test]
-    fn dates_are_found_again_by_another_run_and_the_newest_counts() {
+    fn notes_are_found_again_by_another_run_and_the_newest_counts() {
         let folder = tempfile::tempdir().unwrap();
-        let mut dates = kept(&folder);
+        let mut notes = kept(&folder);
         for number in 0..100 {
-            dates.note(key(number), date(100 + i64::from(number)), 0);
+            notes.note(key(number), note_of(100 + i64::from(number)), 0);
         }
-        dates.save(0).unwrap();
-        dates.note(key(7), date(500), 0);
-        assert_eq!(dates.get(&key(7)), Some(date(500)));
+        notes.save(0).unwrap();
+        notes.note(key(7), note_of(500), 0);
+        assert_eq!(notes.get(&key(7)), Some(note_of(500)));
         // Another process writes between.
         let mut other = kept(&folder);
-        other.note(key(200), date(900), 0);
+        other.note(key(200), note_of(900), 0);
         other.save(0).unwrap();
-        dates.save(120).unwrap();
+        notes.save(120).unwrap();
         let again = kept(&folder);
-        assert_eq!(again.get(&key(7)), Some(date(500)));
-        assert_eq!(again.get(&key(200)), Some(date(900)));
+        assert_eq!(again.get(&key(7)), Some(note_of(500)));
+        assert_eq!(again.get(&key(200)), Some(note_of(900)));
         assert_eq!(again.get(&key(20)), None);
-        assert_eq!(again.get(&key(21)), Some(date(121)));
+        assert_eq!(again.get(&key(21)), Some(note_of(121)));
         assert_eq!(again.get(&key(201)), None);
     }
 
     #[test]
     fn a_record_that_was_altered_anywhere_is_not_found_and_costs_no_other() {
         let folder = tempfile::tempdir().unwrap();
-        let mut dates = kept(&folder);
+        let mut notes = kept(&folder);
         let mut keys = [key(1), key(2), key(3)];
         keys.sort_unstable();
         for key in keys {
-            dates.note(key, date(100), 0);
+            notes.note(key, note_of(100), 0);
         }
-        dates.save(0).unwrap();
-        let path = folder.path().join("dates");
+        notes.save(0).unwrap();
+        let path = folder.path().join("notes");
         let whole = std::fs::read(&path).unwrap();
         // The key itself is what is searched by.
         for at in RECORD_BYTES + 16..2 * RECORD_BYTES {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             std::fs::write(&path, &bytes).unwrap();
-            let dates = kept(&folder);
-            assert_eq!(dates.get(&keys[1]), None, "byte {at}");
-            assert_eq!(dates.get(&keys[0]), Some(date(100)), "byte {at}");
-            assert_eq!(dates.get(&keys[2]), Some(date(100)), "byte {at}");
+            let notes = kept(&folder);
+            assert_eq!(notes.get(&keys[1]), None, "byte {at}");
+            assert_eq!(notes.get(&keys[0]), Some(note_of(100)), "byte {at}");
+            assert_eq!(notes.get(&keys[2]), Some(note_of(100)), "byte {at}");
         }
         // A file that was cut.
         std::fs::write(&path, &whole[..2 * RECORD_BYTES + 5]).unwrap();
-        assert_eq!(kept(&folder).get(&keys[0]), Some(date(100)));
+        assert_eq!(kept(&folder).get(&keys[0]), Some(note_of(100)));
     }
 
     #[test]
     fn without_a_file_the_memory_is_bounded() {
-        let mut dates = LockDates::default();
+        let mut notes = VersionNotes::default();
         for number in 0..u64::try_from(FRESH_MAX).unwrap() + 10 {
             let digest = blake3::hash(&number.to_le_bytes());
-            dates.note(*digest.as_bytes().first_chunk().unwrap(), date(9), 0);
+            notes.note(*digest.as_bytes().first_chunk().unwrap(), note_of(9), 0);
         }
-        assert_eq!(dates.fresh.len(), 10);
+        assert_eq!(notes.fresh.len(), 10);
     }
 }
