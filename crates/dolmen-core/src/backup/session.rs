@@ -243,6 +243,11 @@ impl Session<'_> {
         self.progress.is_cancelled() || lock(&self.failure).is_some()
     }
 
+    /// Writes a checkpoint of what is stored.
+    pub(super) fn write_checkpoint(&self) -> Result<()> {
+        lock(&self.checkpoints).write(self)
+    }
+
     fn take_failure(&self) -> Option<Error> {
         lock(&self.failure).take()
     }

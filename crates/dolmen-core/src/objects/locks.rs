@@ -2,13 +2,18 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
-use dolmen_store::{Hold, Lock, LockStatus, ObjectRef, PutReceipt, StoreError, StoreErrorKind};
+use dolmen_store::{
+    Hold, Lock, LockStatus, ObjectRef, Place, PutReceipt, StoreError, StoreErrorKind,
+};
 use futures_util::StreamExt as _;
 
 use super::dates::{Dates, Known};
+use super::hashes::Verdict;
 use super::locking::{Locking, Longer, Protection};
 use super::versions::lock as locked;
 use super::{FetchError, Listed, Objects, StoredCopy, store_key};
@@ -21,6 +26,8 @@ const EXTENSIONS_MAX: usize = 16;
 pub(super) struct Locks {
     protection: Mutex<Protection>,
     dates: Dates,
+    /// Whether locks are left to the bucket's default, because this client may not set them.
+    are_left_to_bucket: AtomicBool,
 }
 
 impl Objects {
@@ -58,6 +65,31 @@ impl Objects {
     /// The lock for an object that is to be put.
     pub(super) fn lock_for(&self, key: &ObjectKey) -> Option<Lock> {
         self.locking().map(|locking| locking.lock_for(&key.id()))
+    }
+
+    /// Puts with a lock. Who may not set one may still put: then the bucket's default retention locks what comes, or
+    /// nothing does, and the commit rule tells.
+    ///
+    /// Cost: one request; once in a run two where this client may not set locks.
+    pub(super) async fn put_locked(
+        &self,
+        key: &ObjectKey,
+        body: &Bytes,
+        place: Place,
+    ) -> Result<PutReceipt, StoreError> {
+        let name = store_key(key)?;
+        let are_left = &self.locks.are_left_to_bucket;
+        let lock = self.lock_for(key);
+        let lock = lock.filter(|_| !are_left.load(Ordering::Relaxed));
+        let put = |lock| self.store().put(&name, body.clone(), lock, place);
+        match put(lock).await {
+            Err(error) if error.kind == StoreErrorKind::Denied && lock.is_some() => {
+                let receipt = put(None).await?;
+                are_left.store(true, Ordering::Relaxed);
+                Ok(receipt)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Reads the lock of what was put, where the answer did not state it.
@@ -188,7 +220,12 @@ impl Objects {
             let found = self.note_search(object, kind, hashed.found).await?;
             let copy = found.ok_or(FetchError::Altered)?.copy;
             let extended = self.extend(&object.key, &copy, promise_seconds, extension);
-            return Ok(extended.await?);
+            let mut extended = extended.await?;
+            if extended.refused.is_some() {
+                self.look_for_longer(object, &copy, kind, &mut extended)
+                    .await?;
+            }
+            return Ok(extended);
         }
         // Only its hash drops a version: what cannot be read now must not lapse until it can.
         let mut failed = FetchError::Altered;
@@ -197,6 +234,44 @@ impl Objects {
             failed = extended.await.err().map_or(error, FetchError::Store);
         }
         Err(failed)
+    }
+
+    /// Looks for another authentic version whose lock lasts longer: who may not extend one puts the object again.
+    ///
+    /// Cost: one request for each version of the same size where listings state no locks, and one to read it.
+    async fn look_for_longer(
+        &self,
+        object: &Listed,
+        tried: &StoredCopy,
+        kind: ObjectKind,
+        extended: &mut Extended,
+    ) -> Result<(), FetchError> {
+        let Some(locking) = self.locking() else {
+            return Ok(());
+        };
+        let others = object.copies.iter().rev();
+        let others = others.filter(|copy| copy.version != tried.version);
+        for copy in others.filter(|copy| copy.bytes == tried.bytes) {
+            let status = match copy.lock {
+                LockStatus::Unknown => {
+                    extended.calls = extended.calls.saturating_add(1);
+                    let (key, version) = (store_key(&object.key)?, copy.version.clone());
+                    self.store().lock_of(&ObjectRef { key, version }).await?
+                }
+                stated => stated,
+            };
+            let until = locking.protects_until(status);
+            if until <= extended.until {
+                continue;
+            }
+            let (verdict, _) = self.hash_version(&object.key, copy, kind).await?;
+            if verdict == Verdict::Authentic {
+                (extended.status, extended.until) = (status, until);
+                let (store, version) = (self.store().identity(), (&object.key, &copy.version));
+                self.locks.dates.note(store, version, status, &locking);
+            }
+        }
+        Ok(())
     }
 
     /// Extends the lock of one version where it is due, by the terms or by a longer promise.

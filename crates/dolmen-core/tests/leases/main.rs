@@ -21,6 +21,7 @@ mod policies;
 mod recover;
 mod reuse;
 mod segments;
+mod short;
 mod space;
 mod world;
 

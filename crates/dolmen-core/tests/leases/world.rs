@@ -48,6 +48,34 @@ pub(crate) struct World {
     runtime: Runtime,
 }
 
+/// What a client with a key reaches a store through, and what records its requests.
+fn layers(
+    store: &Arc<MemoryStore>,
+    clock: &Arc<TestClock>,
+    credential: Credential,
+) -> (Arc<FaultLayer>, Arc<RecordLayer>) {
+    let (slow_store, slow_clock) = (Arc::clone(store), Arc::clone(clock));
+    let layer = Arc::new(
+        FaultLayer::new(
+            Arc::new(store.with_credential(credential)),
+            FaultPlan::none(),
+        )
+        .with_slowness(Arc::new(move |seconds| {
+            slow_store.advance_clock(seconds);
+            slow_clock.0.fetch_add(seconds, Ordering::SeqCst);
+        })),
+    );
+    let record = Arc::new(RecordLayer::new(
+        Arc::clone(&layer) as Arc<dyn Store>,
+        RecordOptions {
+            api: Api::S3,
+            page_versions: LISTING_PAGE_VERSIONS,
+            detail: Detail::Requests,
+        },
+    ));
+    (layer, record)
+}
+
 /// A clock that stands still.
 #[derive(Debug)]
 struct TestClock(AtomicI64);
@@ -126,29 +154,15 @@ impl World {
         Self::with_rights(model, policy, Credential::everything())
     }
 
-    fn with_rights(model: impl Into<MemoryModel>, policy: &Policy, credential: Credential) -> Self {
+    pub(crate) fn with_rights(
+        model: impl Into<MemoryModel>,
+        policy: &Policy,
+        credential: Credential,
+    ) -> Self {
         let runtime = runtime();
         let store = Arc::new(MemoryStore::new(model));
         let clock = Arc::new(TestClock(AtomicI64::new(store.clock().seconds)));
-        let (slow_store, slow_clock) = (Arc::clone(&store), Arc::clone(&clock));
-        let layer = Arc::new(
-            FaultLayer::new(
-                Arc::new(store.with_credential(credential)),
-                FaultPlan::none(),
-            )
-            .with_slowness(Arc::new(move |seconds| {
-                slow_store.advance_clock(seconds);
-                slow_clock.0.fetch_add(seconds, Ordering::SeqCst);
-            })),
-        );
-        let record = Arc::new(RecordLayer::new(
-            Arc::clone(&layer) as Arc<dyn Store>,
-            RecordOptions {
-                api: Api::S3,
-                page_versions: LISTING_PAGE_VERSIONS,
-                detail: Detail::Requests,
-            },
-        ));
+        let (layer, record) = layers(&store, &clock, credential);
         let shared: Arc<dyn Store> = Arc::clone(&record) as Arc<dyn Store>;
         let objects = Objects::new(shared, runtime.handle().clone(), "memory");
         let environment = Environment {
@@ -165,6 +179,12 @@ impl World {
             clock,
             runtime,
         }
+    }
+
+    /// Goes on with another key of the account.
+    pub(crate) fn use_key(&mut self, credential: Credential) {
+        (self.layer, self.record) = layers(&self.store, &self.clock, credential);
+        self.reopen();
     }
 
     /// Goes on as another process, which knows nothing but what it keeps in folders.
