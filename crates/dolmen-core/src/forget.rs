@@ -298,17 +298,27 @@ fn lapsed(
     Ok(late.collect())
 }
 
-/// Extends the lock of something that an undo needs; says so where it cannot be.
-fn protect(repository: &Repository, key: &ObjectKey, kind: ObjectKind, findings: &mut Findings) {
+/// Objects whose locks are looked at together.
+const PROTECT_OBJECTS: usize = 1 << 12;
+
+/// Extends the locks of things that an undo needs; says so where they cannot be.
+fn protect(
+    repository: &Repository,
+    mut keys: Vec<ObjectKey>,
+    kind: ObjectKind,
+    findings: &mut Findings,
+) -> Result<()> {
     let objects = &repository.objects;
     if objects.locking().is_none() {
-        return;
+        return Ok(());
     }
-    match objects.protect(key, kind) {
+    keys.sort_unstable();
+    keys.dedup();
+    objects.protect_all(&keys, kind, |key, until| match until {
         Ok(Some(_)) => {}
         Ok(None) => findings.push(Finding::new(key.to_string(), "missing, or not locked")),
         Err(error) => findings.push(Finding::new(key.to_string(), chain(&error))),
-    }
+    })
 }
 
 /// What snapshots need and the store does not list any more. On a store with locks everything is extended first.
@@ -328,14 +338,14 @@ fn missing(
     }
     let live = walk.finish(&mut StoredNodes::new(&blobs, options.cancel))?;
     let mut missing: Findings = live.lost().iter().map(LostNode::finding).collect();
-    for entry in snapshots {
-        let key = ObjectKey::Snapshot(entry.snapshot.stamp.writer, entry.id);
-        protect(repository, &key, ObjectKind::Snapshot, &mut missing);
-    }
-    for id in &segments {
-        let key = ObjectKey::Index(repository.writer(), *id);
-        protect(repository, &key, ObjectKind::Index, &mut missing);
-    }
+    let keys = snapshots.iter().map(|entry| entry.key()).collect();
+    protect(repository, keys, ObjectKind::Snapshot, &mut missing)?;
+    let keys = snapshots.iter().flat_map(|entry| {
+        let writer = entry.snapshot.stamp.writer;
+        let segments = entry.snapshot.segments.iter();
+        segments.map(move |id| ObjectKey::Index(writer, *id))
+    });
+    protect(repository, keys.collect(), ObjectKind::Index, &mut missing)?;
     let places = Places::look(repository, &list.facts)?;
     let lasting = live.placed(&places, options.scratch)?;
     let moved: BTreeMap<_, _> = places
@@ -343,6 +353,7 @@ fn missing(
         .map(|claim| (claim.pack.pack, claim.pack))
         .collect();
     let present = present_packs(repository, &index)?;
+    let mut keys = Vec::new();
     for needed in lasting.packs() {
         let id = needed?.pack;
         let pack = index.blobs.find_pack(&id);
@@ -351,7 +362,11 @@ fn missing(
         let writer = info.map_or(repository.writer(), |info| info.writer);
         let key = ObjectKey::Pack(writer, id);
         if info.is_some() {
-            protect(repository, &key, ObjectKind::Pack, &mut missing);
+            keys.push(key);
+        }
+        if keys.len() >= PROTECT_OBJECTS {
+            let keys = std::mem::take(&mut keys);
+            protect(repository, keys, ObjectKind::Pack, &mut missing)?;
         }
         let at = pack.and_then(|pack| usize::try_from(pack.number()).ok());
         let is_there = at.and_then(|at| present.get(at)).copied().unwrap_or(false);
@@ -359,6 +374,7 @@ fn missing(
             missing.push(Finding::new(key.to_string(), "missing or cut short"));
         }
     }
+    protect(repository, keys, ObjectKind::Pack, &mut missing)?;
     Ok(missing)
 }
 

@@ -14,12 +14,16 @@ use dolmen_store::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
-use crate::objects::{Authentic, FetchError, Source};
+use crate::objects::{FetchError, Listed, Source};
+use crate::recall::{Recall, Recalled};
 use crate::repository::Repository;
 
 pub use fold::{
     ByMaintenance, Facts, Known, Origin, PolicyRecord, Receipts, Retired, fold, receipts,
 };
+
+/// Where records lie.
+const PREFIX: &str = "ledger/";
 
 /// All records that verify, and what does not.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +32,8 @@ pub struct Ledger {
     pub records: BTreeMap<ObjectId, Entry>,
     /// What does not verify.
     pub findings: Findings,
+    /// What this client remembers and the store does not give.
+    pub recalled: Recalled,
 }
 
 /// A verified record.
@@ -82,9 +88,20 @@ impl Ledger {
     ///
     /// Cost: one listing and one request for each record that this client keeps no copy of.
     pub fn load(repository: &Repository, source: Source) -> Result<Self> {
+        Self::load_recalling(repository, source, Recall::Nothing)
+    }
+
+    /// As [`Self::load`], with what this client remembers of it.
+    pub(crate) fn load_recalling(
+        repository: &Repository,
+        source: Source,
+        recall: Recall<'_>,
+    ) -> Result<Self> {
         let mut ledger = Self::default();
         let (objects, mut listed) = (&repository.objects, Vec::new());
-        let foreign = objects.list("ledger/", |object| listed.push(object))?;
+        let foreign = recall.list(objects, PREFIX, &mut ledger.recalled, |object| {
+            listed.push(object);
+        })?;
         for name in foreign {
             let finding = Finding::new(name, "not an object of this repository");
             ledger.findings.push(finding);
@@ -94,12 +111,12 @@ impl Ledger {
             let key = &object.key;
             let verified = match fetched {
                 // A store that does not answer is no damage.
-                Err(FetchError::Store(error)) if is_outage(&error) => {
+                Err(FetchError::Store(error)) if is_outage(&error) && !recall.has_body(key) => {
                     outage = Some(error);
                     return;
                 }
                 Err(error) => Err(chain(&error)),
-                Ok(found) => verify(repository, key, &found),
+                Ok(found) => verify(repository, key, &found.body, found.copy.stored_at),
             };
             match verified {
                 Ok(entry) => {
@@ -111,8 +128,20 @@ impl Ledger {
                 }
             }
         });
+        ledger.recall(repository, recall, &listed);
         ledger.findings.sort();
         outage.map_or(Ok(ledger), |error| Err(error.into()))
+    }
+
+    fn recall(&mut self, repository: &Repository, recall: Recall<'_>, listed: &[Listed]) {
+        let (mut found, given) = (Vec::new(), &self.records);
+        let is_given = |id: &ObjectId| given.contains_key(id);
+        recall.missing(PREFIX, listed, &mut self.recalled, is_given, |key, seen| {
+            if let Ok(entry) = verify(repository, key, &seen.body, seen.stored_at) {
+                found.push((key.id(), entry));
+            }
+        });
+        self.records.extend(found);
     }
 
     /// Dates records as witnesses tell, but no retirement: its own signer could date it back, and a look at an earlier time
@@ -134,7 +163,8 @@ fn is_outage(error: &StoreError) -> bool {
 fn verify(
     repository: &Repository,
     key: &ObjectKey,
-    found: &Authentic,
+    body: &[u8],
+    stored_at: Timestamp,
 ) -> std::result::Result<Entry, String> {
     let writer = key
         .writer()
@@ -143,7 +173,7 @@ fn verify(
         .verify_key_of(writer)
         .ok_or_else(|| "not signed by a known signer".to_owned())?;
     let (record, _) = verify
-        .verify::<Record>(&repository.id(), &found.body)
+        .verify::<Record>(&repository.id(), body)
         .map_err(|error| chain(&error))?;
     if record.stamp.writer != writer {
         return Err("signed for another signer".to_owned());
@@ -152,7 +182,6 @@ fn verify(
     if !signer.may_state(&record.fact) {
         return Err("its signer may not state this: it counts for nothing".to_owned());
     }
-    let stored_at = found.copy.stored_at;
     Ok(Entry {
         received: repository.objects.received(stored_at, record.time),
         stored_at,

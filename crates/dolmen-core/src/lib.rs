@@ -30,6 +30,7 @@ pub mod own;
 pub mod pack;
 pub mod probe;
 pub mod prune;
+pub mod recall;
 pub mod recover;
 mod release;
 pub mod renew;

@@ -200,8 +200,20 @@ impl<'f> Consented<'f> {
     }
 }
 
-/// Decides the life of every snapshot, retired or not, and of every checkpoint.
+/// Decides the life of every snapshot, retired or not, and of every checkpoint. What has ended and is gone is not among
+/// them: nobody waits for what it needed.
 pub fn lives<'l>(
+    list: &'l SnapshotList,
+    terms: &Terms,
+    now: Timestamp,
+) -> Vec<(&'l SnapshotEntry, Life)> {
+    let mut lives = with_gone(list, terms, now);
+    lives.retain(|(entry, life)| *life == Life::Live || !list.recalled.is_gone(&entry.key()));
+    lives
+}
+
+/// As [`lives`], with what has ended and is gone.
+pub(crate) fn with_gone<'l>(
     list: &'l SnapshotList,
     terms: &Terms,
     now: Timestamp,
@@ -351,6 +363,7 @@ mod tests {
             receipts: crate::ledger::Receipts::default(),
             listed_at: Timestamp::default(),
             findings: Vec::new(),
+            recalled: crate::recall::Recalled::default(),
         };
         let asked = Asked {
             protect_seconds: 100,

@@ -3,6 +3,8 @@
 //! On a store with versions the plain view is only the fast way. What it hides or shows with other bytes is looked for
 //! among all versions of the key; the authentic one is the one whose bytes hash to the name.
 
+mod dates;
+mod hashes;
 mod kept;
 mod locking;
 mod locks;
@@ -246,19 +248,31 @@ impl Objects {
 
     /// As [`Self::put`], from async code.
     pub async fn put_async(&self, key: &ObjectKey, body: Bytes) -> Result<PutReceipt> {
-        let (name, lock) = (store_key(key)?, self.lock_for(key));
-        let put = |place| self.store.put(&name, body.clone(), lock, place);
-        let receipt = match put(Place::IfAbsent).await {
+        let receipt = match self.put_locked(key, &body, Place::IfAbsent).await {
             Err(StoreError {
                 kind: StoreErrorKind::Exists,
                 ..
             }) => {
                 // Covering authentic bytes with themselves changes nothing but the lock, so no look is needed first.
-                put(Place::OnTop).await?
+                self.put_locked(key, &body, Place::OnTop).await?
             }
             outcome => outcome?,
         };
         Ok(self.settle_lock(key, receipt).await?)
+    }
+
+    /// Puts an object that is there once more, with a lock of its own: for whoever may put and not extend. Returns its
+    /// bytes, too.
+    ///
+    /// Cost: one request to read it, one to put it, one more where the lock must be asked for; more where the plain view is
+    /// not authentic.
+    pub(crate) fn put_again(&self, key: &ObjectKey, kind: ObjectKind) -> Result<(u64, PutReceipt)> {
+        let body = self.fetch(key, kind)?;
+        self.runtime.block_on(async {
+            let receipt = self.put_locked(key, &body, Place::OnTop).await?;
+            let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+            Ok((bytes, self.settle_lock(key, receipt).await?))
+        })
     }
 
     /// Runs store calls of the caller's own.

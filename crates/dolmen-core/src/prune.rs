@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use dolmen_format::signed::Reference;
-use dolmen_format::{ObjectId, Timestamp};
-use dolmen_state::state::Compared;
+use dolmen_format::{ObjectId, ObjectKey, Timestamp};
+use dolmen_state::state::{Compared, Sightings};
 
 use crate::check::Observer;
 use crate::error::Result;
@@ -35,6 +35,8 @@ pub struct Options<'a> {
     pub compared: &'a Compared,
     /// The latest snapshots that this client remembers: one that is gone holds everything.
     pub heads: &'a [Reference],
+    /// What this client's maintenance has seen: what is gone of it without a retirement holds everything, too.
+    pub sightings: &'a Sightings,
     /// The latest time that the store stated to this client.
     pub remembered_store: Option<Timestamp>,
     /// Where the index's tables are kept.
@@ -71,6 +73,8 @@ pub struct Report {
     pub held: Option<String>,
     /// The latest time that the store stated, to be remembered.
     pub store_time: Option<Timestamp>,
+    /// What maintenance has seen, is gone, and was taken as lost for good: it need not be remembered any more.
+    pub given_up: BTreeSet<ObjectKey>,
 }
 
 impl Tally {

@@ -3,26 +3,32 @@
 //! It comes first in maintenance and depends on nothing that a bad snapshot, a hidden pack or an unreadable manifest could
 //! break: what is known to be needed is renewed, the rest is told.
 
-use std::collections::BTreeMap;
+mod note;
+mod wanted;
+
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dolmen_format::{ObjectId, ObjectKey, ObjectKind, Timestamp};
+use dolmen_state::state::Sightings;
 use dolmen_store::StoreErrorKind;
 
 use crate::by_policy;
 use crate::check::Observer;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, chain};
+use crate::finding::{Finding, chain, counted};
 use crate::index::Index;
 use crate::live::{LiveWalk, LostNode, NeededOf, Placed, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
 use crate::objects::{Extended, Extension, FetchError, Listed};
 use crate::pack::BlobReader;
+use crate::recall;
 use crate::repository::Repository;
-use crate::snapshots::{SnapshotEntry, SnapshotList};
+use crate::snapshots::SnapshotList;
+use wanted::{Promised, Wanted};
 
 /// Needed objects in memory while their locks are looked at.
 const BATCH_OBJECTS: usize = 1 << 12;
@@ -59,13 +65,17 @@ pub struct Report {
     pub is_protected: bool,
 }
 
-/// Renews a repository. Where the store stops answering, the report tells what was done until then.
+/// Renews a repository, and notes in `sightings` what lives. What is noted there already and the store does not give
+/// goes on being needed as long as `list` recalls it. Where the store stops answering, the report tells what was done
+/// until then.
 ///
-/// Cost: five listings (six where frames were moved), one request for each snapshot, ledger record and manifest node, one for each lock that is due, and
-/// on stores whose listings state no locks one for each needed object.
+/// Cost: five listings (six where frames were moved), one request for each snapshot, ledger record and manifest node, one for each lock that is due,
+/// on stores whose listings state no locks one for each needed object whose lock was not read in this generation, and one for each snapshot and record that was
+/// not noted before and of which this client keeps no copy.
 pub fn run(
     repository: &Repository,
     list: &SnapshotList,
+    sightings: &mut Sightings,
     options: &Options<'_>,
     observer: &dyn Observer,
 ) -> Result<Report> {
@@ -80,6 +90,7 @@ pub fn run(
                 || !lives::promises_locks(&list.facts, now),
             ..Report::default()
         },
+        sightings,
         silences: 0,
     };
     match renewal.everything(list, now) {
@@ -88,17 +99,23 @@ pub fn run(
         }
         outcome => outcome?,
     }
+    repository.objects.save_notes();
+    let forgotten = renewal.sightings.trim();
+    if forgotten > 0 {
+        observer.notice(&format!(
+            "{} more than this machine remembers; they are kept for as long as the store shows them",
+            counted(forgotten, "object")
+        ));
+    }
     Ok(renewal.report)
 }
-
-/// Needed objects, and the longest promise in seconds of what needs them; 0 is the protection period.
-type Promised = BTreeMap<ObjectId, u64>;
 
 struct Renewal<'a> {
     repository: &'a Repository,
     options: &'a Options<'a>,
     observer: &'a dyn Observer,
     report: Report,
+    sightings: &'a mut Sightings,
     /// Objects in a row of which the store answered nothing.
     silences: u32,
 }
@@ -107,46 +124,33 @@ impl Renewal<'_> {
     /// Renews what each kind of object comes to, packs last: only they need anything read.
     fn everything(&mut self, list: &SnapshotList, now: Timestamp) -> Result<()> {
         let repository = self.repository;
-        let lives = match lives::terms(&list.facts, now) {
-            Some(terms) => lives::lives(list, &terms, now),
-            None => Vec::new(),
-        };
-        let live: Vec<_> = lives
-            .into_iter()
-            .filter(|(_, life)| *life == Life::Live)
-            .map(|(entry, _)| entry)
-            .collect();
-        let promises = by_policy::promises(list, now);
-        let promise = |entry: &SnapshotEntry| promises.get(&entry.id).copied().unwrap_or(0);
-        let snapshots = live
-            .iter()
-            .map(|entry| (entry.id, promise(entry)))
-            .collect();
-        let mut segments = Promised::new();
-        for entry in &live {
-            for segment in &entry.snapshot.segments {
-                let longest = segments.entry(*segment).or_default();
-                *longest = promise(entry).max(*longest);
-            }
+        let terms = lives::terms(&list.facts, now);
+        for alarm in recall::alarms(list, terms.as_ref(), now) {
+            self.fail(&alarm.subject, &alarm.problem);
         }
-        let wanted: Vec<_> = segments.keys().copied().collect();
-        // Every snapshot needs what stands.
-        let longest = promises.values().copied().max().unwrap_or(0);
-        let own = repository.standing_objects().iter();
-        let own: Promised = own.map(|(key, _)| (key.id(), longest)).collect();
-        let records = list.facts.stamps.iter();
-        let records = records.map(|(_, id)| (*id, longest)).collect();
-        self.those("root/", ObjectKind::Root, &own)?;
-        self.those("keys/", ObjectKind::Root, &own)?;
-        self.those("ledger/", ObjectKind::Ledger, &records)?;
-        self.those("snapshots/", ObjectKind::Snapshot, &snapshots)?;
-        self.those("index/", ObjectKind::Index, &segments)?;
+        recall::forget_ended(self.sightings, list, terms.as_ref(), now);
+        let lives = terms.map(|terms| lives::lives(list, &terms, now));
+        let lives = lives.unwrap_or_default();
+        let promises = by_policy::promises(list, now);
+        let wanted = Wanted::gather(repository, list, self.sightings, &lives, &promises);
+        self.those("root/", ObjectKind::Root, &wanted.roots, &wanted.told)?;
+        self.those("keys/", ObjectKind::Root, &wanted.keys, &wanted.told)?;
+        self.those("ledger/", ObjectKind::Ledger, &wanted.records, &wanted.told)?;
+        self.those(
+            "snapshots/",
+            ObjectKind::Snapshot,
+            &wanted.snapshots,
+            &wanted.told,
+        )?;
+        self.those("index/", ObjectKind::Index, &wanted.segments, &wanted.told)?;
+        let segments: Vec<_> = wanted.segments.keys().copied().collect();
         let mut index = Index::load(repository, self.options.index_cache)?;
-        index.complete(repository, &wanted)?;
+        index.complete(repository, &segments)?;
         let blobs = BlobReader::new(repository, &index.blobs);
         let mut walk = LiveWalk::new(self.options.scratch);
-        for entry in live {
-            walk.add(repository, entry.id, &entry.snapshot, promise(entry))?;
+        for (entry, _) in lives.iter().filter(|(_, life)| *life == Life::Live) {
+            let promise = promises.get(&entry.id).copied().unwrap_or(0);
+            walk.add(repository, entry.id, &entry.snapshot, promise)?;
         }
         let needed = walk.finish(&mut StoredNodes::new(&blobs, self.options.cancel))?;
         for part in needed.lost().iter().map(LostNode::finding) {
@@ -156,8 +160,14 @@ impl Renewal<'_> {
         self.packs(&needed.placed(&places, self.options.scratch)?)
     }
 
-    /// Renews the objects below a prefix that are needed.
-    fn those(&mut self, prefix: &str, kind: ObjectKind, needed: &Promised) -> Result<()> {
+    /// Renews the objects below a prefix that are needed, and tells of those that are missing.
+    fn those(
+        &mut self,
+        prefix: &str,
+        kind: ObjectKind,
+        needed: &Promised,
+        told: &BTreeSet<ObjectId>,
+    ) -> Result<()> {
         let (mut found, mut missing) = (Vec::new(), needed.clone());
         let listed = self.repository.objects.list(prefix, |object| {
             if let Some(promise) = needed.get(&object.key.id()) {
@@ -165,15 +175,15 @@ impl Renewal<'_> {
                 found.push((object, *promise));
             }
         });
+        if !self.options.dry_run {
+            note::note(self.repository, self.sightings, &found, kind);
+        }
         self.renew(&found, kind)?;
         if self.broke_off(prefix, listed)?.is_break() {
             return Ok(());
         }
-        // What the client itself keeps (root, keys) is in more than one folder.
-        if !matches!(prefix, "root/" | "keys/") {
-            for id in missing.keys() {
-                self.fail(&format!("{prefix}…/{id}"), "missing");
-            }
+        for id in missing.keys().filter(|id| !told.contains(*id)) {
+            self.fail(&format!("{prefix}…/{id}"), "missing");
         }
         Ok(())
     }
@@ -311,6 +321,9 @@ impl Renewal<'_> {
                 "was hidden or overwritten, where only what is shown is kept; it is shown again"
             };
             self.tell(&key.to_string(), done);
+        }
+        if extended.was_shortened {
+            self.fail(&key.to_string(), "somebody made its lock end sooner");
         }
         let report = &mut self.report;
         report.calls = report.calls.saturating_add(extended.calls);

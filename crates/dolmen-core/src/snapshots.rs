@@ -2,12 +2,14 @@
 
 mod doubts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dolmen_format::certificate::Role;
 use dolmen_format::ledger::LockStrategy;
 use dolmen_format::snapshot::{Body, Snapshot};
-use dolmen_format::{FormatError, ObjectKey, ObjectKind, SegmentId, SnapshotId, Timestamp};
+use dolmen_format::{
+    FormatError, ObjectId, ObjectKey, ObjectKind, SegmentId, SnapshotId, Timestamp,
+};
 use dolmen_store::{LockStatus, StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
@@ -15,8 +17,12 @@ use crate::finding::{Finding, Findings, chain};
 use crate::keep::Suspicion;
 use crate::ledger::{Facts, Known, Ledger, Origin, Receipts, fold, receipts};
 use crate::lives;
-use crate::objects::{Authentic, FetchError, Source};
+use crate::objects::{FetchError, Listed, Source};
+use crate::recall::{Recall, Recalled};
 use crate::repository::Repository;
+
+/// Where snapshots and checkpoints lie.
+const PREFIX: &str = "snapshots/";
 
 /// A verified snapshot with its body opened.
 #[derive(Debug, Clone)]
@@ -39,6 +45,11 @@ pub struct SnapshotEntry {
 }
 
 impl SnapshotEntry {
+    /// Where it lies.
+    pub const fn key(&self) -> ObjectKey {
+        ObjectKey::Snapshot(self.snapshot.stamp.writer, self.id)
+    }
+
     /// The first 8 digits of the id.
     pub fn short_id(&self) -> String {
         self.id.to_string().chars().take(8).collect()
@@ -84,6 +95,8 @@ pub struct SnapshotList {
     pub listed_at: Timestamp,
     /// What does not verify, and what is missing.
     pub findings: Findings,
+    /// What this client remembers and the store does not give: it is among the others all the same.
+    pub recalled: Recalled,
 }
 
 impl SnapshotList {
@@ -92,6 +105,12 @@ impl SnapshotList {
     /// Cost: two listings and one request for each object that this client keeps no copy of.
     pub fn load(repository: &Repository, at: Option<Timestamp>) -> Result<Self> {
         Self::load_from(repository, at, Source::Copies)
+    }
+
+    /// As [`Self::load`], with what this client remembers of it: for whoever keeps and lets go.
+    pub fn load_recalling(repository: &Repository, recall: Recall<'_>) -> Result<Self> {
+        let history = History::load_recalling(repository, Source::Copies, recall)?;
+        Ok(history.into_list(repository, None))
     }
 
     /// As [`Self::load`]; with [`Source::Store`] every object is fetched.
@@ -186,10 +205,14 @@ impl History {
     ///
     /// Cost: two listings and one request for each object; with [`Source::Copies`] none for what this client keeps a copy of.
     pub fn load(repository: &Repository, source: Source) -> Result<Self> {
+        Self::load_recalling(repository, source, Recall::Nothing)
+    }
+
+    fn load_recalling(repository: &Repository, source: Source, recall: Recall<'_>) -> Result<Self> {
         let listed_at = repository.environment.clock.now();
-        let mut ledger = Ledger::load(repository, source)?;
+        let mut ledger = Ledger::load_recalling(repository, source, recall)?;
         let mut read = Read::default();
-        read.load(repository, source)?;
+        read.load(repository, source, recall)?;
         let receipts = receipts(&ledger.records, &read.known(), repository.admin_id());
         ledger.date(&receipts);
         read.date(&receipts);
@@ -228,6 +251,10 @@ impl History {
         let mut findings = read.findings;
         findings.extend(ledger.findings);
         findings.extend(facts.findings.iter().cloned());
+        let mut recalled = read.recalled;
+        recalled.objects.extend(ledger.recalled.objects);
+        recalled.broke_off.extend(ledger.recalled.broke_off);
+        findings.extend(recalled.broke_off.iter().cloned());
         findings.sort();
         let mut list = SnapshotList {
             snapshots,
@@ -240,13 +267,12 @@ impl History {
             facts,
             receipts,
             findings,
+            recalled,
         };
         list.suspicious = doubts::suspicious(&list, repository);
         if lives::lock(&list.facts, listed_at) == LockStrategy::Hide {
             // Hidden is what prune leaves of them.
-            let retired = list.retired.iter();
-            let retired =
-                retired.map(|entry| ObjectKey::Snapshot(entry.snapshot.stamp.writer, entry.id));
+            let retired = list.retired.iter().map(SnapshotEntry::key);
             repository.objects.overlook_hidden(retired);
         }
         list
@@ -278,6 +304,7 @@ struct Read {
     snapshots: Vec<SnapshotEntry>,
     checkpoints: Vec<SnapshotEntry>,
     findings: Findings,
+    recalled: Recalled,
 }
 
 impl Read {
@@ -309,9 +336,9 @@ impl Read {
         self.checkpoints.retain(|entry| entry.received <= at);
     }
 
-    fn load(&mut self, repository: &Repository, source: Source) -> Result<()> {
-        let mut listed = Vec::new();
-        let foreign = repository.objects.list("snapshots/", |object| {
+    fn load(&mut self, repository: &Repository, source: Source, recall: Recall<'_>) -> Result<()> {
+        let (objects, mut listed) = (&repository.objects, Vec::new());
+        let foreign = recall.list(objects, PREFIX, &mut self.recalled, |object| {
             listed.push(object);
         })?;
         for name in foreign {
@@ -320,30 +347,50 @@ impl Read {
         }
         let mut outage = None;
         let kind = ObjectKind::Snapshot;
-        repository
-            .objects
-            .fetch_small(&listed, kind, source, |object, fetched| {
-                // A store that does not answer is no damage.
-                if let Err(FetchError::Store(StoreError {
-                    kind: StoreErrorKind::Unavailable,
-                    ..
-                })) = fetched
-                {
-                    outage = fetched.err();
-                    return;
-                }
-                let opened = fetched
-                    .map_err(|error| chain(&error))
-                    .and_then(|found| open(repository, &object.key, &found));
-                match opened {
-                    Ok(entry) if entry.snapshot.checkpoint == 0 => self.snapshots.push(entry),
-                    Ok(entry) => self.checkpoints.push(entry),
-                    Err(problem) => self
-                        .findings
-                        .push(Finding::new(object.key.to_string(), problem)),
-                }
+        objects.fetch_small(&listed, kind, source, |object, fetched| {
+            let key = &object.key;
+            // A store that does not answer is no damage.
+            if let Err(FetchError::Store(StoreError {
+                kind: StoreErrorKind::Unavailable,
+                ..
+            })) = fetched
+                && !recall.has_body(key)
+            {
+                outage = fetched.err();
+                return;
+            }
+            let opened = fetched.map_err(|error| chain(&error)).and_then(|found| {
+                let (at, lock) = (found.copy.stored_at, found.copy.lock);
+                open(repository, key, &found.body, at, lock)
             });
+            match opened {
+                Ok(entry) => self.take(entry),
+                Err(problem) => self.findings.push(Finding::new(key.to_string(), problem)),
+            }
+        });
+        self.recall(repository, recall, &listed);
         outage.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn take(&mut self, entry: SnapshotEntry) {
+        if entry.snapshot.checkpoint == 0 {
+            self.snapshots.push(entry);
+        } else {
+            self.checkpoints.push(entry);
+        }
+    }
+
+    fn recall(&mut self, repository: &Repository, recall: Recall<'_>, listed: &[Listed]) {
+        let given = self.snapshots.iter().chain(&self.checkpoints);
+        let given: BTreeSet<_> = given.map(|entry| entry.id).collect();
+        let (mut found, unstated) = (Vec::new(), LockStatus::Unknown);
+        let is_given = |id: &ObjectId| given.contains(id);
+        recall.missing(PREFIX, listed, &mut self.recalled, is_given, |key, seen| {
+            found.extend(open(repository, key, &seen.body, seen.stored_at, unstated));
+        });
+        for entry in found {
+            self.take(entry);
+        }
     }
 }
 
@@ -434,7 +481,9 @@ impl Filter {
 fn open(
     repository: &Repository,
     key: &ObjectKey,
-    found: &Authentic,
+    stored: &[u8],
+    stored_at: Timestamp,
+    lock: LockStatus,
 ) -> std::result::Result<SnapshotEntry, String> {
     let writer = key
         .writer()
@@ -443,7 +492,7 @@ fn open(
         .verify_key_of(writer)
         .ok_or_else(|| "not signed by a known writer".to_owned())?;
     let (snapshot, id) = verify
-        .verify::<Snapshot>(&repository.id(), &found.body)
+        .verify::<Snapshot>(&repository.id(), stored)
         .map_err(|error| chain(&error))?;
     if snapshot.stamp.writer != writer {
         return Err("signed for another writer".to_owned());
@@ -469,17 +518,15 @@ fn open(
     if snapshot.checkpoint == 0 && body.tree.is_none() {
         return Err(chain(&FormatError::Invalid { field: "tree" }));
     }
-    let received = repository
-        .objects
-        .received(found.copy.stored_at, snapshot.time);
+    let received = repository.objects.received(stored_at, snapshot.time);
     Ok(SnapshotEntry {
         id,
         snapshot,
         body,
         received,
-        stored_at: found.copy.stored_at,
-        first_stored_at: found.copy.stored_at,
-        lock: found.copy.lock,
+        stored_at,
+        first_stored_at: stored_at,
+        lock,
     })
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dolmen_format::ledger::LockStrategy;
 use dolmen_format::{ObjectId, Timestamp};
+use dolmen_state::state::Sightings;
 
 use crate::audit::{self, Depth, Space, View};
 use crate::by_policy;
@@ -11,6 +12,7 @@ use crate::error::Result;
 use crate::finding::counted;
 use crate::lease::Terms;
 use crate::lives;
+use crate::recall::{self, Recall};
 use crate::repository::Repository;
 use crate::snapshots::SnapshotList;
 
@@ -79,6 +81,8 @@ pub struct Own {
     pub maintained: Option<Timestamp>,
     /// The policies that the user confirmed.
     pub confirmed: BTreeSet<ObjectId>,
+    /// What maintenance from here has seen.
+    pub sightings: Sightings,
 }
 
 /// Tells how a repository stands.
@@ -89,7 +93,7 @@ pub fn run(repository: &Repository, options: &audit::Options<'_>, own: Own) -> R
         depth: Depth::Listing,
         ..*options
     };
-    let mut list = SnapshotList::load(repository, None)?;
+    let mut list = SnapshotList::load_recalling(repository, Recall::Seen(&own.sightings))?;
     list.facts.confirmed = own.confirmed;
     list.facts.compared.clone_from(options.compared);
     let needs = audit::Needs::gather(repository, &list, &options)?;
@@ -100,6 +104,7 @@ pub fn run(repository: &Repository, options: &audit::Options<'_>, own: Own) -> R
     let mut warnings = age_warnings(&backups, own.max_age_seconds, now);
     warnings.extend(missed_maintenance(own.maintained, terms.as_ref(), now));
     warnings.extend(doubt_warnings(&list));
+    warnings.extend(recall_warnings(&list, terms.as_ref(), now));
     warnings.extend(view_warnings(&view));
     let lock = lives::lock(&list.facts, now);
     warnings.extend(oddity_warning(repository, lock, &view));
@@ -155,6 +160,23 @@ fn missed_maintenance(
             .to_owned(),
         falls_short: false,
     })
+}
+
+/// What maintenance has seen and the store does not give.
+fn recall_warnings(list: &SnapshotList, terms: Option<&Terms>, now: Timestamp) -> Vec<Warning> {
+    let mut alarms = recall::alarms(list, terms, now);
+    let more = alarms.len().saturating_sub(FINDINGS_SHOWN);
+    alarms.truncate(FINDINGS_SHOWN);
+    let alarms = alarms.into_iter().map(|alarm| alarm.to_string());
+    let more = (more > 0)
+        .then(|| format!("{more} more that maintenance has seen are gone, or cannot be read"));
+    let texts = alarms.chain(more);
+    texts
+        .map(|text| Warning {
+            text,
+            falls_short: true,
+        })
+        .collect()
 }
 
 /// What makes some snapshots and records count for less.

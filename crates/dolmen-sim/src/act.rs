@@ -20,7 +20,7 @@ use dolmen_core::{
 use dolmen_format::ledger::Fact;
 use dolmen_format::{InstanceId, SnapshotId, Timestamp};
 use dolmen_fs::{PathKey, Place, Root};
-use dolmen_state::state::{Compared, Instance, StateFolder};
+use dolmen_state::state::{Compared, Instance, Sightings, StateFolder};
 use dolmen_store::{Credential, Fault, FaultLayer, FaultPlan, Store};
 
 use crate::files::{self, Picture};
@@ -464,6 +464,7 @@ impl Process<'_> {
             confirmed: &BTreeSet::new(),
             compared: &compared,
             heads: &[],
+            sightings: &Sightings::default(),
             remembered_store: instance.record().store_time,
             index_cache: None,
             scratch: &scratch,
@@ -523,7 +524,14 @@ impl Process<'_> {
             scratch: &scratch,
             cancel: &AtomicBool::new(false),
         };
-        renew::run(repository, &list, &options, self.notes).map(Done::Renewed)
+        renew::run(
+            repository,
+            &list,
+            &mut Sightings::default(),
+            &options,
+            self.notes,
+        )
+        .map(Done::Renewed)
     }
 
     fn recover(&self, repository: &Repository) -> Result<Done, Error> {

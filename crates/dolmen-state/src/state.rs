@@ -5,6 +5,7 @@
 //! | `pins/<BLAKE3 of the address>` | the repository that the address belongs to |
 //! | `<repository id>/confirmed` | the policies that the user confirmed |
 //! | `<repository id>/compared` | what this machine's maintenance knows of places of moved frames: [`Compared`] |
+//! | `<repository id>/sightings` | what this machine's maintenance has seen alive: [`Sightings`] |
 //! | `<repository id>/maintained` | when this machine's maintenance last did all its steps |
 //! | `<repository id>/<n>/lock` | locked by the process that uses the instance |
 //! | `<repository id>/<n>/record` | the instance's id and [`InstanceRecord`] |
@@ -16,6 +17,7 @@ mod compared;
 mod instance;
 mod journal;
 mod record;
+mod sightings;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +33,7 @@ pub use compared::{COMPARISONS_MAX, Compared, Comparison};
 pub use instance::Instance;
 pub use journal::JournalEntry;
 pub use record::InstanceRecord;
+pub use sightings::{SIGHTED_BYTES_MAX, SIGHTED_OBJECTS_MAX, Sighting, Sightings};
 
 /// What can be done about a damaged pin.
 const PIN_REMEDY: &str =
@@ -44,6 +47,10 @@ const COMPARED_REMEDY: &str = "remove the file; maintenance compares again";
 
 /// What can be done about a damaged note of the last maintenance.
 const MAINTAINED_REMEDY: &str = "remove the file; the next dolmen maintain writes it anew";
+
+/// What can be done about a damaged record of what maintenance has seen.
+const SIGHTINGS_REMEDY: &str = "restore the file if you can; without it maintenance knows only what the store shows now. \
+                                To begin a new one, remove it";
 
 /// A client's state folder.
 #[derive(Debug, Clone)]
@@ -161,6 +168,32 @@ impl StateFolder {
         let path = self.compared_path(repository);
         durable::create_folder(durable::folder_of(&path))?;
         record::write(&path, compared)
+    }
+
+    /// What maintenance of a repository has seen alive from here.
+    pub fn sightings(&self, repository: &RepositoryId) -> Result<Sightings, StateError> {
+        let path = self.sightings_path(repository);
+        let sightings = record::read(
+            &path,
+            "the record of what maintenance has seen",
+            SIGHTINGS_REMEDY,
+        )?;
+        Ok(sightings.unwrap_or_default())
+    }
+
+    /// Remembers what maintenance has seen alive. Durable when it returns.
+    pub fn note_sightings(
+        &self,
+        repository: &RepositoryId,
+        sightings: &Sightings,
+    ) -> Result<(), StateError> {
+        let path = self.sightings_path(repository);
+        durable::create_folder(durable::folder_of(&path))?;
+        record::write(&path, sightings)
+    }
+
+    fn sightings_path(&self, repository: &RepositoryId) -> PathBuf {
+        self.path.join(repository.to_string()).join("sightings")
     }
 
     fn compared_path(&self, repository: &RepositoryId) -> PathBuf {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use dolmen_core::index::Index;
 use dolmen_core::objects::Oddities;
+use dolmen_core::recall::Recall;
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 use dolmen_core::{Environment, Error, Objects, Repository, lives, own, repository, status};
 use dolmen_format::signed::Reference;
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, PackId, RepositoryId, Timestamp};
+use dolmen_state::state::Sightings;
 use dolmen_state::{Compared, Instance, StateFolder};
 use dolmen_store::{LocalStore, StoreErrorKind};
 
@@ -79,6 +81,7 @@ pub(crate) fn open(app: &App) -> Outcome<Opened> {
     let cache = cache_folder(app, &id);
     if let Some(cache) = &cache {
         repository.objects.keep_bodies(cache);
+        repository.objects.keep_notes(cache);
     }
     Ok(Opened {
         repository,
@@ -245,7 +248,18 @@ impl Opened {
 
     /// Loads the snapshots; what is wrong with them is only warned of.
     pub(crate) fn load_snapshots(&self, app: &App) -> Outcome<SnapshotList> {
-        let mut snapshots = SnapshotList::load(&self.repository, None)
+        self.load_recalling(app, Recall::Nothing)
+    }
+
+    /// As [`Self::load_snapshots`], for whoever lets go: what this machine's maintenance has seen counts as long as nobody
+    /// has retired it.
+    pub(crate) fn load_all_seen(&self, app: &App) -> Outcome<SnapshotList> {
+        self.load_recalling(app, Recall::Seen(&self.sightings()?))
+    }
+
+    /// As [`Self::load_snapshots`], with what this machine remembers.
+    pub(crate) fn load_recalling(&self, app: &App, recall: Recall<'_>) -> Outcome<SnapshotList> {
+        let mut snapshots = SnapshotList::load_recalling(&self.repository, recall)
             .during(&format!("cannot list the snapshots of {}", self.address))?;
         for finding in &snapshots.findings {
             app.output.warn(finding.to_string());
@@ -332,6 +346,19 @@ impl Opened {
         self.note_compared(&compared)
     }
 
+    /// What this machine's maintenance has seen alive.
+    pub(crate) fn sightings(&self) -> Outcome<Sightings> {
+        let sightings = self.state.sightings(&self.repository.id());
+        sightings.during("cannot tell what maintenance has seen")
+    }
+
+    /// Remembers what this machine's maintenance has seen alive.
+    pub(crate) fn note_sightings(&self, sightings: &Sightings) -> Outcome<()> {
+        self.state
+            .note_sightings(&self.repository.id(), sightings)
+            .during("cannot remember what maintenance has seen")
+    }
+
     /// When maintenance last did all its steps from this machine.
     pub(crate) fn maintained(&self) -> Outcome<Option<Timestamp>> {
         let maintained = self.state.maintained(&self.repository.id());
@@ -394,6 +421,8 @@ impl Opened {
 
     /// Warns, once and at the end, of objects whose plain view is not authentic.
     pub(crate) fn warn_of_oddities(&self, app: &App) {
+        // What lay beneath was found by hashing.
+        self.repository.objects.save_notes();
         let oddities = self.repository.objects.oddities();
         if oddities == Oddities::default() {
             return;

@@ -13,7 +13,7 @@ use dolmen_state::state::JournalEntry;
 
 use super::Report;
 use super::assemble::Finished;
-use super::protect::protect;
+use super::protect::{TooShort, protect, unprotected};
 use super::reuse::Listing;
 use super::segments::{Merging, list_segments};
 use super::session::{Session, lock};
@@ -45,7 +45,12 @@ pub(super) fn commit(session: &Session<'_>, finished: &Finished) -> Result<Repor
     if session.options.dry_run || (session.options.skip_if_unchanged && unchanged) {
         return Ok(report);
     }
-    report.snapshot = Some(write_snapshot(session, finished, summary, 0, end)?);
+    let written = write_snapshot(session, finished, summary, 0, end);
+    if let Err(Error::Unprotected { .. }) = written {
+        // Asks maintenance for what this key may not do, and the next run carries on from it.
+        session.write_checkpoint()?;
+    }
+    report.snapshot = Some(written?);
     report.read_whole = session.moved.read_whole();
     Ok(report)
 }
@@ -88,7 +93,8 @@ fn parent_of<'s>(session: &Session<'s>) -> Option<&'s SnapshotEntry> {
 const COMMITS_MAX: usize = 3;
 
 /// Writes a snapshot, or with a sub-number a checkpoint, of what is stored so far. Whether it counts is decided by the
-/// answer to its own put: where a lock ends too early by then, it is written once more.
+/// answer to its own put: where a lock ends too early by then, it is written once more. What can be told before is not
+/// put at all. A checkpoint asks for locks and promises none.
 ///
 /// Cost: one put, one for a new segment and what [`list_segments`] costs, those of the manifest, and those of locks that are due.
 fn write_snapshot(
@@ -104,15 +110,22 @@ fn write_snapshot(
     let stored = |id: &BlobId| session.locate(id);
     let (manifest, node_packs) =
         write_manifest(repository, session.index, &stored, &needed, session)?;
-    let merging = if checkpoint == 0 {
-        Merging::WhereTooMany
+    let (merging, too_short) = if checkpoint == 0 {
+        (Merging::WhereTooMany, TooShort::PutAgain)
     } else {
-        Merging::Never
+        (Merging::Never, TooShort::Leave)
     };
     for _ in 0..COMMITS_MAX {
         let ids = list_segments(session, &node_packs, merging)?;
         let relied_until = match repository.objects.locking() {
-            Some(_) => protect(session, &ids, &node_packs)?,
+            Some(_) => {
+                let relied = protect(session, &ids, &node_packs, too_short)?;
+                if let (0, Some(short)) = (checkpoint, &relied.short) {
+                    return Err(unprotected(short));
+                }
+                // A checkpoint that asks for longer locks relies on none.
+                relied.until.filter(|_| relied.short.is_none())
+            }
             None => session.reuse.relied_until(),
         };
         let parts = Parts {
@@ -132,6 +145,7 @@ fn write_snapshot(
                 session.reuse.own_are_named();
                 return Ok(id);
             }
+            Commit::Short { .. } if checkpoint > 0 => return Ok(id),
             Commit::Short { .. } => {}
             Commit::Late { .. } => assure(session, Listing::TooOld)?,
         }
@@ -343,6 +357,12 @@ impl Checkpoints {
             return Ok(());
         }
         (self.packed_bytes, self.at) = (packed, now);
+        self.write(session)
+    }
+
+    /// Writes a checkpoint.
+    pub(super) fn write(&mut self, session: &Session<'_>) -> Result<()> {
+        let now = session.repository.environment.clock.now();
         self.count = self.count.saturating_add(1);
         let finished = Finished::default();
         write_snapshot(session, &finished, Summary::default(), self.count, now).map(|_id| ())

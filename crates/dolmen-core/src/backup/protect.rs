@@ -10,43 +10,154 @@ use super::session::Session;
 use crate::error::{Error, Result};
 use crate::objects::FetchError;
 
+/// What becomes of objects whose locks are too short and may not be extended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TooShort {
+    /// They are put again, up to [`AGAIN_BYTES_MAX`].
+    PutAgain,
+    /// They are left: what is written asks for their renewal.
+    Leave,
+}
+
+/// Packs that a run puts again because their locks are too short. What is beyond is for maintenance, or the next run.
+const AGAIN_BYTES_MAX: u64 = 10 << 30;
+
+/// What a snapshot relies on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Relied {
+    /// The earliest end of all locks; `None` where something has none.
+    pub(super) until: Option<Timestamp>,
+    /// An object whose lock ends too early.
+    pub(super) short: Option<ObjectKey>,
+}
+
 /// Sees that everything is locked that a snapshot needs, standing objects included, extending what is due and may be.
-/// Returns the earliest end; `None` where nothing is locked at all.
 ///
-/// Cost: nothing for what the store stated to this run and is not due; else up to three requests each.
+/// Cost: see [`crate::Objects::protect_all`]; where this client may not extend, two requests for each object that is put again.
 pub(super) fn protect(
     session: &Session<'_>,
     segments: &[SegmentId],
     node_packs: &BTreeMap<PackId, FrameSet>,
-) -> Result<Option<Timestamp>> {
+    too_short: TooShort,
+) -> Result<Relied> {
     let objects = &session.repository.objects;
-    if objects.locking().is_none() {
-        return Ok(None);
-    }
-    let mut earliest: Option<Timestamp> = None;
-    let mut take = |key: ObjectKey, kind: ObjectKind| {
-        let until = objects.protect(&key, kind).map_err(|error| match error {
-            FetchError::Store(error) => Error::Store(error),
-            FetchError::Altered => unprotected(&key),
+    let mut ends = Ends::new(session);
+    for (kind, mut keys) in needed_objects(session, segments, node_packs) {
+        keys.sort_unstable();
+        keys.dedup();
+        let mut failed = None;
+        objects.protect_all(&keys, kind, |key, until| match until {
+            Ok(until) => ends.take(*key, kind, until),
+            Err(FetchError::Altered) => {
+                failed.get_or_insert(unprotected(key));
+            }
+            Err(FetchError::Store(error)) => {
+                failed.get_or_insert(Error::Store(error));
+            }
         })?;
-        let until = until.ok_or_else(|| unprotected(&key))?;
-        earliest = earliest.into_iter().chain([until]).min();
-        Ok::<(), Error>(())
-    };
-    for (key, _) in session.repository.standing_objects() {
-        take(*key, ObjectKind::Root)?;
+        failed.map_or(Ok(()), Err)?;
     }
-    for (stamp, id) in &session.snapshots.facts.stamps {
-        take(ObjectKey::Ledger(stamp.writer, *id), ObjectKind::Ledger)?;
+    if too_short == TooShort::PutAgain {
+        ends.put_again(session)?;
     }
-    for segment in segments {
-        let key = ObjectKey::Index(session.repository.writer(), *segment);
-        take(key, ObjectKind::Index)?;
+    Ok(ends.finish())
+}
+
+/// Until when objects are locked.
+struct Ends {
+    /// What ends before is too short.
+    wanted: Timestamp,
+    /// Of what is locked for long enough.
+    earliest: Option<Timestamp>,
+    short: Vec<(ObjectKey, ObjectKind, Option<Timestamp>)>,
+}
+
+impl Ends {
+    fn new(session: &Session<'_>) -> Self {
+        let locking = session.repository.objects.locking();
+        let wanted = locking.map(|locking| {
+            let protect_seconds = locking.terms().protect_seconds();
+            let seconds = i64::try_from(protect_seconds).unwrap_or(i64::MAX);
+            locking.now().saturating_add_seconds(seconds)
+        });
+        Self {
+            wanted: wanted.unwrap_or_default(),
+            earliest: None,
+            short: Vec::new(),
+        }
     }
-    for info in relied_packs(session, node_packs) {
-        take(ObjectKey::Pack(info.writer, info.pack), ObjectKind::Pack)?;
+
+    fn take(&mut self, key: ObjectKey, kind: ObjectKind, until: Option<Timestamp>) {
+        match until {
+            Some(until) if until >= self.wanted => {
+                self.earliest = self.earliest.into_iter().chain([until]).min();
+            }
+            until => self.short.push((key, kind, until)),
+        }
     }
-    Ok(earliest)
+
+    /// Puts again what is too short. What was put stays, however the run ends.
+    fn put_again(&mut self, session: &Session<'_>) -> Result<()> {
+        let short = std::mem::take(&mut self.short);
+        let count = short.len();
+        let mut again_bytes = 0;
+        for (key, kind, until) in short {
+            if session.progress.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+            if again_bytes >= AGAIN_BYTES_MAX {
+                self.short.push((key, kind, until));
+                continue;
+            }
+            let (bytes, receipt) = session.repository.objects.put_again(&key, kind)?;
+            again_bytes = again_bytes.saturating_add(bytes);
+            self.take(key, kind, receipt.locked_until);
+        }
+        if count > 0 {
+            session.observer.notice(&format!(
+                "{} too short a lock, which this key may not extend: {again_bytes} bytes were stored again with locks of \
+                 their own; run dolmen renew or maintain with a key that may",
+                match count {
+                    1 => "1 object has".to_owned(),
+                    count => format!("{count} objects have"),
+                }
+            ));
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Relied {
+        let shortest = self.short.iter().min_by_key(|(_, _, until)| *until);
+        Relied {
+            until: match shortest {
+                Some((_, _, until)) => *until,
+                None => self.earliest,
+            },
+            short: shortest.map(|(key, _, _)| *key),
+        }
+    }
+}
+
+/// Everything that must be locked, by kind.
+fn needed_objects(
+    session: &Session<'_>,
+    segments: &[SegmentId],
+    node_packs: &BTreeMap<PackId, FrameSet>,
+) -> [(ObjectKind, Vec<ObjectKey>); 4] {
+    let repository = session.repository;
+    let standing = repository.standing_objects().iter();
+    let records = session.snapshots.facts.stamps.iter();
+    let records = records.map(|(stamp, id)| ObjectKey::Ledger(stamp.writer, *id));
+    let segments = segments.iter();
+    let segments = segments.map(|segment| ObjectKey::Index(repository.writer(), *segment));
+    let packs = relied_packs(session, node_packs).into_iter();
+    let packs = packs.map(|info| ObjectKey::Pack(info.writer, info.pack));
+    [
+        (ObjectKind::Root, standing.map(|(key, _)| *key).collect()),
+        (ObjectKind::Ledger, records.collect()),
+        (ObjectKind::Index, segments.collect()),
+        (ObjectKind::Pack, packs.collect()),
+    ]
 }
 
 /// The packs that must be locked: for those whose frames were all moved, where these lie now. Compaction lets an origin
@@ -78,7 +189,7 @@ fn relied_packs(session: &Session<'_>, node_packs: &BTreeMap<PackId, FrameSet>) 
     relied.into_values().collect()
 }
 
-fn unprotected(key: &ObjectKey) -> Error {
+pub(super) fn unprotected(key: &ObjectKey) -> Error {
     Error::Unprotected {
         object: key.to_string(),
     }

@@ -146,7 +146,9 @@ pub(super) fn run(
     if finished.counts == Counts::default() {
         return Err(Error::EmptySnapshot);
     }
-    commit::commit(&session, &finished)
+    let committed = commit::commit(&session, &finished);
+    repository.objects.save_notes();
+    committed
 }
 
 impl Session<'_> {
@@ -239,6 +241,11 @@ impl Session<'_> {
     /// Whether the run should end.
     pub(super) fn is_over(&self) -> bool {
         self.progress.is_cancelled() || lock(&self.failure).is_some()
+    }
+
+    /// Writes a checkpoint of what is stored.
+    pub(super) fn write_checkpoint(&self) -> Result<()> {
+        lock(&self.checkpoints).write(self)
     }
 
     fn take_failure(&self) -> Option<Error> {

@@ -145,6 +145,25 @@ impl Locking {
         }
     }
 
+    /// Whether a lock that was read some time ago may be relied on: in compliance mode nobody shortens one; any other is
+    /// read again in each generation.
+    pub(super) fn still_counts(&self, status: LockStatus, read_at: Timestamp) -> bool {
+        if let LockStatus::Until(Lock {
+            mode: LockMode::Compliance,
+            ..
+        }) = status
+        {
+            return true;
+        }
+        let age = self.clocks().local.seconds.saturating_sub(read_at.seconds);
+        u64::try_from(age).is_ok_and(|age| age < self.terms.generation_seconds())
+    }
+
+    /// Whether who has the right to can make locks end sooner.
+    pub(super) fn may_be_shortened(&self) -> bool {
+        self.mode == LockMode::Governance
+    }
+
     /// L + M from now on.
     fn whole_lease(&self) -> Timestamp {
         let lease_seconds = i64::try_from(self.terms.lease_seconds()).unwrap_or(i64::MAX);

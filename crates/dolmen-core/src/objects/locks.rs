@@ -1,17 +1,22 @@
 //! The locks that objects carry: put with them, known as the store states them, made longer by version.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
-use dolmen_store::{Hold, Lock, LockStatus, ObjectRef, PutReceipt, StoreError, StoreErrorKind};
+use dolmen_store::{
+    Hold, Lock, LockStatus, ObjectRef, Place, PutReceipt, StoreError, StoreErrorKind,
+};
 use futures_util::StreamExt as _;
 
+use super::dates::{Dates, Known};
+use super::hashes::Verdict;
 use super::locking::{Locking, Longer, Protection};
 use super::versions::lock as locked;
 use super::{FetchError, Listed, Objects, StoredCopy, store_key};
-use crate::error::Error;
 
 /// Locks that are looked at and made longer at the same time.
 const EXTENSIONS_MAX: usize = 16;
@@ -20,27 +25,9 @@ const EXTENSIONS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     protection: Mutex<Protection>,
-    /// Locks of the one version of a key. What lies under another writer's name is another key.
-    known: Mutex<HashMap<ObjectKey, LockStatus>>,
-}
-
-impl Locks {
-    /// Notes what a listing states of a key that has one version.
-    pub(super) fn note_listed(&self, object: &Listed) {
-        if let [copy] = object.copies.as_slice() {
-            self.note(object.key, copy.lock);
-        }
-    }
-
-    fn note(&self, key: ObjectKey, status: LockStatus) {
-        if !matches!(status, LockStatus::Unknown | LockStatus::None) {
-            locked(&self.known).insert(key, status);
-        }
-    }
-
-    fn known(&self, key: &ObjectKey) -> Option<LockStatus> {
-        locked(&self.known).get(key).copied()
-    }
+    dates: Dates,
+    /// Whether locks are left to the bucket's default, because this client may not set them.
+    are_left_to_bucket: AtomicBool,
 }
 
 impl Objects {
@@ -57,6 +44,20 @@ impl Objects {
         }
     }
 
+    /// Keeps what is learnt of versions in a folder of the cache from now on: dates of locks, and what was hashed.
+    pub fn keep_notes(&self, folder: &Path) {
+        self.locks.dates.keep_in(folder);
+        self.views.keep_in(folder);
+    }
+
+    /// Writes what was learnt of versions to where that is kept.
+    pub fn save_notes(&self) {
+        self.views.save();
+        if let Some(locking) = self.locking() {
+            self.locks.dates.save(locking.clocks().local);
+        }
+    }
+
     fn is_protected_by_view(&self) -> bool {
         matches!(*locked(&self.locks.protection), Protection::View)
     }
@@ -64,6 +65,31 @@ impl Objects {
     /// The lock for an object that is to be put.
     pub(super) fn lock_for(&self, key: &ObjectKey) -> Option<Lock> {
         self.locking().map(|locking| locking.lock_for(&key.id()))
+    }
+
+    /// Puts with a lock. Who may not set one may still put: then the bucket's default retention locks what comes, or
+    /// nothing does, and the commit rule tells.
+    ///
+    /// Cost: one request; once in a run two where this client may not set locks.
+    pub(super) async fn put_locked(
+        &self,
+        key: &ObjectKey,
+        body: &Bytes,
+        place: Place,
+    ) -> Result<PutReceipt, StoreError> {
+        let name = store_key(key)?;
+        let are_left = &self.locks.are_left_to_bucket;
+        let lock = self.lock_for(key);
+        let lock = lock.filter(|_| !are_left.load(Ordering::Relaxed));
+        let put = |lock| self.store().put(&name, body.clone(), lock, place);
+        match put(lock).await {
+            Err(error) if error.kind == StoreErrorKind::Denied && lock.is_some() => {
+                let receipt = put(None).await?;
+                are_left.store(true, Ordering::Relaxed);
+                Ok(receipt)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Reads the lock of what was put, where the answer did not state it.
@@ -85,57 +111,63 @@ impl Objects {
             None => self.store().lock_of(&receipt.object).await?,
         };
         receipt.locked_until = locking.protects_until(status);
-        self.locks.note(*key, status);
+        let version = (key, &receipt.object.version);
+        let store = self.store().identity();
+        self.locks.dates.note(store, version, status, &locking);
         Ok(receipt)
     }
 
-    /// The end of an object's lock as the store states it, extended first where it is due and may be. `None`: it has none,
-    /// or is not there.
+    /// Tells `each`, in no order, until when objects of a kind are locked, as the store states it, extended first where
+    /// that is due and may be; `None`: one has no lock, or is not there. The keys ascend.
     ///
-    /// Cost: nothing where it is known and not due; else a listing of the key, at most one request for the lock, one to
-    /// extend it, and what a search costs where the key has several versions.
-    pub fn protect(
+    /// Cost: nothing for what is known and not due; for the rest as [`Self::extend_all`], and one listing of each folder
+    /// that holds more than a few of it, else of each key.
+    pub fn protect_all(
         &self,
-        key: &ObjectKey,
+        keys: &[ObjectKey],
         kind: ObjectKind,
-    ) -> Result<Option<Timestamp>, FetchError> {
+        mut each: impl FnMut(&ObjectKey, Result<Option<Timestamp>, FetchError>),
+    ) -> crate::error::Result<()> {
         let Some(locking) = self.locking() else {
-            return Ok(None);
-        };
-        if let Some(status) = self.locks.known(key)
-            && locking.next(&key.id(), status, 0).is_none()
-        {
-            return Ok(locking.protects_until(status));
-        }
-        let mut listed = None;
-        self.list(&key.to_string(), |object| {
-            if object.key == *key {
-                listed = Some(object);
+            for key in keys {
+                each(key, Ok(None));
             }
-        })
-        .map_err(|error| match error {
-            Error::Store(error) => FetchError::Store(error),
-            // A listing fails of the store alone.
-            other => FetchError::Store(StoreError {
-                kind: StoreErrorKind::Other,
-                operation: dolmen_store::Operation::ListVersions,
-                key: None,
-                source: Some(Box::new(other)),
-            }),
-        })?;
-        let copy = match listed {
-            // The only version there is needs no reading to be the right one.
-            Some(object) if object.copies.len() == 1 => object.copies.into_iter().next(),
-            Some(object) => Some(self.authentic(&object, kind)?),
-            None => None,
+            return Ok(());
         };
-        match copy {
-            Some(copy) => {
-                let extended = self.block_on(self.extend(key, &copy, 0, Extension::Apply))?;
-                Ok(extended.until)
+        let mut unsettled = Vec::new();
+        for key in keys {
+            match self.known_until(key, &locking) {
+                Some(until) => each(key, Ok(Some(until))),
+                None => unsettled.push(*key),
             }
-            None => Ok(None),
         }
+        for (prefix, keys) in folders(&unsettled) {
+            let mut found = Vec::new();
+            self.list(&prefix, |object| {
+                if keys.binary_search(&object.key).is_ok() {
+                    found.push((object, 0));
+                }
+            })?;
+            // A listing ascends, too.
+            let is_found =
+                |key| found.binary_search_by_key(key, |(object, _): &(Listed, u64)| object.key);
+            for key in keys.iter().filter(|key| is_found(key).is_err()) {
+                each(key, Ok(None));
+            }
+            self.extend_all(&found, kind, Extension::Apply, |object, extended| {
+                each(&object.key, extended.map(|extended| extended.until));
+                ControlFlow::Continue(())
+            });
+        }
+        Ok(())
+    }
+
+    /// Until when an object is locked, where that is known and not due.
+    fn known_until(&self, key: &ObjectKey, locking: &Locking) -> Option<Timestamp> {
+        let known = self.locks.dates.get(self.store().identity(), key)?;
+        let is_enough = known.counts(locking);
+        let is_enough = is_enough && locking.next(&key.id(), known.status, 0).is_none();
+        is_enough.then(|| locking.protects_until(known.status))?
     }
 
     /// Extends the locks of listed objects where they are due, by the terms or by a longer promise in seconds, each by the
@@ -188,7 +220,12 @@ impl Objects {
             let found = self.note_search(object, kind, hashed.found).await?;
             let copy = found.ok_or(FetchError::Altered)?.copy;
             let extended = self.extend(&object.key, &copy, promise_seconds, extension);
-            return Ok(extended.await?);
+            let mut extended = extended.await?;
+            if extended.refused.is_some() {
+                self.look_for_longer(object, &copy, kind, &mut extended)
+                    .await?;
+            }
+            return Ok(extended);
         }
         // Only its hash drops a version: what cannot be read now must not lapse until it can.
         let mut failed = FetchError::Altered;
@@ -199,9 +236,47 @@ impl Objects {
         Err(failed)
     }
 
+    /// Looks for another authentic version whose lock lasts longer: who may not extend one puts the object again.
+    ///
+    /// Cost: one request for each version of the same size where listings state no locks, and one to read it.
+    async fn look_for_longer(
+        &self,
+        object: &Listed,
+        tried: &StoredCopy,
+        kind: ObjectKind,
+        extended: &mut Extended,
+    ) -> Result<(), FetchError> {
+        let Some(locking) = self.locking() else {
+            return Ok(());
+        };
+        let others = object.copies.iter().rev();
+        let others = others.filter(|copy| copy.version != tried.version);
+        for copy in others.filter(|copy| copy.bytes == tried.bytes) {
+            let status = match copy.lock {
+                LockStatus::Unknown => {
+                    extended.calls = extended.calls.saturating_add(1);
+                    let (key, version) = (store_key(&object.key)?, copy.version.clone());
+                    self.store().lock_of(&ObjectRef { key, version }).await?
+                }
+                stated => stated,
+            };
+            let until = locking.protects_until(status);
+            if until <= extended.until {
+                continue;
+            }
+            let (verdict, _) = self.hash_version(&object.key, copy, kind).await?;
+            if verdict == Verdict::Authentic {
+                (extended.status, extended.until) = (status, until);
+                let (store, version) = (self.store().identity(), (&object.key, &copy.version));
+                self.locks.dates.note(store, version, status, &locking);
+            }
+        }
+        Ok(())
+    }
+
     /// Extends the lock of one version where it is due, by the terms or by a longer promise.
     ///
-    /// Cost: at most one request for the lock, one to extend it, and one to read it back where that was refused or had no
+    /// Cost: at most one request for the lock, none where it was read in this generation and is not due, one to extend it, and one to read it back where that was refused or had no
     /// answer.
     async fn extend(
         &self,
@@ -218,14 +293,27 @@ impl Objects {
             version: copy.version.clone(),
         };
         let mut extended = Extended::default();
-        let status = match copy.lock {
-            LockStatus::Unknown => {
+        let (dates, store) = (&self.locks.dates, self.store().identity());
+        let known = dates.get(store, key);
+        let known = known.filter(|known| known.is_of(&copy.version));
+        let is_enough = |known: &Known| {
+            let next = locking.next(&key.id(), known.status, promise_seconds);
+            known.counts(&locking) && next.is_none()
+        };
+        let status = match (copy.lock, known.filter(is_enough)) {
+            (LockStatus::Unknown, Some(known)) => {
+                extended.status = known.status;
+                extended.until = locking.protects_until(known.status);
+                return Ok(extended);
+            }
+            (LockStatus::Unknown, None) => {
                 extended.calls = 1;
                 self.store().lock_of(&object).await?
             }
-            stated => stated,
+            (stated, _) => stated,
         };
         extended.status = status;
+        extended.was_shortened = known.is_some_and(|known| known.was_longer_than(status));
         if let Some(longer) = locking.next(&key.id(), status, promise_seconds) {
             match extension {
                 Extension::Apply => self.lengthen(&object, longer, &mut extended).await?,
@@ -238,7 +326,10 @@ impl Objects {
             }
         }
         extended.until = locking.protects_until(extended.status);
-        self.locks.note(*key, extended.status);
+        // What listings state and nobody shortens need not be remembered.
+        if extended.calls > 0 || extended.was_shortened || locking.may_be_shortened() {
+            dates.note(store, (key, &copy.version), extended.status, &locking);
+        }
         Ok(extended)
     }
 
@@ -277,6 +368,44 @@ impl Objects {
     }
 }
 
+/// Objects of a folder that are worth listing all of it.
+const FOLDER_OBJECTS_MIN: usize = 16;
+/// Objects of a writer that are listed at a time: beyond that the folders of its packs are listed one by one.
+const LISTED_OBJECTS_MAX: usize = 1 << 12;
+
+/// What to list to find keys, which ascend, with those that it shows: folders, and single keys where there are few.
+fn folders(keys: &[ObjectKey]) -> Vec<(String, &[ObjectKey])> {
+    let mut folders = Vec::new();
+    let (of_writer, of_packs) = (2, 3);
+    for keys in keys.chunk_by(|one, next| folder(one, of_writer) == folder(next, of_writer)) {
+        let depth = if keys.len() > LISTED_OBJECTS_MAX {
+            of_packs
+        } else {
+            of_writer
+        };
+        for keys in keys.chunk_by(|one, next| folder(one, depth) == folder(next, depth)) {
+            match keys {
+                [first, ..] if keys.len() >= FOLDER_OBJECTS_MIN => {
+                    folders.push((folder(first, depth), keys));
+                }
+                few => {
+                    let single = few.chunks(1).zip(few);
+                    folders.extend(single.map(|(one, key)| (key.to_string(), one)));
+                }
+            }
+        }
+    }
+    folders
+}
+
+/// The first parts of a key's name, as many as there are up to `depth`, without the last.
+fn folder(key: &ObjectKey, depth: usize) -> String {
+    let name = key.to_string();
+    let ends = name.match_indices('/').map(|(at, _)| at.saturating_add(1));
+    let end = ends.take(depth).last().unwrap_or(0);
+    name.get(..end).unwrap_or_default().to_owned()
+}
+
 /// Whether locks are made longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extension {
@@ -295,6 +424,8 @@ pub struct Extended {
     pub until: Option<Timestamp>,
     /// Whether it was made longer, or the object was put into view again.
     pub is_renewed: bool,
+    /// Whether it ended later when this client last read it.
+    pub was_shortened: bool,
     /// Whether the object was hidden or covered where the plain view is what protects.
     pub was_out_of_view: bool,
     /// Requests.
@@ -309,6 +440,7 @@ impl Default for Extended {
             status: LockStatus::None,
             until: None,
             is_renewed: false,
+            was_shortened: false,
             was_out_of_view: false,
             calls: 0,
             refused: None,

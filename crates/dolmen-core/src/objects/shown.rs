@@ -7,7 +7,8 @@ use dolmen_format::ledger::LockStrategy;
 use dolmen_format::{ObjectKey, ObjectKind};
 use dolmen_store::{ObjectRef, Place, StoreError, StoreErrorKind, Version};
 
-use super::{Extended, Extension, FetchError, Listed, Objects, store_key};
+use super::hashes::Verdict;
+use super::{Extended, Extension, FetchError, Listed, Objects, StoredCopy, store_key};
 
 /// How what nothing needs is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,16 +85,17 @@ impl Objects {
     ) -> Result<Extended, FetchError> {
         let mut extended = Extended::default();
         let mut found: Option<Bytes> = None;
+        let mut only = object.copies.first().map(|copy| copy.version.clone());
         let mut is_covered = false;
         if let [_, _, ..] = object.copies.as_slice() {
-            let authentic = self.search_listed(object, kind).await?;
-            let authentic = authentic.ok_or(FetchError::Altered)?;
+            let authentic = self.authentic_version(object, kind).await?;
             is_covered = match object.copies.last() {
                 Some(top) if top.version == authentic.copy.version => false,
-                Some(top) => !self.is_authentic(&object.key, &top.version, kind).await?,
+                Some(top) => !self.is_authentic(&object.key, top, kind).await?,
                 None => true,
             };
-            found = Some(authentic.body);
+            only = Some(authentic.copy.version);
+            found = authentic.body;
         }
         if !object.is_hidden && !is_covered {
             return Ok(extended);
@@ -116,8 +118,7 @@ impl Objects {
         let body = if let Some(body) = found {
             body
         } else {
-            let only = object.copies.first().map(|copy| &copy.version);
-            self.fetch_version(&object.key, only, kind).await?
+            self.fetch_version(&object.key, only.as_ref(), kind).await?
         };
         extended.calls = extended.calls.saturating_add(1);
         let (name, lock) = (store_key(&object.key)?, self.lock_for(&object.key));
@@ -130,11 +131,14 @@ impl Objects {
     async fn is_authentic(
         &self,
         key: &ObjectKey,
-        version: &Version,
+        copy: &StoredCopy,
         kind: ObjectKind,
     ) -> Result<bool, FetchError> {
-        match self.fetch_version(key, Some(version), kind).await {
-            Ok(_) => Ok(true),
+        if copy.bytes > kind.bytes_max() {
+            return Ok(false);
+        }
+        match self.hash_version(key, copy, kind).await {
+            Ok((verdict, _)) => Ok(verdict == Verdict::Authentic),
             Err(error) if self.may_lie_beneath(&error) => Ok(false),
             Err(error) => Err(error),
         }

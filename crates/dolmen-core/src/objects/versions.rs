@@ -1,12 +1,15 @@
 //! What lies beneath the plain view of a store with versions.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
 use dolmen_store::{LockStatus, StoreError, StoreErrorKind, Version, VersionInfo, VersionKind};
 use futures_util::TryStreamExt as _;
 
+use super::hashes::{Hashes, Verdict};
 use super::{Authentic, FetchError, Objects, store_key};
 use crate::error::Result;
 
@@ -70,6 +73,7 @@ pub(super) struct Views {
     /// The authentic version of such a key; `None`: it has none.
     authentic: Mutex<HashMap<ObjectKey, Option<StoredCopy>>>,
     oddities: Mutex<Oddities>,
+    hashes: Hashes,
     searches: Searches,
 }
 
@@ -84,6 +88,16 @@ impl Default for Searches {
 }
 
 impl Views {
+    /// Keeps what is learnt of versions in a folder of the cache.
+    pub(super) fn keep_in(&self, folder: &Path) {
+        self.hashes.keep_in(folder);
+    }
+
+    /// Writes it there.
+    pub(super) fn save(&self) {
+        self.hashes.save();
+    }
+
     pub(super) fn authentic(&self, key: &ObjectKey) -> Option<StoredCopy> {
         lock(&self.authentic).get(key).cloned().flatten()
     }
@@ -124,10 +138,6 @@ impl Objects {
         self.block_on(async {
             let mut foreign = Vec::new();
             let mut gathered: Option<Listed> = None;
-            let mut deliver = |object: Listed| {
-                self.locks.note_listed(&object);
-                each(object);
-            };
             let mut versions = self.store().list_versions(prefix);
             while let Some(version) = versions.try_next().await? {
                 let key = match (version.kind, version.name.parse::<ObjectKey>()) {
@@ -142,7 +152,7 @@ impl Objects {
                 let mut object = match gathered.take() {
                     Some(object) if object.key == key => object,
                     before => {
-                        before.and_then(finish).into_iter().for_each(&mut deliver);
+                        before.and_then(finish).into_iter().for_each(&mut each);
                         Listed {
                             key,
                             copies: Vec::new(),
@@ -154,7 +164,7 @@ impl Objects {
                 object.take(version);
                 gathered = Some(object);
             }
-            gathered.and_then(finish).into_iter().for_each(deliver);
+            gathered.and_then(finish).into_iter().for_each(each);
             Ok(foreign)
         })
     }
@@ -259,37 +269,57 @@ impl Objects {
         found.map(|found| found.copy).ok_or(FetchError::Altered)
     }
 
-    /// Looks for the authentic version of a listed key. One version that cannot be read stops no other.
+    /// Looks for the authentic version of a listed key, and reads it. One version that cannot be read stops no other.
     pub(super) async fn search_listed(
         &self,
         object: &Listed,
         kind: ObjectKind,
     ) -> std::result::Result<Option<Authentic>, FetchError> {
+        let Found { copy, body } = match self.authentic_version(object, kind).await {
+            Err(FetchError::Altered) => return Ok(None),
+            found => found?,
+        };
+        let body = match body {
+            Some(body) => body,
+            None => {
+                let version = Some(&copy.version);
+                self.fetch_version(&object.key, version, kind).await?
+            }
+        };
+        Ok(Some(Authentic { body, copy }))
+    }
+
+    /// The authentic version of a listed key, read only where that was not hashed before.
+    pub(super) async fn authentic_version(
+        &self,
+        object: &Listed,
+        kind: ObjectKind,
+    ) -> std::result::Result<Found, FetchError> {
         let hashed = self.hash_versions(object, kind).await;
         match (hashed.found, hashed.unread.into_iter().next()) {
             (None, Some((_, error))) => Err(error),
-            (found, _) => self.note_search(object, kind, found).await,
+            (found, _) => {
+                let found = self.note_search(object, kind, found).await?;
+                found.ok_or(FetchError::Altered)
+            }
         }
     }
 
     /// Hashes versions, oldest first, until one is authentic: what an intruder wrote is younger, unless the object was put
-    /// anew.
+    /// anew. What was hashed before is not read again.
     pub(super) async fn hash_versions(&self, object: &Listed, kind: ObjectKind) -> Hashed {
-        // The semaphore is never closed.
-        let _permit = self.views.searches.0.acquire().await.ok();
         let mut hashed = Hashed::default();
         for copy in &object.copies {
             if copy.bytes > kind.bytes_max() {
                 continue;
             }
-            let version = Some(&copy.version);
-            match self.fetch_version(&object.key, version, kind).await {
-                Ok(body) => {
+            match self.hash_version(&object.key, copy, kind).await {
+                Ok((Verdict::Authentic, body)) => {
                     let copy = copy.clone();
-                    hashed.found = Some(Authentic { body, copy });
+                    hashed.found = Some(Found { copy, body });
                     break;
                 }
-                Err(FetchError::Altered) => {}
+                Ok((Verdict::Junk, _)) => {}
                 // Deleted since the listing, or by a rule of the bucket.
                 Err(error) if error.is_missing() => {}
                 Err(error) => hashed.unread.push((copy.clone(), error)),
@@ -298,13 +328,38 @@ impl Objects {
         hashed
     }
 
+    /// Tells what a version is, with its bytes where they had to be read.
+    pub(super) async fn hash_version(
+        &self,
+        key: &ObjectKey,
+        copy: &StoredCopy,
+        kind: ObjectKind,
+    ) -> std::result::Result<(Verdict, Option<Bytes>), FetchError> {
+        let (store, version) = (self.store().identity(), &copy.version);
+        let (hashes, keeps) = (&self.views.hashes, self.store().capabilities().versions);
+        if let Some(verdict) = hashes.get(store, key, version).filter(|_| keeps) {
+            return Ok((verdict, None));
+        }
+        // The semaphore is never closed.
+        let _permit = self.views.searches.0.acquire().await.ok();
+        let (verdict, body) = match self.fetch_version(key, Some(version), kind).await {
+            Ok(body) => (Verdict::Authentic, Some(body)),
+            Err(FetchError::Altered) => (Verdict::Junk, None),
+            Err(error) => return Err(error),
+        };
+        if keeps {
+            hashes.note(store, key, version, verdict);
+        }
+        Ok((verdict, body))
+    }
+
     /// Notes what a search found, and whether the plain view shows something else.
     pub(super) async fn note_search(
         &self,
         object: &Listed,
         kind: ObjectKind,
-        found: Option<Authentic>,
-    ) -> std::result::Result<Option<Authentic>, FetchError> {
+        found: Option<Found>,
+    ) -> std::result::Result<Option<Found>, FetchError> {
         let Some(found) = found else {
             self.views.remember(object.key, None);
             return Ok(None);
@@ -312,10 +367,11 @@ impl Objects {
         let is_overwritten = match object.plain() {
             Some(plain) if plain.version == found.copy.version => false,
             // The same bytes once more do no harm.
-            Some(_) => matches!(
-                self.fetch_plain(&object.key, kind).await,
-                Err(error) if self.may_lie_beneath(&error)
-            ),
+            Some(plain) if plain.bytes == found.copy.bytes => {
+                let hashed = self.hash_version(&object.key, plain, kind).await;
+                matches!(hashed, Ok((Verdict::Junk, _)))
+            }
+            Some(_) => true,
             // What lies on top beneath the marker counts once the marker is gone.
             None => object
                 .copies
@@ -328,11 +384,19 @@ impl Objects {
     }
 }
 
+/// An authentic version.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) copy: StoredCopy,
+    /// Its bytes, where they had to be read to tell.
+    pub(super) body: Option<Bytes>,
+}
+
 /// What hashing the versions of a key came to.
 #[derive(Debug, Default)]
 pub(super) struct Hashed {
     /// The authentic one.
-    pub(super) found: Option<Authentic>,
+    pub(super) found: Option<Found>,
     /// Versions that could not be read, and why: any of them may be authentic.
     pub(super) unread: Vec<(StoredCopy, FetchError)>,
 }

@@ -19,6 +19,7 @@ use crate::moves::places::Places;
 use crate::numbers;
 use crate::objects::{Listed, Removal};
 use crate::pack::BlobReader;
+use crate::recall::{self, Absence, Recall};
 use crate::release::Release;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
@@ -68,13 +69,13 @@ pub(super) fn run(
         remembered_store: options.remembered_store,
         confirmed: options.confirm_clock,
     };
-    let mut list = SnapshotList::load(repository, None)?;
-    list.facts.confirmed.clone_from(options.confirmed);
-    list.facts.compared.clone_from(options.compared);
     let mut report = Report {
         store_time: Some(clocks.remember()),
         ..Report::default()
     };
+    let mut list = load(repository, options, &mut report)?;
+    list.facts.confirmed.clone_from(options.confirmed);
+    list.facts.compared.clone_from(options.compared);
     let now = match clocks.let_go_at() {
         Ok(now) => Some(now),
         Err(held) => {
@@ -107,12 +108,34 @@ pub(super) fn run(
     Ok((round.report, end))
 }
 
+/// Loads what is there, and what is remembered and may be so still. What is gone for good, as the user says, is not
+/// recalled.
+fn load(
+    repository: &Repository,
+    options: &Options<'_>,
+    report: &mut Report,
+) -> Result<SnapshotList> {
+    let list = SnapshotList::load_recalling(repository, Recall::Seen(options.sightings))?;
+    let absent = list.recalled.objects.iter();
+    let gone = absent.filter(|(_, absence)| **absence == Absence::Gone);
+    let gone: BTreeSet<_> = gone.map(|(key, _)| *key).collect();
+    if !options.confirm_missing || gone.is_empty() {
+        return Ok(list);
+    }
+    let mut left = options.sightings.clone();
+    left.retain(|key| !key.parse().is_ok_and(|key| gone.contains(&key)));
+    report.given_up = gone;
+    SnapshotList::load_recalling(repository, Recall::Seen(&left))
+}
+
 impl Round<'_> {
     /// Lets nothing go while the repository tells of something that is not there: it may only be late.
     fn hold_what_has_gaps(&mut self) {
         let mut gaps = numbers::gaps(self.list);
         for retired in self.list.facts.retired.values() {
-            let is_there = |entry: &SnapshotEntry| entry.id == retired.snapshot.digest;
+            let is_there = |entry: &SnapshotEntry| {
+                entry.id == retired.snapshot.digest && !self.list.recalled.is_gone(&entry.key())
+            };
             let now = self.now.unwrap_or_default();
             let lapses = if lives::promises_locks(&self.list.facts, now) {
                 self.judge_grace(retired.stored_at)
@@ -127,6 +150,8 @@ impl Round<'_> {
             }
         }
         gaps.extend(self.unreadable());
+        let now = self.now.unwrap_or_default();
+        gaps.extend(recall::alarms(self.list, Some(&self.terms), now));
         for head in self.options.heads {
             let is_known = self.list.all().any(|entry| entry.id == head.digest)
                 || self.list.facts.retired.contains_key(&head.digest);

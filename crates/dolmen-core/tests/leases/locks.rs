@@ -263,8 +263,8 @@ fn a_version_that_cannot_be_read_keeps_its_lock() {
     let gets = world.layer.calls_of(Operation::Get) - before;
 
     let (world, pack) = attacked();
-    // Packs come last: the authentic version is read, then what lies on top of it.
-    let first = world.layer.calls_of(Operation::Get) + gets - 2;
+    // Packs come last, and the authentic version is all that is read of it.
+    let first = world.layer.calls_of(Operation::Get) + gets - 1;
     let denied = Fault::Denied(Effect::Skipped);
     let plan = FaultPlan::none().at_call_of(Operation::Get, first, denied);
     world.layer.set_plan(plan);

@@ -7,10 +7,12 @@
     reason = "a test fails by panicking"
 )]
 
+mod absence;
 mod compact;
 #[path = "../support/copied.rs"]
 mod copied;
 mod cost;
+mod dates;
 mod hiding;
 mod holds;
 mod locks;
@@ -19,6 +21,7 @@ mod policies;
 mod recover;
 mod reuse;
 mod segments;
+mod short;
 mod space;
 mod world;
 

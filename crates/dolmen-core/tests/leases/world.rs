@@ -9,6 +9,7 @@ use dolmen_core::backup::{self, Change, Context, Options, SourceError};
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::index::Index;
+use dolmen_core::repository::{self, Accept};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{
     Clock, Environment, Error, Finding, Findings, Objects, Repository, ledger, own, prune, renew,
@@ -16,6 +17,7 @@ use dolmen_core::{
 use dolmen_format::ledger::{Fact, LockStrategy, Policy};
 use dolmen_format::{InstanceId, ObjectId, Timestamp};
 use dolmen_fs::{PathKey, Place, Root};
+use dolmen_state::state::Sightings;
 use dolmen_state::{Compared, Instance, StateFolder};
 use dolmen_store::record::Detail;
 use dolmen_store::{
@@ -43,7 +45,35 @@ pub(crate) struct World {
     pub(crate) record: Arc<RecordLayer>,
     pub(crate) repository: Repository,
     clock: Arc<TestClock>,
-    _runtime: Runtime,
+    runtime: Runtime,
+}
+
+/// What a client with a key reaches a store through, and what records its requests.
+fn layers(
+    store: &Arc<MemoryStore>,
+    clock: &Arc<TestClock>,
+    credential: Credential,
+) -> (Arc<FaultLayer>, Arc<RecordLayer>) {
+    let (slow_store, slow_clock) = (Arc::clone(store), Arc::clone(clock));
+    let layer = Arc::new(
+        FaultLayer::new(
+            Arc::new(store.with_credential(credential)),
+            FaultPlan::none(),
+        )
+        .with_slowness(Arc::new(move |seconds| {
+            slow_store.advance_clock(seconds);
+            slow_clock.0.fetch_add(seconds, Ordering::SeqCst);
+        })),
+    );
+    let record = Arc::new(RecordLayer::new(
+        Arc::clone(&layer) as Arc<dyn Store>,
+        RecordOptions {
+            api: Api::S3,
+            page_versions: LISTING_PAGE_VERSIONS,
+            detail: Detail::Requests,
+        },
+    ));
+    (layer, record)
 }
 
 /// A clock that stands still.
@@ -124,29 +154,15 @@ impl World {
         Self::with_rights(model, policy, Credential::everything())
     }
 
-    fn with_rights(model: impl Into<MemoryModel>, policy: &Policy, credential: Credential) -> Self {
+    pub(crate) fn with_rights(
+        model: impl Into<MemoryModel>,
+        policy: &Policy,
+        credential: Credential,
+    ) -> Self {
         let runtime = runtime();
         let store = Arc::new(MemoryStore::new(model));
         let clock = Arc::new(TestClock(AtomicI64::new(store.clock().seconds)));
-        let (slow_store, slow_clock) = (Arc::clone(&store), Arc::clone(&clock));
-        let layer = Arc::new(
-            FaultLayer::new(
-                Arc::new(store.with_credential(credential)),
-                FaultPlan::none(),
-            )
-            .with_slowness(Arc::new(move |seconds| {
-                slow_store.advance_clock(seconds);
-                slow_clock.0.fetch_add(seconds, Ordering::SeqCst);
-            })),
-        );
-        let record = Arc::new(RecordLayer::new(
-            Arc::clone(&layer) as Arc<dyn Store>,
-            RecordOptions {
-                api: Api::S3,
-                page_versions: LISTING_PAGE_VERSIONS,
-                detail: Detail::Requests,
-            },
-        ));
+        let (layer, record) = layers(&store, &clock, credential);
         let shared: Arc<dyn Store> = Arc::clone(&record) as Arc<dyn Store>;
         let objects = Objects::new(shared, runtime.handle().clone(), "memory");
         let environment = Environment {
@@ -161,8 +177,23 @@ impl World {
             record,
             repository,
             clock,
-            _runtime: runtime,
+            runtime,
         }
+    }
+
+    /// Goes on with another key of the account.
+    pub(crate) fn use_key(&mut self, credential: Credential) {
+        (self.layer, self.record) = layers(&self.store, &self.clock, credential);
+        self.reopen();
+    }
+
+    /// Goes on as another process, which knows nothing but what it keeps in folders.
+    pub(crate) fn reopen(&mut self) {
+        let shared: Arc<dyn Store> = Arc::clone(&self.record) as Arc<dyn Store>;
+        let objects = Objects::new(shared, self.runtime.handle().clone(), "memory");
+        let (environment, id) = (self.repository.environment.clone(), self.repository.id());
+        let located = repository::locate(objects, environment, Some(id), &[]).unwrap();
+        self.repository = located.unlock(b"secret", Accept::Current).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -293,7 +324,16 @@ impl World {
 
     /// A run of a client that knows where moved frames are the same.
     pub(crate) fn prune_knowing(&self, compared: &Compared) -> prune::Report {
-        self.prune_confirmed_knowing(&BTreeSet::new(), compared, |_| {})
+        self.prune_as(&BTreeSet::new(), compared, &Sightings::default(), |_| {})
+    }
+
+    /// A run of a client that remembers what it has seen.
+    pub(crate) fn prune_seeing(
+        &self,
+        sightings: &Sightings,
+        change: impl FnOnce(&mut prune::Options<'_>),
+    ) -> prune::Report {
+        self.prune_as(&BTreeSet::new(), &Compared::default(), sightings, change)
     }
 
     /// A run of a client whose user confirmed policies.
@@ -302,13 +342,15 @@ impl World {
         confirmed: &BTreeSet<ObjectId>,
         change: impl FnOnce(&mut prune::Options<'_>),
     ) -> prune::Report {
-        self.prune_confirmed_knowing(confirmed, &Compared::default(), change)
+        let (compared, sightings) = (Compared::default(), Sightings::default());
+        self.prune_as(confirmed, &compared, &sightings, change)
     }
 
-    fn prune_confirmed_knowing(
+    fn prune_as(
         &self,
         confirmed: &BTreeSet<ObjectId>,
         compared: &Compared,
+        sightings: &Sightings,
         change: impl FnOnce(&mut prune::Options<'_>),
     ) -> prune::Report {
         let cancel = AtomicBool::new(false);
@@ -316,6 +358,7 @@ impl World {
             confirmed,
             compared,
             heads: &[],
+            sightings,
             dry_run: false,
             confirm_clock: false,
             confirm_missing: false,
@@ -336,6 +379,15 @@ impl World {
 
     /// The same by a list that was loaded before.
     pub(crate) fn renew_listed(&self, list: &SnapshotList) -> renew::Report {
+        self.renew_seeing(list, &mut Sightings::default())
+    }
+
+    /// The same of a client that remembers what it has seen.
+    pub(crate) fn renew_seeing(
+        &self,
+        list: &SnapshotList,
+        sightings: &mut Sightings,
+    ) -> renew::Report {
         let cancel = AtomicBool::new(false);
         let options = renew::Options {
             dry_run: false,
@@ -343,7 +395,7 @@ impl World {
             scratch: self.folder.path(),
             cancel: &cancel,
         };
-        renew::run(&self.repository, list, &options, &Deaf).unwrap()
+        renew::run(&self.repository, list, sightings, &options, &Deaf).unwrap()
     }
 
     /// The requests of what is done, by operation.

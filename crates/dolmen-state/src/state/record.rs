@@ -7,13 +7,17 @@ use dolmen_format::signed::Reference;
 use dolmen_format::{InstanceId, SegmentId, Timestamp};
 use minicbor::{Decode, Encode};
 
+use super::sightings::{SIGHTED_BYTES_MAX, SIGHTED_OBJECTS_MAX};
 use crate::durable;
 use crate::error::{Operation, StateError};
 use crate::number::to_u64;
 
 const MAGIC: [u8; 8] = *b"DOLMENS1";
-/// Largest record: a list of 1 million segments.
-const RECORD_BYTES_MAX: usize = 40 << 20;
+/// Largest record: what maintenance has seen, or a list of 1 million segments.
+const RECORD_BYTES_MAX: usize = 48 << 20;
+
+// Snapshots and ledger records have bodies, roots and keys only names; a name takes less than 200 bytes.
+const _: () = assert!(2 * SIGHTED_BYTES_MAX + 4 * SIGHTED_OBJECTS_MAX * 200 <= RECORD_BYTES_MAX);
 
 /// What an instance knows of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

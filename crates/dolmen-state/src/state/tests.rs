@@ -299,3 +299,19 @@ fn a_folder_that_cannot_be_made_is_an_error_and_not_a_loop() {
     let error = StateFolder::open("/proc/dolmen/state").unwrap_err();
     assert!(error.to_string().contains("/proc/dolmen"), "{error}");
 }
+
+#[test]
+fn what_was_seen_is_remembered_for_its_repository_alone() {
+    let (_folder, state) = state();
+    assert_eq!(state.sightings(&REPOSITORY).unwrap(), Sightings::default());
+    let mut seen = Sightings::default();
+    let sighting = Sighting {
+        stored_at: Timestamp::from_seconds(5),
+        body: vec![1, 2, 3],
+    };
+    seen.note("snapshots/aa/bb".to_owned(), sighting);
+    state.note_sightings(&REPOSITORY, &seen).unwrap();
+    assert_eq!(state.sightings(&REPOSITORY).unwrap(), seen);
+    let other = ObjectId([9; 32]);
+    assert_eq!(state.sightings(&other).unwrap(), Sightings::default());
+}

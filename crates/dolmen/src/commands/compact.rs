@@ -54,7 +54,7 @@ pub(super) fn compact(
     args: &CompactArgs,
     dry_run: bool,
 ) -> Outcome<Report> {
-    let mut list = opened.load_snapshots(app)?;
+    let mut list = opened.load_all_seen(app)?;
     let mut instance = opened.writer(app, &list)?;
     let cancel = app.interrupt.flag();
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());

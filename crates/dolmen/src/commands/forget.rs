@@ -75,10 +75,12 @@ pub(super) fn run(app: &App, args: &ForgetArgs) -> Outcome {
     refuse_contradictions(args, rules.is_empty())?;
     let filter = args.filter.filter()?;
     let opened = open(app)?;
-    let mut list = opened.load_snapshots(app)?;
     if args.undo {
+        let list = opened.load_snapshots(app)?;
         return undo(app, &opened, &list, args);
     }
+    // A person ends what is gone, too.
+    let mut list = opened.load_all_seen(app)?;
     let mut doubted = BTreeSet::new();
     if args.count_anyway {
         doubted.extend(std::mem::take(&mut list.suspicious).into_keys());

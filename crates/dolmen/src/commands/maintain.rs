@@ -111,10 +111,10 @@ fn renew(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exi
 
 /// Answers what was retired against the signed policy, then retires by it; without rules nothing.
 fn forget(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exit)> {
-    let mut list = opened.load_snapshots(app)?;
+    let mut list = opened.load_all_seen(app)?;
     let answered = answer(app, opened, args, &list)?;
     if answered.undone > 0 && !args.dry_run {
-        list = opened.load_snapshots(app)?;
+        list = opened.load_all_seen(app)?;
     }
     let exit = if answered == Answered::default() {
         Exit::Done

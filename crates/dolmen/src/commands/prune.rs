@@ -71,6 +71,7 @@ pub(super) fn prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome<Rep
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
     let (confirmed, heads) = (opened.confirmed()?, opened.heads());
     let compared = opened.compared()?;
+    let mut sightings = opened.sightings()?;
     let options = Options {
         dry_run: args.dry_run,
         confirm_clock: app.config.confirm_clock,
@@ -78,6 +79,7 @@ pub(super) fn prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome<Rep
         confirmed: &confirmed,
         compared: &compared,
         heads: &heads,
+        sightings: &sightings,
         remembered_store: instance.record().store_time,
         index_cache: index_cache.as_deref(),
         scratch: &scratch,
@@ -86,6 +88,11 @@ pub(super) fn prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome<Rep
     let reported = Reported(Arc::clone(&app.output));
     let report = prune::run(&opened.repository, &options, &reported)
         .during(&format!("cannot prune {}", opened.address))?;
+    if !report.given_up.is_empty() && !args.dry_run {
+        let is_given_up = |key: &str| key.parse().is_ok_and(|key| report.given_up.contains(&key));
+        sightings.retain(|key| !is_given_up(key));
+        opened.note_sightings(&sightings)?;
+    }
     let mut record = instance.record().clone();
     record.store_time = record.store_time.max(report.store_time);
     instance

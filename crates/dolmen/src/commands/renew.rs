@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use dolmen_core::recall::Recall;
 use dolmen_core::renew::{self, Options, Report};
 use serde_json::{Value, json};
 
@@ -34,7 +35,9 @@ pub(super) fn run(app: &App, args: &RenewArgs) -> Outcome {
 
 /// Renews.
 pub(super) fn renew(app: &App, opened: &Opened, args: &RenewArgs) -> Outcome<Report> {
-    let list = opened.load_snapshots(app)?;
+    let mut sightings = opened.sightings()?;
+    let before = sightings.clone();
+    let list = opened.load_recalling(app, Recall::Whatever(&sightings))?;
     // Whoever renews follows the policy as it is now.
     drop(opened.writer(app, &list)?);
     let cancel = app.interrupt.flag();
@@ -46,8 +49,13 @@ pub(super) fn renew(app: &App, opened: &Opened, args: &RenewArgs) -> Outcome<Rep
         cancel: &cancel,
     };
     let reported = Reported(Arc::clone(&app.output));
-    renew::run(&opened.repository, &list, &options, &reported)
-        .during(&format!("cannot renew {}", opened.address))
+    let repository = &opened.repository;
+    let report = renew::run(repository, &list, &mut sightings, &options, &reported);
+    // Also what an interrupted run has seen.
+    if !args.dry_run && sightings != before {
+        opened.note_sightings(&sightings)?;
+    }
+    report.during(&format!("cannot renew {}", opened.address))
 }
 
 /// 21 where something live is protected for less than the protection period.

@@ -44,6 +44,7 @@ pub(super) fn run(app: &App, args: &StatusArgs) -> Outcome {
         max_age_seconds: args.max_age.map(|Seconds(seconds)| seconds),
         maintained: opened.maintained()?,
         confirmed: opened.confirmed()?,
+        sightings: opened.sightings()?,
     };
     let status = status::run(&opened.repository, &options, own)
         .during(&format!("cannot tell how {} stands", opened.address))?;

@@ -217,3 +217,45 @@ fn a_retired_snapshot_is_space_and_no_trouble() {
     assert!(status["last_maintenance"].is_string());
     assert_eq!(status["bytes"]["locked"], 0);
 }
+
+#[test]
+fn what_maintenance_has_seen_and_is_gone_is_an_alarm_until_a_person_gives_it_up() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    world.write("files/more.txt", b"more");
+    world.backup(&["."]);
+    world.done(&["maintain"]);
+    let snapshots = document(&world.done(&["snapshots", "--json"]));
+    let newest = snapshots[1]["id"].as_str().unwrap().to_owned();
+    let lost = world.objects("snapshots");
+    let lost = lost.iter().find(|path| path.ends_with(&newest)).unwrap();
+    std::fs::remove_file(lost).unwrap();
+    for command in ["renew", "maintain", "status"] {
+        let ran = world.run(&[command]);
+        assert_eq!(ran.code, 21, "{command}: {}", ran.stderr);
+        let told = format!("{}{}", ran.stdout, ran.stderr);
+        let named = format!("{newest}: gone, and no retirement names it");
+        assert!(told.contains(&named), "{command}: {told}");
+    }
+    let held = document(&world.done(&["prune", "--json"]))["held"].clone();
+    assert!(held.is_string(), "{held}");
+    // What is only tried out is not remembered.
+    world.done(&["prune", "--confirm-missing", "--dry-run"]);
+    assert_eq!(world.run(&["renew"]).code, 21);
+    world.done(&["prune", "--confirm-missing"]);
+    world.done(&["renew"]);
+}
+
+#[test]
+fn a_person_retires_what_is_gone() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    world.done(&["maintain"]);
+    let snapshots = document(&world.done(&["snapshots", "--json"]));
+    let id = snapshots[0]["id"].as_str().unwrap().to_owned();
+    let lost = world.objects("snapshots").remove(0);
+    std::fs::remove_file(lost).unwrap();
+    assert_eq!(world.run(&["renew"]).code, 21);
+    world.done(&["forget", &id]);
+    world.done(&["renew"]);
+}

@@ -1,0 +1,76 @@
+//! What is renewed besides packs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dolmen_format::{ObjectId, ObjectKey, SnapshotId};
+use dolmen_state::state::Sightings;
+
+use crate::lives::Life;
+use crate::repository::Repository;
+use crate::snapshots::{SnapshotEntry, SnapshotList};
+
+/// Needed objects, and the longest promise in seconds of what needs them; 0 is the protection period.
+pub(super) type Promised = BTreeMap<ObjectId, u64>;
+
+/// What is renewed besides packs, by where it lies: what the store shows, and what was seen.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) roots: Promised,
+    pub(super) keys: Promised,
+    pub(super) records: Promised,
+    pub(super) snapshots: Promised,
+    pub(super) segments: Promised,
+    /// Objects of which it was told already that the store does not give them.
+    pub(super) told: BTreeSet<ObjectId>,
+}
+
+impl Wanted {
+    pub(super) fn gather(
+        repository: &Repository,
+        list: &SnapshotList,
+        sightings: &Sightings,
+        lives: &[(&SnapshotEntry, Life)],
+        promises: &BTreeMap<SnapshotId, u64>,
+    ) -> Self {
+        // Every snapshot needs what stands.
+        let longest = promises.values().copied().max().unwrap_or(0);
+        let seen = |prefix| seen(sightings, prefix, longest);
+        let mut wanted = Self {
+            roots: seen("root/"),
+            keys: seen("keys/"),
+            records: seen("ledger/"),
+            snapshots: seen("snapshots/"),
+            segments: Promised::new(),
+            told: list.recalled.objects.keys().map(ObjectKey::id).collect(),
+        };
+        for (key, _) in repository.standing_objects() {
+            let stands = match key {
+                ObjectKey::Root(_) => &mut wanted.roots,
+                _ => &mut wanted.keys,
+            };
+            stands.insert(key.id(), longest);
+        }
+        let stated = list.facts.stamps.iter();
+        wanted.records.extend(stated.map(|(_, id)| (*id, longest)));
+        for (entry, life) in lives {
+            if *life != Life::Live {
+                wanted.snapshots.remove(&entry.id);
+                continue;
+            }
+            let promise = promises.get(&entry.id).copied().unwrap_or(0);
+            wanted.snapshots.insert(entry.id, promise);
+            for segment in &entry.snapshot.segments {
+                let longest = wanted.segments.entry(*segment).or_default();
+                *longest = promise.max(*longest);
+            }
+        }
+        wanted
+    }
+}
+
+/// What was seen of a kind.
+fn seen(sightings: &Sightings, prefix: &str, promise_seconds: u64) -> Promised {
+    let seen = sightings.of_kind(prefix);
+    let keys = seen.filter_map(|(key, _)| key.parse::<ObjectKey>().ok());
+    keys.map(|key| (key.id(), promise_seconds)).collect()
+}
