@@ -18,13 +18,11 @@ fn main() -> ExitCode {
             _ => None,
         })
     };
-    let ticks = number("--ticks").and_then(|ticks| u8::try_from(ticks).ok());
     let threads = number("--threads").and_then(|threads| usize::try_from(threads).ok());
     // Of all configurations the one with this number.
     let seconds = number("--seconds").unwrap_or(3600);
     let only = number("--only").and_then(|only| usize::try_from(only).ok());
     match run(
-        ticks,
         threads.unwrap_or(2),
         Duration::from_secs(seconds),
         only,
@@ -35,18 +33,16 @@ fn main() -> ExitCode {
 }
 
 fn run(
-    ticks: Option<u8>,
     threads: usize,
     timeout: Duration,
     only: Option<usize>,
 ) -> Result<bool, Box<dyn std::error::Error>> {
     let mut out = io::stdout().lock();
     let (begun, mut holds, mut states) = (Instant::now(), true, 0_usize);
-    for (number, mut config) in Config::all()?.into_iter().enumerate() {
+    for (number, config) in Config::all()?.into_iter().enumerate() {
         if only.is_some_and(|only| only != number) {
             continue;
         }
-        config.limits.ticks = ticks.unwrap_or(config.limits.ticks);
         let outcome = explore(config, threads, timeout);
         writeln!(out, "{outcome}")?;
         out.flush()?;
