@@ -170,9 +170,75 @@ impl Config {
         }
     }
 
-    /// The configurations that are explored.
-    pub fn all() -> Result<Vec<Self>, TermsError> {
-        let base = Self {
+    /// The configurations that are explored at every change: a few seconds each.
+    pub fn short() -> Result<Vec<Self>, TermsError> {
+        let (locks, lockless) = Self::bases()?;
+        let dead = |config: Self, name| Self {
+            name,
+            regime: Regime::Free,
+            ..config
+        };
+        let client = locks.against(Credential::Client, "locks, client key stolen");
+        let passphrase = locks.against(Credential::Admin, "locks, passphrase stolen");
+        let retention = locks.against(Credential::Retention, "");
+        let maintenance = locks.against(Credential::Maintenance, "");
+        let coarse = Self {
+            ticks_per_second: 2,
+            ..locks
+        };
+        Ok(vec![
+            locks,
+            dead(locks, "locks, maintenance may be dead"),
+            dead(coarse, "locks, coarse clock, maintenance may be dead"),
+            client,
+            dead(client, "locks, client key stolen, maintenance may be dead"),
+            dead(
+                retention,
+                "locks, retention key stolen, maintenance may be dead",
+            ),
+            passphrase,
+            dead(
+                passphrase,
+                "locks, passphrase stolen, maintenance may be dead",
+            ),
+            dead(
+                maintenance,
+                "locks, maintenance key stolen, maintenance may be dead",
+            ),
+            lockless,
+        ])
+    }
+
+    /// Those that take minutes.
+    pub fn long() -> Result<Vec<Self>, TermsError> {
+        let (locks, lockless) = Self::bases()?;
+        Ok(vec![
+            locks.against(Credential::Retention, "locks, retention key stolen"),
+            locks.against(Credential::Maintenance, "locks, maintenance key stolen"),
+            Self {
+                name: "locks, generation 2, clocks apart",
+                terms: terms(3, 2, 1)?,
+                clients_ahead: [1, -1],
+                maintenance_ahead: -1,
+                ..locks
+            },
+            Self {
+                name: "no locks, δ of 2, maintenance's clock ahead",
+                terms: terms(5, 1, 1)?,
+                maintenance_ahead: 3,
+                ..lockless
+            },
+            Self {
+                name: "locks, coarse clock",
+                ticks_per_second: 2,
+                ..locks
+            },
+        ])
+    }
+
+    /// Two honest ones to vary: with locks, and without.
+    fn bases() -> Result<(Self, Self), TermsError> {
+        let locks = Self {
             name: "locks",
             flavour: Flavour::Compliance,
             regime: Regime::Promised,
@@ -184,64 +250,22 @@ impl Config {
             horizon: Horizon::Seen,
             mutation: None,
         };
-        let stolen = |name, credential, regime| Self {
-            name,
-            credential,
-            regime,
-            ..base
-        };
         let lockless = Self {
             name: "no locks",
             flavour: Flavour::None,
             regime: Regime::Free,
-            ..base
+            ..locks
         };
-        Ok(vec![
-            base,
-            stolen("locks, maintenance may be dead", Credential::Nothing, Regime::Free),
-            Self {
-                name: "locks, coarse clock",
-                ticks_per_second: 2,
-                ..base
-            },
-            Self {
-                name: "locks, generation 2, clocks apart",
-                terms: terms(3, 2, 1)?,
-                clients_ahead: [1, -1],
-                maintenance_ahead: -1,
-                ..base
-            },
-            stolen("locks, client key stolen", Credential::Client, Regime::Promised),
-            stolen(
-                "locks, client key stolen, maintenance may be dead",
-                Credential::Client,
-                Regime::Free,
-            ),
-            stolen("locks, retention key stolen", Credential::Retention, Regime::Free),
-            stolen("locks, passphrase stolen", Credential::Admin, Regime::Promised),
-            stolen(
-                "locks, passphrase stolen, maintenance may be dead",
-                Credential::Admin,
-                Regime::Free,
-            ),
-            stolen(
-                "locks, maintenance key stolen",
-                Credential::Maintenance,
-                Regime::Promised,
-            ),
-            stolen(
-                "locks, maintenance key stolen, maintenance may be dead",
-                Credential::Maintenance,
-                Regime::Free,
-            ),
-            lockless,
-            Self {
-                name: "no locks, δ of 2, maintenance's clock ahead",
-                terms: terms(5, 1, 1)?,
-                maintenance_ahead: 3,
-                ..lockless
-            },
-        ])
+        Ok((locks, lockless))
+    }
+
+    /// The same against somebody who holds a credential.
+    fn against(self, credential: Credential, name: &'static str) -> Self {
+        Self {
+            name,
+            credential,
+            ..self
+        }
     }
 }
 

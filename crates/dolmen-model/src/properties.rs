@@ -37,8 +37,7 @@ fn promised(model: &Protocol, state: &State) -> bool {
         if config.has_locks() {
             snapshot.promise == 0 || is_locked(state, &snapshot, snapshot.promise)
         } else {
-            let is_over =
-                snapshot.retired != 0 && state.now >= config.undo_until(snapshot.retired);
+            let is_over = snapshot.retired != 0 && state.now >= config.undo_until(snapshot.retired);
             snapshot.verdict != Verdict::Told || is_over || state.has(snapshot.needs)
         }
     };
@@ -47,7 +46,12 @@ fn promised(model: &Protocol, state: &State) -> bool {
 
 /// Whether a snapshot's object and all that it needs are there and locked until a tick.
 fn is_locked(state: &State, snapshot: &Snapshot, until: u8) -> bool {
-    let is_pack_locked = |which| state.packs.get(which).is_some_and(|pack| pack.lock >= until);
+    let is_pack_locked = |which| {
+        state
+            .packs
+            .get(which)
+            .is_some_and(|pack| pack.lock >= until)
+    };
     snapshot.lock >= until && members(snapshot.needs).all(is_pack_locked)
 }
 
@@ -114,7 +118,9 @@ fn reclaimed(model: &Protocol, state: &State) -> bool {
     let needed = drained.watched.map_or(0, |snapshot| snapshot.needs)
         | drained.others.kept
         | drained.others.late;
-    drained.watched.is_none_or(|snapshot| lives(config, &snapshot))
+    drained
+        .watched
+        .is_none_or(|snapshot| lives(config, &snapshot))
         && drained.stored() & !needed == 0
 }
 

@@ -117,7 +117,12 @@ impl Config {
     /// Ticks after which nothing asks how long ago something was.
     pub(crate) fn memory(&self) -> u8 {
         let lease = self.protect().saturating_add(self.margin());
-        let skew = self.maintenance_ahead.unsigned_abs();
+        let skew = if self.breaks(Mutation::PruneByLocalClock) {
+            self.maintenance_ahead.unsigned_abs()
+        } else {
+            // A clock that is ahead lets nothing go earlier.
+            self.maintenance_ahead.min(0).unsigned_abs()
+        };
         lease
             .saturating_add(self.delay())
             .saturating_add(skew)

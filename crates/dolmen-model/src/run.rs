@@ -24,13 +24,13 @@ pub struct Counterexample {
 pub struct Outcome {
     /// The configuration.
     pub config: Config,
-    /// States, those that differ by names counted once.
+    /// States, those that nothing can tell apart counted once.
     pub states: usize,
-    /// Steps of the longest path.
+    /// Steps of the longest path that was needed.
     pub depth: usize,
     /// How long it took.
     pub took: Duration,
-    /// Whether every state within the bounds was visited.
+    /// Whether every state was visited, and nothing fails.
     pub is_complete: bool,
     /// What does not hold.
     pub violations: Vec<Counterexample>,
@@ -49,6 +49,13 @@ pub fn explore(config: Config, threads: usize, timeout: Duration) -> Outcome {
         .spawn_bfs()
         .join();
     outcome(config, begun, timeout, &checker)
+}
+
+impl Outcome {
+    /// Whether every state was visited, nothing that must hold fails, and all that should happen does.
+    pub fn holds(&self) -> bool {
+        self.is_complete && self.never.is_empty()
+    }
 }
 
 fn outcome(

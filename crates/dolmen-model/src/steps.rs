@@ -15,8 +15,8 @@ use crate::state::{
 pub use attacker::Attack;
 pub use client::{Answer, Fate};
 pub use maintenance::Thing;
-pub use others::Other;
 pub(crate) use maintenance::{apply, is_owed};
+pub use others::Other;
 
 /// A step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

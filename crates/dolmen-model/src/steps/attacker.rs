@@ -3,9 +3,7 @@
 use super::{Action, maintenance};
 use crate::config::{Config, Credential};
 use crate::rules::Moment;
-use crate::state::{
-    FOR_EVER, Pack, Packs, SOME_PACKS, State, Top, Verdict, Which, members,
-};
+use crate::state::{FOR_EVER, Pack, Packs, SOME_PACKS, State, Top, Verdict, Which, members};
 
 /// What the attacker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +51,9 @@ pub(super) fn actions(config: &Config, state: &State, actions: &mut Vec<Action>)
         }
         if locks {
             let lease = config.protect().saturating_add(config.margin());
-            let last = now.saturating_add(lease).saturating_add(config.generation());
+            let last = now
+                .saturating_add(lease)
+                .saturating_add(config.generation());
             (now.saturating_add(1)..=last).for_each(|until| push(Attack::Lock(pack, until)));
             push(Attack::Lock(pack, FOR_EVER));
         }
