@@ -42,12 +42,20 @@ pub enum Mutation {
     DropCommitRule,
     /// The commit rule is decided by the clock before the snapshot's put.
     CommitBeforePut,
+    /// The commit rule goes by the client's clock when the answer comes.
+    CommitByLocalClock,
+    /// The store's clock counts from the start of the second that it states, for protecting too.
+    ProtectFromStartOfSecond,
     /// The lock of the snapshot object itself is not among those that the commit rule looks at.
     ForgetOwnLock,
     /// Locks are extended by key.
     ExtendLatest,
     /// Presence and lock are those of the newest version.
     TrustLatest,
+    /// What a put finds there already counts as locked like what it puts.
+    PresentIsLocked,
+    /// Renewal forgets the snapshot's own object.
+    RenewPacksOnly,
     /// Renewal goes by maintenance's clock alone.
     RenewByLocalClock,
     /// Prune goes by maintenance's clock alone.
@@ -56,10 +64,14 @@ pub enum Mutation {
     StaleListing,
     /// A snapshot that a plain listing does not show has ended.
     AbsenceIsDeath,
+    /// Prune keeps nothing for checkpoints.
+    ForgetCheckpoints,
     /// A checkpoint ends the life of the snapshot that it names.
     CheckpointEndsSnapshot,
     /// An undo is written, and nothing else.
     UndoWithoutExtending,
+    /// Without locks: a lease counts from receipt alone, whatever has ended since.
+    LeaseFromReceipt,
     /// Without locks: an undo counts whenever it arrives.
     UndoWithoutDeadline,
     /// Maintenance misses one interval more than M has room for.
@@ -80,18 +92,24 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 25] = [
         Self::DropCommitRule,
         Self::CommitBeforePut,
+        Self::CommitByLocalClock,
+        Self::ProtectFromStartOfSecond,
         Self::ForgetOwnLock,
         Self::ExtendLatest,
         Self::TrustLatest,
+        Self::PresentIsLocked,
+        Self::RenewPacksOnly,
         Self::RenewByLocalClock,
         Self::PruneByLocalClock,
         Self::StaleListing,
         Self::AbsenceIsDeath,
+        Self::ForgetCheckpoints,
         Self::CheckpointEndsSnapshot,
         Self::UndoWithoutExtending,
+        Self::LeaseFromReceipt,
         Self::UndoWithoutDeadline,
         Self::RenewTooRarely,
         Self::ForgetMargin,
@@ -112,27 +130,6 @@ pub enum Horizon {
     Always,
 }
 
-/// How often things may happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Ticks from the start.
-    pub ticks: u8,
-    /// Clients that do anything: 1 or 2.
-    pub clients: u8,
-    /// Objects under `snapshots/` at a time, at most [`crate::SLOTS`].
-    pub slots: u8,
-    /// Crashes of clients.
-    pub crashes: u8,
-    /// Retirements by honest people.
-    pub retirements: u8,
-    /// Undos by honest people.
-    pub undos: u8,
-    /// Acts of the attacker.
-    pub attacks: u8,
-    /// Checkpoints of honest clients.
-    pub checkpoints: u8,
-}
-
 /// A configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
@@ -144,16 +141,16 @@ pub struct Config {
     pub regime: Regime,
     /// What the attacker holds.
     pub credential: Credential,
-    /// L, G and I: a tick is a second.
+    /// L, G and I.
     pub terms: Terms,
-    /// Ticks by which one client's clock is ahead.
-    pub client_ahead: i8,
+    /// A tick is a second, or where the store states whole seconds a part of one.
+    pub ticks_per_second: u8,
+    /// Ticks by which the clients' clocks are ahead.
+    pub clients_ahead: [i8; 2],
     /// Ticks by which maintenance's clock is ahead.
     pub maintenance_ahead: i8,
     /// Which horizon is asserted.
     pub horizon: Horizon,
-    /// The bounds.
-    pub limits: Limits,
     /// What is broken on purpose.
     pub mutation: Option<Mutation>,
 }
@@ -173,232 +170,102 @@ impl Config {
         }
     }
 
-    /// The configurations that are explored.
-    #[expect(clippy::too_many_lines, reason = "it is a list")]
-    pub fn all() -> Result<Vec<Self>, TermsError> {
-        let base = Self {
-            name: "locks: clients, checkpoints, crashes",
+    /// The configurations that are explored at every change: a few seconds each.
+    pub fn short() -> Result<Vec<Self>, TermsError> {
+        let (locks, lockless) = Self::bases()?;
+        let dead = |config: Self, name| Self {
+            name,
+            regime: Regime::Free,
+            ..config
+        };
+        let client = locks.against(Credential::Client, "locks, client key stolen");
+        let passphrase = locks.against(Credential::Admin, "locks, passphrase stolen");
+        let retention = locks.against(Credential::Retention, "");
+        let maintenance = locks.against(Credential::Maintenance, "");
+        let coarse = Self {
+            ticks_per_second: 2,
+            ..locks
+        };
+        Ok(vec![
+            locks,
+            dead(locks, "locks, maintenance may be dead"),
+            dead(coarse, "locks, coarse clock, maintenance may be dead"),
+            client,
+            dead(client, "locks, client key stolen, maintenance may be dead"),
+            dead(
+                retention,
+                "locks, retention key stolen, maintenance may be dead",
+            ),
+            passphrase,
+            dead(
+                passphrase,
+                "locks, passphrase stolen, maintenance may be dead",
+            ),
+            dead(
+                maintenance,
+                "locks, maintenance key stolen, maintenance may be dead",
+            ),
+            lockless,
+        ])
+    }
+
+    /// Those that take minutes.
+    pub fn long() -> Result<Vec<Self>, TermsError> {
+        let (locks, lockless) = Self::bases()?;
+        Ok(vec![
+            locks.against(Credential::Retention, "locks, retention key stolen"),
+            locks.against(Credential::Maintenance, "locks, maintenance key stolen"),
+            Self {
+                name: "locks, generation 2, clocks apart",
+                terms: terms(3, 2, 1)?,
+                clients_ahead: [1, -1],
+                maintenance_ahead: -1,
+                ..locks
+            },
+            Self {
+                name: "no locks, δ of 2, maintenance's clock ahead",
+                terms: terms(5, 1, 1)?,
+                maintenance_ahead: 3,
+                ..lockless
+            },
+            Self {
+                name: "locks, coarse clock",
+                ticks_per_second: 2,
+                ..locks
+            },
+        ])
+    }
+
+    /// Two honest ones to vary: with locks, and without.
+    fn bases() -> Result<(Self, Self), TermsError> {
+        let locks = Self {
+            name: "locks",
             flavour: Flavour::Compliance,
             regime: Regime::Promised,
             credential: Credential::Nothing,
             terms: terms(3, 1, 1)?,
-            client_ahead: 0,
+            ticks_per_second: 1,
+            clients_ahead: [0, 0],
             maintenance_ahead: 0,
             horizon: Horizon::Seen,
-            limits: Limits {
-                ticks: 8,
-                clients: 2,
-                slots: 2,
-                crashes: 0,
-                retirements: 0,
-                undos: 0,
-                attacks: 0,
-                checkpoints: 0,
-            },
             mutation: None,
         };
-        let named = |name, limits| Self {
-            name,
-            limits,
-            ..base
-        };
-        let retiring = Limits {
-            ticks: 5,
-            retirements: 1,
-            undos: 1,
-            ..base.limits
-        };
-        let crashing = Limits {
-            crashes: 1,
-            checkpoints: 1,
-            slots: 3,
-            ticks: 3,
-            ..base.limits
-        };
-        let lockless = |config| Self {
+        let lockless = Self {
+            name: "no locks",
             flavour: Flavour::None,
             regime: Regime::Free,
-            ..config
+            ..locks
         };
-        Ok(vec![
-            named(
-                "locks, checkpoint and crash",
-                Limits {
-                    ticks: 4,
-                    clients: 1,
-                    ..crashing
-                },
-            ),
-            named(
-                "locks, two clients",
-                Limits {
-                    ticks: 8,
-                    clients: 2,
-                    ..base.limits
-                },
-            ),
-            named(
-                "locks, forget and undo",
-                Limits {
-                    ticks: 10,
-                    clients: 1,
-                    ..retiring
-                },
-            ),
-            Self {
-                regime: Regime::Free,
-                ..named(
-                    "locks, forget and undo, maintenance may be dead",
-                    Limits {
-                        ticks: 10,
-                        clients: 1,
-                        ..retiring
-                    },
-                )
-            },
-            Self {
-                terms: terms(4, 2, 1)?,
-                client_ahead: 2,
-                maintenance_ahead: -2,
-                ..named(
-                    "locks, generation 2, clocks apart",
-                    Limits {
-                        ticks: 8,
-                        clients: 2,
-                        ..base.limits
-                    },
-                )
-            },
-            Self {
-                regime: Regime::Promised,
-                credential: Credential::Client,
-                ..named(
-                    "locks, client key stolen",
-                    Limits {
-                        ticks: 5,
-                        clients: 1,
-                        attacks: 1,
-                        slots: 3,
-                        ..base.limits
-                    },
-                )
-            },
-            Self {
-                regime: Regime::Free,
-                credential: Credential::Client,
-                ..named(
-                    "locks, client key stolen, maintenance may be dead",
-                    Limits {
-                        ticks: 5,
-                        clients: 1,
-                        attacks: 1,
-                        slots: 3,
-                        ..base.limits
-                    },
-                )
-            },
-            Self {
-                regime: Regime::Free,
-                credential: Credential::Retention,
-                ..named(
-                    "locks, retention key stolen",
-                    Limits {
-                        ticks: 6,
-                        clients: 1,
-                        attacks: 2,
-                        slots: 3,
-                        ..base.limits
-                    },
-                )
-            },
-            Self {
-                regime: Regime::Free,
-                credential: Credential::Admin,
-                ..named(
-                    "locks, passphrase stolen",
-                    Limits {
-                        ticks: 5,
-                        clients: 1,
-                        attacks: 1,
-                        slots: 3,
-                        ..base.limits
-                    },
-                )
-            },
-            Self {
-                regime: Regime::Promised,
-                credential: Credential::Maintenance,
-                ..named(
-                    "locks, maintenance key stolen",
-                    Limits {
-                        ticks: 5,
-                        clients: 1,
-                        attacks: 2,
-                        slots: 2,
-                        ..base.limits
-                    },
-                )
-            },
-            Self {
-                regime: Regime::Promised,
-                credential: Credential::Admin,
-                ..named(
-                    "locks, passphrase stolen, a person undoes",
-                    Limits {
-                        ticks: 6,
-                        clients: 1,
-                        attacks: 1,
-                        undos: 1,
-                        ..base.limits
-                    },
-                )
-            },
-            lockless(named(
-                "no locks, two clients and a crash",
-                Limits {
-                    ticks: 6,
-                    clients: 2,
-                    checkpoints: 0,
-                    ..crashing
-                },
-            )),
-            lockless(named(
-                "no locks, checkpoint and crash",
-                Limits {
-                    ticks: 10,
-                    clients: 1,
-                    ..crashing
-                },
-            )),
-            lockless(named(
-                "no locks, forget and undo",
-                Limits {
-                    ticks: 8,
-                    clients: 2,
-                    ..retiring
-                },
-            )),
-            lockless(named(
-                "no locks, one client, forget and undo",
-                Limits {
-                    ticks: 10,
-                    clients: 1,
-                    ..retiring
-                },
-            )),
-            lockless(Self {
-                terms: terms(5, 1, 1)?,
-                maintenance_ahead: 3,
-                ..named(
-                    "no locks, δ of 2, maintenance's clock ahead",
-                    Limits {
-                        ticks: 10,
-                        clients: 1,
-                        ..retiring
-                    },
-                )
-            }),
-        ])
+        Ok((locks, lockless))
+    }
+
+    /// The same against somebody who holds a credential.
+    fn against(self, credential: Credential, name: &'static str) -> Self {
+        Self {
+            name,
+            credential,
+            ..self
+        }
     }
 }
 

@@ -13,8 +13,8 @@ mod run;
 mod state;
 mod steps;
 
-pub use config::{Config, Credential, Flavour, Horizon, Limits, Mutation, Regime, terms};
+pub use config::{Config, Credential, Flavour, Horizon, Mutation, Regime, terms};
 pub use model::Protocol;
-pub use run::{Counterexample, Outcome, explore, refute};
-pub use state::{SLOTS, State};
-pub use steps::{Action, Attack};
+pub use run::{Counterexample, Outcome, explore};
+pub use state::{Pair, State};
+pub use steps::{Action, Answer, Attack, Fate, Other, Thing};

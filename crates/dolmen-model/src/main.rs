@@ -1,7 +1,7 @@
-//! Explores every configuration and prints what was found.
+//! Explores configurations and prints what was found.
 //!
-//! `dolmen-model [--ticks N] [--threads N] [--seconds N] [--only N]`: a bound of time for each configuration, and the
-//! number of the only one. Each tick more takes some two to three times as long.
+//! `dolmen-model [--short 1] [--threads N] [--seconds N] [--only N]`: those alone that are explored at every change; a bound
+//! of time for each configuration; the number of the only one.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -18,46 +18,62 @@ fn main() -> ExitCode {
             _ => None,
         })
     };
-    let ticks = number("--ticks").and_then(|ticks| u8::try_from(ticks).ok());
-    let threads = number("--threads").and_then(|threads| usize::try_from(threads).ok());
-    // Of all configurations the one with this number.
-    let seconds = number("--seconds").unwrap_or(3600);
-    let only = number("--only").and_then(|only| usize::try_from(only).ok());
-    match run(
-        ticks,
-        threads.unwrap_or(2),
-        Duration::from_secs(seconds),
-        only,
-    ) {
+    let wanted = Wanted {
+        is_short: number("--short").is_some_and(|short| short > 0),
+        threads: number("--threads").map_or(2, |threads| usize::try_from(threads).unwrap_or(2)),
+        timeout: Duration::from_secs(number("--seconds").unwrap_or(3600)),
+        only: number("--only").and_then(|only| usize::try_from(only).ok()),
+    };
+    match run(&wanted) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) | Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn run(
-    ticks: Option<u8>,
+struct Wanted {
+    /// Leave out what takes minutes.
+    is_short: bool,
     threads: usize,
+    /// For each configuration.
     timeout: Duration,
+    /// Of all configurations the one with this number.
     only: Option<usize>,
-) -> Result<bool, Box<dyn std::error::Error>> {
+}
+
+fn run(wanted: &Wanted) -> Result<bool, Box<dyn std::error::Error>> {
     let mut out = io::stdout().lock();
-    let (begun, mut holds, mut states) = (Instant::now(), true, 0_usize);
-    for (number, mut config) in Config::all()?.into_iter().enumerate() {
-        if only.is_some_and(|only| only != number) {
+    let mut configs = Config::short()?;
+    if !wanted.is_short {
+        configs.extend(Config::long()?);
+    }
+    let (begun, mut holds, mut states, mut count) = (Instant::now(), true, 0_usize, 0_usize);
+    for (number, config) in configs.into_iter().enumerate() {
+        if wanted.only.is_some_and(|only| only != number) {
             continue;
         }
-        config.limits.ticks = ticks.unwrap_or(config.limits.ticks);
-        let outcome = explore(config, threads, timeout);
+        let outcome = explore(config, wanted.threads, wanted.timeout);
         writeln!(out, "{outcome}")?;
         out.flush()?;
-        holds &= outcome.is_complete && outcome.never.is_empty();
+        holds &= outcome.holds();
         states = states.saturating_add(outcome.states);
+        count = count.saturating_add(1);
     }
-    let seconds = begun.elapsed().as_secs_f64();
+    let memory = peak_mebibytes().map_or_else(String::new, |peak| format!(", {peak} MiB at most"));
     writeln!(
         out,
-        "{states} states in {seconds:.1} s; {}",
+        "{count} configurations, 2 packs, any number of ticks, clients, crashes and attacks: {states} states in {:.1} s{memory}; {}",
+        begun.elapsed().as_secs_f64(),
         if holds { "all hold" } else { "NOT all hold" }
     )?;
     Ok(holds)
+}
+
+/// The most memory that this process has had, where the system tells.
+fn peak_mebibytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes.div_ceil(1024))
 }

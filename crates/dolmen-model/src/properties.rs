@@ -4,10 +4,10 @@ use stateright::Property;
 
 use crate::config::{Credential, Horizon, Regime};
 use crate::model::Protocol;
-use crate::state::{Broken, By, START, Snapshot, State, Step, Verdict, Which};
+use crate::state::{Broken, Snapshot, State, Step, Verdict, members};
 use crate::steps::{self, Action, is_owed, lives};
 
-/// The properties, by DESIGN's promises.
+/// The properties, by DESIGN's promises. What they say of every snapshot is asked of the watched one.
 pub(crate) fn all() -> Vec<Property<Protocol>> {
     vec![
         Property::always("what was promised is there and locked", promised),
@@ -16,43 +16,43 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
         Property::always("what nothing needs can be deleted", reclaimed),
         Property::always("an undo in time brings everything back", undone),
         Property::always("what a client was told a reader sees", shown),
-        Property::sometimes("a snapshot counts", |_, state: &State| {
-            state
-                .stored()
-                .any(|(slot, snapshot)| slot != 0 && snapshot.verdict == Verdict::Told)
+        Property::sometimes("a snapshot of both packs counts", |_, state: &State| {
+            let counts = |one: Snapshot| one.verdict == Verdict::Told && one.needs == 3;
+            state.watched.is_some_and(counts)
         }),
         Property::sometimes("a snapshot comes too late", |_, state: &State| {
-            state.stored().any(|(_, snapshot)| {
-                snapshot.verdict == Verdict::Incomplete && snapshot.by != By::Attacker
-            })
+            let is_sent = matches!(state.client.step, Step::Sent { .. });
+            is_sent && state.client.relied == 0
+        }),
+        Property::sometimes("everything goes", |_, state: &State| {
+            state.stored() == 0 && state.watched.is_none()
         }),
     ]
 }
 
-/// 1: each snapshot whose client was told success has all of it present, and locked until its promise.
+/// 1: a snapshot whose client was told success has all of it present, and locked until its promise.
 fn promised(model: &Protocol, state: &State) -> bool {
     let config = &model.config;
     let holds = |snapshot: Snapshot| {
         if config.has_locks() {
             snapshot.promise == 0 || is_locked(state, &snapshot, snapshot.promise)
         } else {
-            let is_over = snapshot.retired != 0 && state.now > config.undo_until(snapshot.retired);
+            let is_over = snapshot.retired != 0 && state.now >= config.undo_until(snapshot.retired);
             snapshot.verdict != Verdict::Told || is_over || state.has(snapshot.needs)
         }
     };
-    state.broken != Some(Broken::Promised) && state.stored().all(|(_, snapshot)| holds(snapshot))
+    state.broken != Some(Broken::Promised) && state.watched.is_none_or(holds)
 }
 
-/// Whether an object under `snapshots/` and all that it needs are there and locked until a tick.
+/// Whether a snapshot's object and all that it needs are there and locked until a tick.
 fn is_locked(state: &State, snapshot: &Snapshot, until: u8) -> bool {
-    let needs = |which: &Which| snapshot.needs & which.bit() != 0;
-    snapshot.lock >= until
-        && Which::BOTH.into_iter().filter(needs).all(|which| {
-            state
-                .packs
-                .get(which)
-                .is_some_and(|pack| pack.lock >= until)
-        })
+    let is_pack_locked = |which| {
+        state
+            .packs
+            .get(which)
+            .is_some_and(|pack| pack.lock >= until)
+    };
+    snapshot.lock >= until && members(snapshot.needs).all(is_pack_locked)
 }
 
 /// 2: while maintenance runs, what lives has at least L left.
@@ -65,10 +65,8 @@ fn maintained(model: &Protocol, state: &State) -> bool {
     let is_asserted = |snapshot: &Snapshot| {
         is_owed(snapshot) && (snapshot.seen || config.horizon == Horizon::Always)
     };
-    state
-        .stored()
-        .filter(|(_, snapshot)| is_asserted(snapshot))
-        .all(|(_, snapshot)| is_locked(state, &snapshot, until))
+    let snapshot = state.watched.filter(is_asserted);
+    snapshot.is_none_or(|snapshot| is_locked(state, &snapshot, until))
 }
 
 /// 3: what a live snapshot needs is there, if anybody takes it as whole.
@@ -79,34 +77,37 @@ fn kept(model: &Protocol, state: &State) -> bool {
     is_lost_anyway
         || (state.broken != Some(Broken::Live)
             && state
-                .stored()
-                .filter(|(_, snapshot)| is_owed(snapshot))
-                .all(|(_, snapshot)| state.has(snapshot.needs)))
+                .watched
+                .filter(is_owed)
+                .is_none_or(|snapshot| state.has(snapshot.needs)))
 }
 
-/// 4: when clients rest and maintenance runs, what nothing live needs goes. Asked where the time is over.
+/// 4: when clients rest and maintenance runs, what nothing live needs goes.
 fn reclaimed(model: &Protocol, state: &State) -> bool {
     let config = &model.config;
-    let is_over = state.now.saturating_sub(START) >= config.limits.ticks;
-    let rests = Which::BOTH
-        .into_iter()
-        .all(|which| state.clients.get(which).step == Step::Idle);
-    if !is_over || !rests || config.credential != Credential::Nothing || state.broken.is_some() {
+    let rests = state.client.step == Step::Idle;
+    let is_asked = rests && state.undo.is_none() && state.broken.is_none();
+    if !is_asked || config.credential != Credential::Nothing {
         return true;
     }
     let lease = config.protect().saturating_add(config.margin());
-    let generation = u8::try_from(config.terms.generation_seconds()).unwrap_or(u8::MAX);
     let skew = config
-        .maintenance_ahead
-        .unsigned_abs()
-        .max(config.client_ahead.unsigned_abs());
-    let longest = [lease, generation, config.delay(), skew.saturating_mul(2), 2]
+        .clients_ahead
         .into_iter()
-        .fold(0, u8::saturating_add);
-    let mut drained = State {
-        undo: None,
-        ..*state
-    };
+        .chain([config.maintenance_ahead])
+        .map(i8::unsigned_abs)
+        .fold(0, u8::max);
+    let longest = [
+        lease,
+        config.generation(),
+        config.delay(),
+        skew.saturating_mul(2),
+        config.ticks_per_second,
+        1,
+    ]
+    .into_iter()
+    .fold(0, u8::saturating_add);
+    let mut drained = *state;
     for _ in 0..longest {
         for action in [Action::Renew, Action::List] {
             drained = steps::next(config, &drained, action).unwrap_or(drained);
@@ -114,16 +115,13 @@ fn reclaimed(model: &Protocol, state: &State) -> bool {
         steps::apply(config, &mut drained);
         drained = steps::next(config, &drained, Action::Tick).unwrap_or(drained);
     }
-    let needed = drained
-        .stored()
-        .fold(0, |packs, (_, snapshot)| packs | snapshot.needs);
-    let is_needed = |which: Which| needed & which.bit() != 0;
+    let needed = drained.watched.map_or(0, |snapshot| snapshot.needs)
+        | drained.others.kept
+        | drained.others.late;
     drained
-        .stored()
-        .all(|(_, snapshot)| lives(config, &snapshot))
-        && Which::BOTH
-            .into_iter()
-            .all(|which| drained.packs.get(which).is_none() || is_needed(which))
+        .watched
+        .is_none_or(|snapshot| lives(config, &snapshot))
+        && drained.stored() & !needed == 0
 }
 
 /// 5: an undo that begins within the grace finds everything, and what it brings back is promised anew.

@@ -24,13 +24,13 @@ pub struct Counterexample {
 pub struct Outcome {
     /// The configuration.
     pub config: Config,
-    /// States, those that differ by names counted once.
+    /// States, those that nothing can tell apart counted once.
     pub states: usize,
-    /// Steps of the longest path.
+    /// Steps of the longest path that was needed.
     pub depth: usize,
     /// How long it took.
     pub took: Duration,
-    /// Whether every state within the bounds was visited.
+    /// Whether every state was visited, and nothing fails.
     pub is_complete: bool,
     /// What does not hold.
     pub violations: Vec<Counterexample>,
@@ -38,22 +38,8 @@ pub struct Outcome {
     pub never: Vec<&'static str>,
 }
 
-/// Visits every state within the bounds of a configuration.
+/// Visits every state that a configuration can reach, those nearest to the start first, until something does not hold.
 pub fn explore(config: Config, threads: usize, timeout: Duration) -> Outcome {
-    let begun = Instant::now();
-    let checker = Protocol { config }
-        .checker()
-        .symmetry_fn(State::representative)
-        .threads(threads)
-        .timeout(timeout)
-        .finish_when(HasDiscoveries::AnyFailures)
-        .spawn_dfs()
-        .join();
-    outcome(config, begun, timeout, &checker)
-}
-
-/// Looks for the shortest way to something that must not be.
-pub fn refute(config: Config, threads: usize, timeout: Duration) -> Outcome {
     let begun = Instant::now();
     let checker = Protocol { config }
         .checker()
@@ -63,6 +49,13 @@ pub fn refute(config: Config, threads: usize, timeout: Duration) -> Outcome {
         .spawn_bfs()
         .join();
     outcome(config, begun, timeout, &checker)
+}
+
+impl Outcome {
+    /// Whether every state was visited, nothing that must hold fails, and all that should happen does.
+    pub fn holds(&self) -> bool {
+        self.is_complete && self.never.is_empty()
+    }
 }
 
 fn outcome(
@@ -99,23 +92,13 @@ fn outcome(
 
 impl fmt::Display for Outcome {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let limits = &self.config.limits;
         write!(
             out,
-            "{}: {} states, depth {}, {:.1} s; bound: {} ticks, {} clients, 2 packs, {} snapshots, {} crashes, \
-             {} retirements, {} undos, {} attacks, {} checkpoints",
+            "{}: {} states, depth {}, {:.1} s",
             self.config.name,
             self.states,
             self.depth,
             self.took.as_secs_f64(),
-            limits.ticks,
-            limits.clients,
-            limits.slots,
-            limits.crashes,
-            limits.retirements,
-            limits.undos,
-            limits.attacks,
-            limits.checkpoints,
         )?;
         if !self.is_complete {
             write!(out, "; NOT ALL EXPLORED")?;
@@ -133,11 +116,9 @@ impl fmt::Display for Outcome {
 impl fmt::Display for Counterexample {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (state, action) in &self.steps {
-            let tick = state.now.saturating_sub(crate::state::START);
             match action {
-                Some(Action::Tick) => {}
-                Some(action) => writeln!(out, "    {tick:>2}: {action:?}")?,
-                None => write!(out, "    {tick:>2}: {state:?}")?,
+                Some(action) => writeln!(out, "    {action:?}")?,
+                None => write!(out, "    {state:?}")?,
             }
         }
         Ok(())

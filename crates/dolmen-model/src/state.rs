@@ -1,10 +1,13 @@
 //! The state: small, hashable, the same for what cannot be told apart.
 
-/// Objects under `snapshots/` that there is room for.
-pub const SLOTS: usize = 4;
-
-/// The first tick. Times before it are the past of what is there at the start.
+/// The tick that it is where states are compared, but for where in the cycle of its clocks it stands; times before are past.
 pub(crate) const START: u8 = 40;
+
+/// A lock's end that no run reaches.
+pub(crate) const FOR_EVER: u8 = 250;
+
+/// A time that is over for all rules.
+pub(crate) const LONG_AGO: u8 = 1;
 
 /// One of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,13 +29,6 @@ impl Which {
             Self::B => 2,
         }
     }
-
-    const fn other(self) -> Self {
-        match self {
-            Self::A => Self::B,
-            Self::B => Self::A,
-        }
-    }
 }
 
 /// Two of a kind.
@@ -43,7 +39,8 @@ pub struct Pair<T> {
 }
 
 impl<T: Copy> Pair<T> {
-    pub(crate) const fn new(a: T, b: T) -> Self {
+    /// Of these.
+    pub const fn new(a: T, b: T) -> Self {
         Self { a, b }
     }
 
@@ -61,8 +58,11 @@ impl<T: Copy> Pair<T> {
         }
     }
 
-    pub(crate) fn map(self, change: impl Fn(T) -> T) -> Self {
-        Self::new(change(self.a), change(self.b))
+    pub(crate) fn map<U>(self, change: impl Fn(T) -> U) -> Pair<U> {
+        Pair {
+            a: change(self.a),
+            b: change(self.b),
+        }
     }
 
     const fn swapped(self) -> Self {
@@ -72,6 +72,15 @@ impl<T: Copy> Pair<T> {
 
 /// A set of packs.
 pub(crate) type Packs = u8;
+
+/// Every set of packs but the empty one.
+pub(crate) const SOME_PACKS: std::ops::RangeInclusive<Packs> = 1..=3;
+
+/// The packs of a set.
+pub(crate) fn members(packs: Packs) -> impl Iterator<Item = Which> {
+    let is_in = move |which: &Which| packs & which.bit() != 0;
+    Which::BOTH.into_iter().filter(is_in)
+}
 
 const fn swapped_packs(packs: Packs) -> Packs {
     ((packs & 1) << 1) | ((packs >> 1) & 1)
@@ -93,33 +102,15 @@ pub enum Top {
 pub struct Pack {
     /// End of the authentic version's lock; 0 where there is none or it has lapsed.
     pub lock: u8,
-    /// Receipt; 0 on stores with locks, where nothing asks.
-    pub received: u8,
+    /// The latest of its receipt and the ends of what needed it; 0 on stores with locks, where nothing asks.
+    pub since: u8,
     /// Where its grid lies.
     pub phase: u8,
     /// What lies on top.
     pub top: Top,
 }
 
-/// What an object under `snapshots/` is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// A snapshot.
-    Snapshot,
-    /// A checkpoint.
-    Checkpoint,
-}
-
-/// Who put it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum By {
-    /// A client.
-    Client(Which),
-    /// The attacker.
-    Attacker,
-}
-
-/// What is thought of it.
+/// What is thought of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
     /// The client was told that it is a success.
@@ -130,13 +121,9 @@ pub enum Verdict {
     Incomplete,
 }
 
-/// A snapshot or checkpoint.
+/// The snapshot that is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Snapshot {
-    /// What it is.
-    pub kind: Kind,
-    /// Who put it.
-    pub by: By,
     /// What it needs.
     pub needs: Packs,
     /// End of its own lock; 0 where there is none or it has lapsed.
@@ -147,12 +134,22 @@ pub struct Snapshot {
     pub promise: u8,
     /// Receipt of its retirement; 0: none is in force.
     pub retired: u8,
-    /// Receipt of the first object that descends from it; 0: none does.
-    pub succeeded: u8,
-    /// Whether a delete marker lies on top.
+    /// Whether a checkpoint says that it descends from it, where that is taken as its end.
+    pub ended: bool,
+    /// Whether a delete marker lies on top, where that is taken for anything.
     pub hidden: bool,
     /// Whether a run of maintenance has renewed what it needs.
     pub seen: bool,
+}
+
+/// What all other snapshots and checkpoints keep, on stores without locks. With locks nobody asks: what they keep may be
+/// extended at any time, and nothing has to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Others {
+    /// What those need that came in time, so that a client may build upon it.
+    pub kept: Packs,
+    /// What those need that came too late, where that counts for anything.
+    pub late: Packs,
 }
 
 /// What a client is at.
@@ -162,15 +159,10 @@ pub enum Step {
     Idle,
     /// It has listed; packs may follow.
     Gathering,
-    /// The snapshot's put is under way.
+    /// The put of a snapshot or checkpoint is under way.
     Sent {
-        /// Of what.
-        kind: Kind,
         /// The lock in the request.
         lock: u8,
-        /// What the signed part states as relied on: the earliest lock, or without locks the earliest moment at which
-        /// something that it needs was known to be safe.
-        relied: u8,
         /// What the commit rule said before the put, for the mutation.
         early: bool,
     },
@@ -183,21 +175,15 @@ pub struct Client {
     pub step: Step,
     /// What the coming snapshot needs.
     pub needs: Packs,
-    /// What of that this run has put.
+    /// What of that this run has put; nothing on stores with locks, where nothing asks.
     pub own: Packs,
-    /// For each pack: the lock that it has read, or without locks the time from which it is known to be safe.
-    pub known: Pair<u8>,
+    /// When it put the first of them; 0: none.
+    pub own_since: u8,
+    /// What the coming snapshot relies on: the earliest lock that was read, or without locks the begin of the listing. 0:
+    /// that is too old for everything.
+    pub relied: u8,
     /// Ticks by which its clock is ahead.
     pub ahead: i8,
-}
-
-/// An undo that is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Undo {
-    /// Of which object.
-    pub slot: u8,
-    /// The earliest lock of what it needs, once extended.
-    pub known: u8,
 }
 
 /// What prune has decided on a listing.
@@ -205,36 +191,12 @@ pub struct Undo {
 pub struct Listing {
     /// When it began.
     pub at: u8,
-    /// What goes, packs.
+    /// The packs that go.
     pub packs: Packs,
-    /// What goes, a set of slots.
-    pub slots: u8,
-    /// Since when each pack is free by the latest end of what needed it; 0 where nothing asks.
-    pub freed: Pair<u8>,
-    /// When the life of each object in `slots` ended; 0 where nothing asks.
-    pub ended: [u8; SLOTS],
-}
-
-impl Listing {
-    /// When the life of the object in a slot ended.
-    pub(crate) fn ended(&self, slot: u8) -> u8 {
-        self.ended.get(usize::from(slot)).copied().unwrap_or(0)
-    }
-}
-
-/// How often things may still happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Left {
-    /// Crashes.
-    pub crashes: u8,
-    /// Retirements.
-    pub retirements: u8,
-    /// Undos.
-    pub undos: u8,
-    /// Attacks.
-    pub attacks: u8,
-    /// Checkpoints.
-    pub checkpoints: u8,
+    /// Whether the watched snapshot goes.
+    pub snapshot: bool,
+    /// Since when each of the packs is free; 0 where nothing asks.
+    pub since: Pair<u8>,
 }
 
 /// What went wrong in a step and does not show in a state.
@@ -244,7 +206,7 @@ pub enum Broken {
     Promised,
     /// A snapshot object was deleted that lives.
     Live,
-    /// An undo within the grace found something missing.
+    /// An undo within the grace finds something missing.
     Undo,
     /// A client was told that a snapshot is a success which a reader shows as incomplete.
     Shown,
@@ -253,94 +215,71 @@ pub enum Broken {
 /// Everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct State {
-    /// The store's clock.
+    /// The tick that it is.
     pub now: u8,
     /// The packs whose authentic version is stored.
     pub packs: Pair<Option<Pack>>,
-    /// What lies under `snapshots/`.
-    pub snapshots: [Option<Snapshot>; SLOTS],
-    /// The clients.
-    pub clients: Pair<Client>,
-    /// The undo that is under way.
-    pub undo: Option<Undo>,
+    /// The snapshot that is watched, if one is.
+    pub watched: Option<Snapshot>,
+    /// All others.
+    pub others: Others,
+    /// The client that is followed.
+    pub client: Client,
+    /// An undo of the watched snapshot that is under way: the earliest lock of what it needs, once extended.
+    pub undo: Option<u8>,
     /// Prune's listing.
     pub prune: Option<Listing>,
     /// When maintenance renewed last; 0 where nobody asks.
     pub renewed: u8,
-    /// What may still happen.
-    pub left: Left,
     /// What went wrong.
     pub broken: Option<Broken>,
 }
 
 impl State {
-    /// The slots that are taken, with their numbers.
-    pub(crate) fn stored(&self) -> impl Iterator<Item = (u8, Snapshot)> {
-        (0_u8..)
-            .zip(self.snapshots)
-            .filter_map(|(slot, snapshot)| Some((slot, snapshot?)))
-    }
-
-    pub(crate) fn snapshot(&self, slot: u8) -> Option<Snapshot> {
-        self.snapshots.get(usize::from(slot)).copied().flatten()
-    }
-
-    pub(crate) fn set_snapshot(&mut self, slot: u8, snapshot: Option<Snapshot>) {
-        if let Some(place) = self.snapshots.get_mut(usize::from(slot)) {
-            *place = snapshot;
-        }
-    }
-
-    /// Changes every object under `snapshots/`.
-    pub(crate) fn change(&mut self, mut change: impl FnMut(&mut Snapshot)) {
-        self.snapshots.iter_mut().flatten().for_each(&mut change);
-    }
-
-    /// The first free slot below a limit.
-    pub(crate) fn free_slot(&self, slots: u8) -> Option<u8> {
-        (0..slots).find(|slot| self.snapshot(*slot).is_none())
+    /// The packs that are stored.
+    pub(crate) fn stored(&self) -> Packs {
+        let is_there = |which: &Which| self.packs.get(*which).is_some();
+        Which::BOTH
+            .into_iter()
+            .filter(is_there)
+            .fold(0, |packs, which| packs | which.bit())
     }
 
     /// Whether all of a set of packs is stored.
     pub(crate) fn has(&self, packs: Packs) -> bool {
-        let is_there = |which: Which| self.packs.get(which).is_some();
-        Which::BOTH
-            .into_iter()
-            .all(|which| packs & which.bit() == 0 || is_there(which))
+        packs & self.stored() == packs
     }
 
-    /// The same for all states that differ by the names of clients and packs.
-    pub(crate) fn representative(&self) -> Self {
-        let clients = self.with_clients_swapped();
-        let packs = self.with_packs_swapped();
-        let both = clients.with_packs_swapped();
-        (*self).min(clients).min(packs).min(both)
-    }
-
-    fn with_clients_swapped(&self) -> Self {
-        let mut swapped = *self;
-        swapped.clients = self.clients.swapped();
-        swapped.change(|snapshot| {
-            if let By::Client(which) = snapshot.by {
-                snapshot.by = By::Client(which.other());
+    /// Changes the packs of a set that are stored.
+    pub(crate) fn change(&mut self, packs: Packs, mut change: impl FnMut(&mut Pack)) {
+        for which in members(packs) {
+            if let Some(mut pack) = self.packs.get(which) {
+                change(&mut pack);
+                self.packs.set(which, Some(pack));
             }
-        });
-        swapped
+        }
+    }
+
+    /// The same for both states that differ by the names of packs.
+    pub(crate) fn representative(&self) -> Self {
+        (*self).min(self.with_packs_swapped())
     }
 
     fn with_packs_swapped(&self) -> Self {
         let mut swapped = *self;
         swapped.packs = self.packs.swapped();
-        swapped.change(|snapshot| snapshot.needs = swapped_packs(snapshot.needs));
-        swapped.clients = self.clients.map(|client| Client {
-            needs: swapped_packs(client.needs),
-            own: swapped_packs(client.own),
-            known: client.known.swapped(),
-            ..client
-        });
+        if let Some(snapshot) = &mut swapped.watched {
+            snapshot.needs = swapped_packs(snapshot.needs);
+        }
+        swapped.others = Others {
+            kept: swapped_packs(self.others.kept),
+            late: swapped_packs(self.others.late),
+        };
+        swapped.client.needs = swapped_packs(self.client.needs);
+        swapped.client.own = swapped_packs(self.client.own);
         swapped.prune = self.prune.map(|listing| Listing {
             packs: swapped_packs(listing.packs),
-            freed: listing.freed.swapped(),
+            since: listing.since.swapped(),
             ..listing
         });
         swapped

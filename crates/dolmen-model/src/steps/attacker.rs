@@ -1,12 +1,9 @@
-//! The attacker: what each stolen credential can do on a store that enforces locks.
+//! The attacker: what each stolen credential can do on a store that enforces locks, at any time and as often as it likes.
 
-use super::{Action, holds, maintenance};
+use super::{Action, maintenance};
 use crate::config::{Config, Credential};
 use crate::rules::Moment;
-use crate::state::{By, Kind, Packs, Snapshot, State, Top, Verdict, Which};
-
-/// A lock's end that no run of the model reaches.
-const FOR_EVER: u8 = 250;
+use crate::state::{FOR_EVER, Pack, Packs, SOME_PACKS, State, Top, Verdict, Which, members};
 
 /// What the attacker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,145 +12,141 @@ pub enum Attack {
     Overwrite(Which),
     /// Puts a delete marker on top of a pack.
     HidePack(Which),
-    /// Puts a delete marker on top of an object under `snapshots/`.
-    HideSnapshot(u8),
+    /// Puts the authentic bytes of a pack that nobody has put yet, without a lock.
+    PutUnlocked(Which),
+    /// Puts a delete marker on top of the watched snapshot.
+    HideSnapshot,
     /// Plants a snapshot that needs packs.
     PlantSnapshot(Packs),
-    /// Plants a checkpoint that claims to descend from an object under `snapshots/`.
-    PlantCheckpoint(u8),
-    /// Locks a pack for ever.
-    Lock(Which),
+    /// Plants a checkpoint that claims to descend from the watched snapshot.
+    PlantCheckpoint,
+    /// Locks a pack until a tick, or for ever.
+    Lock(Which, u8),
+    /// Locks the watched snapshot for ever.
+    LockSnapshot,
     /// Retires whatever is there.
     RetireAll,
     /// Writes an undo without looking at anything.
-    Undo(u8),
+    Undo,
     /// Deletes a pack's authentic version, if the store lets it.
     DeletePack(Which),
-    /// Deletes an object under `snapshots/`, if the store lets it.
-    DeleteSnapshot(u8),
+    /// Deletes the watched snapshot, if the store lets it.
+    DeleteSnapshot,
 }
 
 pub(super) fn actions(config: &Config, state: &State, actions: &mut Vec<Action>) {
     let mut push = |attack| actions.push(Action::Attack(attack));
-    let room = state.free_slot(config.limits.slots).is_some();
-    for pack in Which::BOTH {
-        if state.packs.get(pack).is_none() {
-            continue;
-        }
-        if holds(config, &[Credential::Client, Credential::Admin]) {
+    let (puts, locks, retires, deletes) = match config.credential {
+        Credential::Nothing => return,
+        Credential::Client => (true, false, false, false),
+        Credential::Retention => (false, true, false, false),
+        Credential::Admin => (true, false, true, false),
+        Credential::Maintenance => (false, true, true, true),
+    };
+    let now = state.now;
+    for pack in members(state.stored()) {
+        if puts {
             push(Attack::Overwrite(pack));
             push(Attack::HidePack(pack));
         }
-        if holds(config, &[Credential::Retention, Credential::Maintenance]) {
-            push(Attack::Lock(pack));
+        if locks {
+            let lease = config.protect().saturating_add(config.margin());
+            let last = now
+                .saturating_add(lease)
+                .saturating_add(config.generation());
+            (now.saturating_add(1)..=last).for_each(|until| push(Attack::Lock(pack, until)));
+            push(Attack::Lock(pack, FOR_EVER));
         }
-        if holds(config, &[Credential::Maintenance]) {
+        if deletes {
             push(Attack::DeletePack(pack));
         }
     }
-    for (slot, snapshot) in state.stored() {
-        if holds(config, &[Credential::Client, Credential::Admin]) {
-            push(Attack::HideSnapshot(slot));
-            if room {
-                push(Attack::PlantCheckpoint(slot));
-            }
-        }
-        if holds(config, &[Credential::Admin]) && snapshot.retired != 0 {
-            push(Attack::Undo(slot));
-        }
-        if holds(config, &[Credential::Maintenance]) {
-            push(Attack::DeleteSnapshot(slot));
-        }
+    if puts {
+        members(!state.stored()).for_each(|pack| push(Attack::PutUnlocked(pack)));
+        SOME_PACKS.for_each(|packs| push(Attack::PlantSnapshot(packs)));
+        push(Attack::HideSnapshot);
+        push(Attack::PlantCheckpoint);
     }
-    if holds(config, &[Credential::Client]) && room {
-        (1..=3).for_each(|packs| push(Attack::PlantSnapshot(packs)));
+    if locks {
+        push(Attack::LockSnapshot);
     }
-    if holds(config, &[Credential::Admin, Credential::Maintenance]) {
+    if retires {
         push(Attack::RetireAll);
+    }
+    if config.credential == Credential::Admin {
+        push(Attack::Undo);
+    }
+    if deletes {
+        push(Attack::DeleteSnapshot);
     }
 }
 
 pub(super) fn act(config: &Config, state: &mut State, attack: Attack) {
-    state.left.attacks = state.left.attacks.saturating_sub(1);
     let now = state.now;
     match attack {
         Attack::Overwrite(which) => {
             let lock = config.put_lock(0, Moment { now, ahead: 0 });
-            cover(state, which, Top::Impostor(lock));
+            state.change(which.bit(), |pack| pack.top = Top::Impostor(lock));
         }
-        Attack::HidePack(which) => cover(state, which, Top::Marker),
-        Attack::HideSnapshot(slot) => {
-            if let Some(snapshot) = state.snapshot(slot) {
-                let hidden = true;
-                state.set_snapshot(slot, Some(Snapshot { hidden, ..snapshot }));
+        Attack::HidePack(which) => state.change(which.bit(), |pack| pack.top = Top::Marker),
+        Attack::PutUnlocked(which) => {
+            let pack = Pack {
+                lock: 0,
+                since: now,
+                phase: 0,
+                top: Top::Authentic,
+            };
+            state.packs.set(which, Some(pack));
+        }
+        // It may claim to rely on any lock, so that what it needs is kept; that may be at any time.
+        Attack::PlantSnapshot(_) => {}
+        Attack::Lock(which, until) => {
+            state.change(which.bit(), |pack| pack.lock = pack.lock.max(until));
+        }
+        Attack::RetireAll => {
+            if state.watched.is_some_and(|snapshot| snapshot.retired == 0) {
+                maintenance::retire(config, state);
             }
         }
-        Attack::PlantSnapshot(needs) => plant(config, state, Kind::Snapshot, needs),
-        Attack::PlantCheckpoint(slot) => {
-            if let Some(snapshot) = state.snapshot(slot) {
-                let succeeded = if snapshot.succeeded == 0 {
-                    now
-                } else {
-                    snapshot.succeeded
-                };
-                state.set_snapshot(
-                    slot,
-                    Some(Snapshot {
-                        succeeded,
-                        ..snapshot
-                    }),
-                );
-                plant(config, state, Kind::Checkpoint, 0);
+        Attack::DeletePack(which) => {
+            let is_lapsed = |pack: Pack| config.is_lapsed(now, pack.lock);
+            if state.packs.get(which).is_some_and(is_lapsed) {
+                maintenance::delete(config, state, maintenance::Thing::Pack(which));
             }
         }
-        Attack::Lock(which) => {
-            if let Some(mut pack) = state.packs.get(which) {
-                pack.lock = FOR_EVER;
-                state.packs.set(which, Some(pack));
-            }
-        }
-        Attack::RetireAll => state.change(|snapshot| {
-            if snapshot.retired == 0 && snapshot.kind == Kind::Snapshot {
-                snapshot.retired = now;
-            }
-        }),
-        Attack::Undo(slot) => {
-            if let Some(mut snapshot) = state.snapshot(slot) {
-                maintenance::revive(&mut snapshot);
-                // What it needs may be gone by now, and nobody was told otherwise.
-                snapshot.verdict = Verdict::Incomplete;
-                state.set_snapshot(slot, Some(snapshot));
-            }
-        }
-        Attack::DeletePack(which) => maintenance::delete_pack(config, state, which),
-        Attack::DeleteSnapshot(slot) => maintenance::delete_snapshot(config, state, slot),
+        Attack::HideSnapshot
+        | Attack::PlantCheckpoint
+        | Attack::LockSnapshot
+        | Attack::Undo
+        | Attack::DeleteSnapshot => act_on_snapshot(config, state, attack),
     }
 }
 
-fn cover(state: &mut State, which: Which, top: Top) {
-    if let Some(mut pack) = state.packs.get(which) {
-        pack.top = top;
-        state.packs.set(which, Some(pack));
-    }
-}
-
-fn plant(config: &Config, state: &mut State, kind: Kind, needs: Packs) {
-    let Some(slot) = state.free_slot(config.limits.slots) else {
+fn act_on_snapshot(config: &Config, state: &mut State, attack: Attack) {
+    let now = state.now;
+    let Some(snapshot) = &mut state.watched else {
         return;
     };
-    let now = state.now;
-    let planted = Snapshot {
-        kind,
-        by: By::Attacker,
-        needs,
-        lock: config.put_lock(0, Moment { now, ahead: 0 }),
-        // It may claim to rely on any lock.
-        verdict: Verdict::Shown,
-        promise: 0,
-        retired: 0,
-        succeeded: 0,
-        hidden: false,
-        seen: false,
-    };
-    state.set_snapshot(slot, Some(planted));
+    match attack {
+        Attack::HideSnapshot => snapshot.hidden = true,
+        Attack::PlantCheckpoint => snapshot.ended = true,
+        Attack::LockSnapshot => snapshot.lock = FOR_EVER,
+        Attack::Undo if snapshot.retired != 0 => {
+            maintenance::revive(snapshot);
+            // What it needs may be gone by now, and nobody was told otherwise.
+            snapshot.verdict = Verdict::Incomplete;
+        }
+        Attack::DeleteSnapshot if config.is_lapsed(now, snapshot.lock) => {
+            maintenance::delete_snapshot(config, state);
+        }
+        Attack::Undo
+        | Attack::DeleteSnapshot
+        | Attack::Overwrite(_)
+        | Attack::HidePack(_)
+        | Attack::PutUnlocked(_)
+        | Attack::PlantSnapshot(_)
+        | Attack::Lock(..)
+        | Attack::RetireAll
+        | Attack::DeletePack(_) => {}
+    }
 }
