@@ -97,6 +97,8 @@ pub enum Attack {
     PlantAsBackup,
     /// Every version is to go, by the right to bypass governance.
     Bypass,
+    /// Some packs go, with a right against which nothing is promised.
+    Destroy,
 }
 
 impl Attack {
@@ -175,6 +177,7 @@ impl fmt::Display for Attack {
             Self::ReplaceBundle => "replace the bundle",
             Self::PlantAsBackup => "plant as a backup key",
             Self::Bypass => "bypass governance",
+            Self::Destroy => "destroy packs",
         })
     }
 }
@@ -261,6 +264,7 @@ impl Attacker {
             }
             Attack::DeleteVersions => strike.delete_versions(),
             Attack::Bypass => strike.bypass(),
+            Attack::Destroy => strike.destroy(),
             Attack::PlantAsBackup => self.plant_as_backup(&mut strike),
             Attack::PlantSnapshots
             | Attack::LyingSegment

@@ -36,6 +36,8 @@ pub enum Invariant {
     AuditTellsTheTruth,
     /// The plain view is whole after a recovery.
     RecoveryIsWhole,
+    /// Where the bucket deletes what is hidden, what lives is shown after a renewal.
+    WhatLivesIsShown,
     /// The past is shown as it was.
     ThePastStays,
     /// Every promised snapshot restores byte for byte, for whoever has the passphrase.
@@ -137,7 +139,7 @@ impl Scene<'_> {
 
     /// [`Invariant::EverythingNeededIsLocked`]
     pub fn everything_needed_is_locked(&self) -> Result<(), Violation> {
-        if !self.kit.keeping.is_locked() {
+        if !self.kit.keeping.is_renewed() {
             return Ok(());
         }
         let mut locks: BTreeMap<&str, Timestamp> = BTreeMap::new();
@@ -195,7 +197,7 @@ impl Scene<'_> {
                 return Err(failed(&trouble.name, &format!("{word}, and is {is}")));
             }
         }
-        let live = self.model.held().filter(|one| self.model.lives(&one.id));
+        let live = self.model.living();
         for (promise, key) in live.flat_map(|one| one.needs.keys.iter().map(move |key| (one, key)))
         {
             // What also lies elsewhere may be needed there alone.
@@ -216,19 +218,30 @@ impl Scene<'_> {
     }
 
     fn is_promised(&self, name: &str) -> bool {
-        self.model
-            .held()
-            .any(|promise| promise.needs.keys.contains(name))
+        let mut promised = self.model.held().chain(self.model.living());
+        promised.any(|promise| promise.needs.keys.contains(name))
     }
 
     /// [`Invariant::RecoveryIsWhole`]
     pub fn recovery_is_whole(&self) -> Result<(), Violation> {
+        self.plain_view_is_whole(Invariant::RecoveryIsWhole)
+    }
+
+    /// [`Invariant::WhatLivesIsShown`]
+    pub fn what_lives_is_shown(&self) -> Result<(), Violation> {
+        if !self.model.terms_at(self.kit.now()).is_kept {
+            return Ok(());
+        }
+        self.plain_view_is_whole(Invariant::WhatLivesIsShown)
+    }
+
+    fn plain_view_is_whole(&self, invariant: Invariant) -> Result<(), Violation> {
         let mut live = self.model.held().filter(|one| self.model.lives(&one.id));
         let is_whole = |key: &str| self.state_of(key) == WHOLE;
         match live.find_map(|one| self.model.places.lacks(&one.needs, is_whole)) {
             Some(key) => {
                 let detail = format!("{key} is {}", self.state_of(key));
-                Err(violated(Invariant::RecoveryIsWhole, detail))
+                Err(violated(invariant, detail))
             }
             None => Ok(()),
         }

@@ -133,6 +133,7 @@ impl Kit {
         mutation: Option<Mutation>,
     ) -> Result<Self, SimError> {
         let store = Arc::new(MemoryStore::new(keeping.model));
+        store.set_lifecycle(keeping.lifecycle())?;
         let passphrase = dice.bytes(16);
         let admin = AdminSecret::new(Secret::new(dice.array()));
         let signing = admin.signing_key();
@@ -274,12 +275,9 @@ impl Keeping {
         let [protect, generation, interval] = self.first_days();
         let days = i64::try_from(protect + generation + 3 * interval).unwrap_or(0);
         let mode = match self.lock {
-            LockStrategy::Compliance => LockMode::Compliance,
+            LockStrategy::Compliance | LockStrategy::Hold => LockMode::Compliance,
             LockStrategy::Governance => LockMode::Governance,
-            LockStrategy::None
-            | LockStrategy::Hold
-            | LockStrategy::Hide
-            | LockStrategy::Attribute => return None,
+            LockStrategy::None | LockStrategy::Hide | LockStrategy::Attribute => return None,
         };
         let until = now.saturating_add_seconds(days.saturating_mul(DAY));
         Some(Lock { mode, until })

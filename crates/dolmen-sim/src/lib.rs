@@ -1,7 +1,7 @@
 //! The simulation: a world from one seed, and what must hold in it after every step.
 //!
-//! Several machines back files up, each with its own state folder and a clock of its own; a maintainer renews, forgets,
-//! undoes, prunes and recovers; an attacker holds a stolen credential, at times the passphrase too; calls crash, get lost
+//! Several machines back files up, each with its own state folder and a clock of its own; maintainers renew, forget,
+//! undo, prune and recover; an attacker holds a stolen credential, at times the passphrase too; calls crash, get lost
 //! and take long, and others act between two calls of one process. The store is the memory store, as a folder or a bucket,
 //! with Object Lock or without, whose clock only the world moves. Nothing of Dolmen is replaced: every act is a process of
 //! its own that begins with a passphrase.

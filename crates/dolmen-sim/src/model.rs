@@ -3,7 +3,9 @@
 //! The model shares no rule with the code that it judges. It reads signed facts from the raw store, remembers all that it
 //! ever saw, and decides with few words. Where nothing is locked, a snapshot is promised while no retirement in force names
 //! it, and for L + M after the last one that does was received. Where locks are kept, it is promised for L after its backup
-//! reported success, and for L + M after each renewal that found it alive; whatever it needs is locked for as long.
+//! reported success, and for L + M after each renewal that found it alive; whatever it needs is locked for as long. A hold
+//! in force has no end. Where the bucket deletes what is hidden, that takes the place of the lock's end: D after it was hidden
+//! or covered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,14 +16,16 @@ use dolmen_format::ledger::{Fact, LockStrategy, Policy, Record};
 use dolmen_format::signed::Stamp;
 use dolmen_format::snapshot::Snapshot;
 use dolmen_format::{ObjectId, ObjectKey, SnapshotId, Timestamp, WriterId};
-use dolmen_store::{MemoryStore, Store as _, StoreKey, Version, VersionInfo, VersionKind};
+use dolmen_store::{
+    LockStatus, MemoryStore, Store as _, StoreKey, Version, VersionInfo, VersionKind,
+};
 use futures_util::TryStreamExt as _;
 
 use crate::error::SimError;
 use crate::files::Picture;
-use crate::kit::Kit;
+use crate::kit::{DAY, Kit};
 use crate::needs::{Needs, Places};
-use crate::theft::Keeping;
+use crate::theft::{HIDDEN_DAYS, Keeping};
 
 /// A version of a key with its bytes.
 #[derive(Debug, Clone)]
@@ -40,9 +44,12 @@ pub struct Stored {
     pub is_authentic: bool,
     /// Whether the plain view shows it.
     pub is_plain: bool,
-    /// Until when the store keeps it; `None`: it does not.
+    /// Until when the store keeps it, [`EVER`] while it is held or shown; `None`: it does not.
     pub locked_until: Option<Timestamp>,
 }
+
+/// No end is known.
+pub const EVER: Timestamp = Timestamp::from_seconds(i64::MAX);
 
 /// Every version that the store has, whatever is on top.
 pub fn all_versions(kit: &Kit) -> Result<Vec<Stored>, SimError> {
@@ -50,22 +57,27 @@ pub fn all_versions(kit: &Kit) -> Result<Vec<Stored>, SimError> {
     kit.block_on(async {
         let lines: Vec<VersionInfo> = store.list_versions("").try_collect().await?;
         let mut all = Vec::new();
-        for line in lines {
+        for line in &lines {
             let (VersionKind::Data, Some(object)) = (line.kind, line.object_ref()) else {
                 continue;
             };
             let version = Some(&object.version);
             let body = store.get(&object.key, version, None, u64::MAX).await?;
             let id = line.name.parse::<ObjectKey>().ok().map(|key| key.id());
-            let lock = if kit.keeping.is_locked() {
-                store.lock_of(&object).await?.retention()
+            let locked_until = if kit.keeping.has_locks() {
+                match store.lock_of(&object).await? {
+                    LockStatus::Held { .. } => Some(EVER),
+                    status => status.retention().map(|lock| lock.until),
+                }
+            } else if kit.keeping.is_renewed() {
+                Some(shown_until(&lines, line))
             } else {
                 None
             };
             all.push(Stored {
                 is_authentic: id == Some(ObjectId::of(&body)),
                 is_plain: line.is_current,
-                locked_until: lock.map(|lock| lock.until),
+                locked_until,
                 key: object.key,
                 version: object.version,
                 received: line.stored_at.latest,
@@ -74,6 +86,21 @@ pub fn all_versions(kit: &Kit) -> Result<Vec<Stored>, SimError> {
             });
         }
         Ok(all)
+    })
+}
+
+/// Until when the bucket's rules leave a version that is hidden or covered.
+fn shown_until(lines: &[VersionInfo], line: &VersionInfo) -> Timestamp {
+    let number = |line: &VersionInfo| line.version.as_str().parse::<u64>().unwrap_or(0);
+    let of_name = lines.iter().filter(|other| other.name == line.name);
+    let later = of_name.filter(|other| number(other) > number(line));
+    let cover = later.min_by_key(|other| number(other));
+    cover.map_or(EVER, |cover| {
+        let kept_seconds = DAY.saturating_mul(i64::from(HIDDEN_DAYS));
+        cover
+            .stored_at
+            .earliest
+            .saturating_add_seconds(kept_seconds)
     })
 }
 
@@ -92,6 +119,8 @@ pub struct Promise {
     pub needs: Needs,
     /// Its lease has lapsed: nothing is promised any more.
     pub has_lapsed: bool,
+    /// Something that it needs was destroyed by whom nothing is promised against.
+    pub is_broken: bool,
     /// When a person brought it back after that, and nothing was missing.
     pub revived_at: Option<Timestamp>,
     /// When the store received it.
@@ -115,8 +144,8 @@ pub struct Terms {
     pub protect_seconds: i64,
     /// I in seconds.
     pub interval_seconds: i64,
-    /// Whether what is stored is locked.
-    pub is_locked: bool,
+    /// Whether what is stored is kept by locks, or by what the plain view shows.
+    pub is_kept: bool,
 }
 
 impl Terms {
@@ -125,7 +154,7 @@ impl Terms {
         Self {
             protect_seconds: seconds(policy.protect_seconds),
             interval_seconds: seconds(policy.interval_seconds),
-            is_locked: policy.lock != LockStrategy::None,
+            is_kept: policy.lock != LockStrategy::None,
         }
     }
 
@@ -143,7 +172,7 @@ pub struct Model {
     writer: WriterId,
     created: Timestamp,
     first: Policy,
-    is_locked: bool,
+    is_renewed: bool,
     /// What is renewed like what lives, by keys, and until when it is promised.
     standing: BTreeMap<String, Timestamp>,
     records: BTreeMap<ObjectId, Seen>,
@@ -160,7 +189,7 @@ impl Model {
     pub fn new(admin: VerifyKey, created: Timestamp, keeping: &Keeping) -> Self {
         Self {
             first: keeping.first_policy(),
-            is_locked: keeping.is_locked(),
+            is_renewed: keeping.is_renewed(),
             standing: BTreeMap::new(),
             writer: admin.writer_id(),
             admin,
@@ -210,7 +239,7 @@ impl Model {
 
     /// Whether the lease of a snapshot lapsed, be it that it was brought back later.
     fn is_over(&self, id: &SnapshotId, now: Timestamp) -> bool {
-        if self.is_locked {
+        if self.is_renewed {
             return self.promises.get(id).is_some_and(|one| one.until <= now);
         }
         let is_past = self
@@ -308,7 +337,24 @@ impl Model {
 
     /// The promises that hold.
     pub fn held(&self) -> impl Iterator<Item = &Promise> {
-        self.promises.values().filter(|promise| !promise.has_lapsed)
+        let all = self.promises.values();
+        all.filter(|promise| !promise.has_lapsed && !promise.is_broken)
+    }
+
+    /// Snapshots that live, be it that something was destroyed that they need.
+    pub fn living(&self) -> impl Iterator<Item = &Promise> {
+        let all = self.promises.values();
+        all.filter(|promise| self.lives(&promise.id))
+    }
+
+    /// Notes that nothing is promised any more of what lacks something: whoever took that was able to.
+    pub fn note_destroyed(&mut self, all: &[Stored]) {
+        let authentic = all.iter().filter(|stored| stored.is_authentic);
+        let present: BTreeSet<_> = authentic.map(|stored| stored.key.as_str()).collect();
+        for promise in self.promises.values_mut() {
+            let is_present = |key: &str| present.contains(key);
+            promise.is_broken |= self.places.lacks(&promise.needs, is_present).is_some();
+        }
     }
 
     /// Whether this is a snapshot that is in the store now, and no checkpoint.
@@ -340,7 +386,7 @@ impl Model {
     /// Notes that everything that lived and stands was renewed at a time.
     pub fn renewed(&mut self, at: Timestamp, standing: impl IntoIterator<Item = String>) {
         let terms = self.terms_at(at);
-        if !terms.is_locked {
+        if !terms.is_kept {
             return;
         }
         let until = at.saturating_add_seconds(terms.lease_seconds());
@@ -372,7 +418,7 @@ impl Model {
     /// nothing: whoever has the passphrase may make it so, one old L before.
     pub fn locked_at_least(&self, at: Timestamp) -> Timestamp {
         let terms = self.terms_at(at);
-        if terms.is_locked {
+        if terms.is_kept {
             at.saturating_add_seconds(terms.protect_seconds)
         } else {
             Timestamp::default()
@@ -407,7 +453,9 @@ impl Model {
             .map(|at| at.seconds.saturating_add(lease));
         let promised = self.promises.values().map(|promise| promise.until.seconds);
         let locked = all.iter().filter_map(|stored| stored.locked_until);
-        let locked = locked.map(|until| until.seconds);
+        let locked = locked
+            .filter(|until| *until < EVER)
+            .map(|until| until.seconds);
         lapses
             .flat_map(|at| [at, at.saturating_add(delay)])
             .chain(promised)
@@ -458,7 +506,7 @@ impl Model {
                 terms.protect_seconds = held.protect_seconds;
                 terms.interval_seconds = terms.interval_seconds.max(held.interval_seconds);
             }
-            terms.is_locked |= held.is_locked;
+            terms.is_kept |= held.is_kept;
         }
         terms
     }

@@ -1,11 +1,14 @@
 //! What keeps a world's objects, and what its attacker stole.
 
 use dolmen_format::ledger::LockStrategy;
-use dolmen_store::memory::Right;
-use dolmen_store::{Credential, MemoryModel, MemoryOptions};
+use dolmen_store::memory::{LifecycleRule, Right};
+use dolmen_store::{Api, Credential, MemoryModel, MemoryOptions};
 
 use crate::attack::Attack;
 use crate::dice::Dice;
+
+/// D in days, no less than L + M of any policy of the owner's.
+pub(crate) const HIDDEN_DAYS: u32 = 90;
 
 /// What keeps what is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,14 +52,50 @@ impl Keeping {
         Self { model, lock }
     }
 
-    /// Whether objects are locked.
-    pub fn is_locked(&self) -> bool {
+    /// A bucket with Object Lock, where holds keep what lives.
+    pub fn holds(dice: &mut Dice) -> Self {
+        Self {
+            lock: LockStrategy::Hold,
+            ..Self::locks(dice)
+        }
+    }
+
+    /// A bucket with versions whose rules delete what the plain view does not show.
+    pub fn hides(dice: &mut Dice) -> Self {
+        let model = if dice.chance(500) {
+            MemoryModel::s3(MemoryOptions::VERSIONS)
+        } else {
+            MemoryModel::b2(MemoryOptions::VERSIONS)
+        };
+        Self {
+            model,
+            lock: LockStrategy::Hide,
+        }
+    }
+
+    /// Whether the store states until when it keeps an object.
+    pub fn has_locks(&self) -> bool {
         self.model.options.locks
+    }
+
+    /// Whether protection has an end that maintenance makes later, be it a lock's or that of what is hidden.
+    pub fn is_renewed(&self) -> bool {
+        self.lock != LockStrategy::None
+    }
+
+    /// The rules by which the bucket tidies itself.
+    pub(crate) fn lifecycle(&self) -> Vec<LifecycleRule> {
+        let deletes = self.lock == LockStrategy::Hide;
+        let rule = deletes.then(|| LifecycleRule {
+            delete_noncurrent_days: Some(HIDDEN_DAYS),
+            ..LifecycleRule::default()
+        });
+        rule.into_iter().collect()
     }
 
     /// L, G and I at first, in days. With locks maintenance has to run as often as it promises, so it promises less.
     pub(crate) fn first_days(&self) -> [u64; 3] {
-        if self.is_locked() {
+        if self.is_renewed() {
             [30, 15, 10]
         } else {
             [30, 7, 1]
@@ -65,22 +104,46 @@ impl Keeping {
 
     /// What every client holds: it can neither delete nor shorten.
     pub(crate) fn client(&self) -> Credential {
-        if self.is_locked() {
+        let client = if self.has_locks() {
             Credential::locking_client()
         } else {
             Credential::client()
+        };
+        if self.lock == LockStrategy::Hold {
+            // Who relies on holds has to see them.
+            client
+                .with(Right::GetObjectLegalHold)
+                .with(Right::ReadFileLegalHolds)
+        } else {
+            client
         }
     }
 
     /// What maintenance holds.
     pub(crate) fn maintainer(&self) -> Credential {
-        let credential = Credential::pruner().with(Right::DeleteObject);
-        if self.is_locked() {
-            credential
-                .with(Right::PutObjectRetention)
-                .with(Right::WriteFileRetentions)
+        let client = self.client().with(Right::DeleteObject);
+        if self.lock == LockStrategy::Hide && self.model.api == Api::B2 {
+            // Prune hides, and nobody needs a right to delete.
+            return client;
+        }
+        let pruner = client
+            .with(Right::DeleteObjectVersion)
+            .with(Right::DeleteFiles);
+        if self.lock == LockStrategy::Hold {
+            pruner
+                .with(Right::PutObjectLegalHold)
+                .with(Right::WriteFileLegalHolds)
         } else {
-            credential
+            pruner
+        }
+    }
+
+    /// What a person holds who brings snapshots back: holds are placed by nobody else.
+    pub(crate) fn undoer(&self) -> Credential {
+        if self.lock == LockStrategy::Hold {
+            self.maintainer()
+        } else {
+            self.client()
         }
     }
 }
@@ -100,10 +163,14 @@ pub enum Stolen {
     PrunerKey,
     /// Every key that there is, and the passphrase; not the store's account.
     AllButTheAccount,
+    /// The key of a maintenance that may break what keeps objects: bypass governance, or lift holds. It destroys, and what it
+    /// destroyed is found; nothing else is promised.
+    Breaker,
 }
 
 impl Stolen {
-    /// What can be stolen where nothing is locked: whoever may delete there may destroy, and nobody promises otherwise.
+    /// What can be stolen where nothing is locked, or by holds: whoever may delete there, or lift, may destroy, and nobody
+    /// promises otherwise.
     const UNLOCKED: [Self; 3] = [Self::ClientKey, Self::BackupKey, Self::Passphrase];
     const LOCKED: [Self; 6] = [
         Self::ClientKey,
@@ -116,10 +183,14 @@ impl Stolen {
 
     /// Draws what was stolen in a world.
     pub(crate) fn draw(keeping: &Keeping, dice: &mut Dice) -> Option<Self> {
-        let all: &[Self] = if keeping.is_locked() {
-            &Self::LOCKED
-        } else {
-            &Self::UNLOCKED
+        let is_breakable = matches!(keeping.lock, LockStrategy::Governance | LockStrategy::Hold);
+        let all: &[Self] = match keeping.lock {
+            _ if is_breakable && dice.chance(250) => &[Self::Breaker],
+            LockStrategy::Compliance | LockStrategy::Governance => &Self::LOCKED,
+            LockStrategy::Hold
+            | LockStrategy::Hide
+            | LockStrategy::None
+            | LockStrategy::Attribute => &Self::UNLOCKED,
         };
         dice.pick(all).copied()
     }
@@ -131,6 +202,10 @@ impl Stolen {
             Self::ClientKey | Self::BackupKey | Self::Passphrase => client,
             Self::RenewerKey => Credential::renewer(),
             Self::PrunerKey => Credential::pruner().with(Right::DeleteObject),
+            Self::Breaker => keeping
+                .maintainer()
+                .with(Right::BypassGovernanceRetention)
+                .with(Right::BypassGovernance),
             Self::AllButTheAccount => {
                 let all = client
                     .with(Right::DeleteObjectVersion)
@@ -158,7 +233,9 @@ impl Stolen {
         if self != Self::RenewerKey {
             attacks.extend(Attack::WITH_CREDENTIAL);
         }
-        if keeping.is_locked() {
+        if self == Self::Breaker {
+            attacks.extend([Attack::Destroy; 6]);
+        } else if keeping.has_locks() {
             attacks.extend(Attack::ON_LOCKS);
         }
         if self == Self::BackupKey {

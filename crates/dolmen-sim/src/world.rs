@@ -8,6 +8,7 @@ use std::sync::Arc;
 use dolmen_core::check::ReadData;
 use dolmen_core::finding;
 use dolmen_crypto::VerifyKey;
+use dolmen_format::ledger::LockStrategy;
 use dolmen_format::{ObjectId, ObjectKey, SnapshotId, Timestamp};
 use dolmen_store::fault::{Effect, SeededFaults, Tear, When};
 use dolmen_store::{Credential, Fault, FaultPlan};
@@ -62,6 +63,8 @@ pub struct World {
     dice: Dice,
     clients: Vec<Machine>,
     maintainer: Machine,
+    /// Another one, seldom at work, with a state folder of its own; none in the worlds of mutations.
+    second: Option<Machine>,
     restorer: Machine,
     attacker: Option<(Attacker, Vec<Attack>)>,
     /// When maintenance renews next, where locks are kept.
@@ -157,6 +160,10 @@ impl World {
             clients.push(machine(&format!("client{number}"), skew)?);
         }
         let maintainer = machine("maintainer", draw_skew(&kit, &mut dice))?;
+        let second = match options.stage {
+            None => Some(machine("second maintainer", draw_skew(&kit, &mut dice))?),
+            Some(_) => None,
+        };
         let restorer = machine("restorer", draw_skew(&kit, &mut dice))?;
         let attacker = match stolen {
             None => None,
@@ -189,6 +196,7 @@ impl World {
             dice,
             clients,
             maintainer,
+            second,
             restorer,
             attacker,
             stage: options.stage,
@@ -284,7 +292,16 @@ impl World {
         let meanwhile = is_race.then(|| self.meanwhile(step));
         let act = act(self);
         let weather = self.weather(step, meanwhile);
-        self.act(&self.maintainer.clone(), &act, weather)
+        let maintainer = self.some_maintainer();
+        self.act(&maintainer, &act, weather)
+    }
+
+    /// The one that is at work most of the time, or the other.
+    fn some_maintainer(&mut self) -> Machine {
+        match &self.second {
+            Some(second) if self.dice.chance(250) => second.clone(),
+            Some(_) | None => self.maintainer.clone(),
+        }
     }
 
     /// What happens to the act of a step.
@@ -315,7 +332,7 @@ impl World {
 
     /// A policy that protects for longer or shorter than the first one, and never for twice as long.
     fn set_policy(&mut self) -> Result<(), Failure> {
-        let choices: &[[u64; 3]] = if self.kit.keeping.is_locked() {
+        let choices: &[[u64; 3]] = if self.kit.keeping.is_renewed() {
             &[[45, 15, 12], [31, 14, 5], [30, 15, 10]]
         } else {
             &[[45, 7, 1], [20, 5, 1], [30, 7, 1]]
@@ -437,6 +454,11 @@ impl World {
                 acts.extend(self.passing(60 * DAY));
                 acts.push((maintainer, self.pruning()));
             }
+            Step::RaceCompact if self.second.is_some() && self.dice.chance(500) => {
+                acts.push((self.some_maintainer(), Act::Compact));
+                acts.extend(self.passing(3 * DAY));
+                acts.push((self.some_maintainer(), self.pruning()));
+            }
             Step::RacePrune => {
                 acts.extend(self.passing(DAY));
                 match self.dice.below(3) {
@@ -464,7 +486,7 @@ impl World {
         let maintainer = self.maintainer.clone();
         let (mut left, mut acts) = (self.dice.between(0, high), Vec::new());
         let mut at = self.kit.now();
-        while self.kit.keeping.is_locked() {
+        while self.kit.keeping.is_renewed() {
             let wait = self.renew_at.seconds.saturating_sub(at.seconds).max(0);
             if wait > left {
                 break;
@@ -502,7 +524,7 @@ impl World {
     /// Lets time pass; maintenance renews on the way, as it promised.
     fn pass(&mut self, seconds: i64) -> Result<(), Failure> {
         let end = self.kit.now().saturating_add_seconds(seconds.max(0));
-        while self.kit.keeping.is_locked() && self.renew_at <= end {
+        while self.kit.keeping.is_renewed() && self.renew_at <= end {
             if self.renew_at > self.kit.now() {
                 self.kit.store.set_clock(self.renew_at);
             }
@@ -587,7 +609,13 @@ impl World {
         self.log.push(format!("  attack: {attack}"));
         *self.tally.attacks.entry(attack).or_default() += 1;
         attacker.strike(&self.kit, &self.model, attack, &mut self.dice)?;
-        if attack == Attack::OverwriteThenWait && self.kit.keeping.is_locked() {
+        if attack == Attack::Destroy {
+            self.refresh()?;
+            self.model.note_destroyed(&self.all);
+            let client = self.client();
+            self.act(&client, &Act::Audit, Weather::default())?;
+        }
+        if attack == Attack::OverwriteThenWait && self.kit.keeping.is_renewed() {
             self.renew()?;
         }
         Ok(())
@@ -677,7 +705,7 @@ impl World {
         let Ok(done) = &outcome.result else {
             return Ok(());
         };
-        if self.kit.keeping.is_locked() {
+        if self.kit.keeping.is_renewed() {
             let until = self.model.locked_at_least(outcome.began);
             let put = outcome.puts.iter().filter(|key| is_standing(key));
             self.model.stand(put.cloned(), until);
@@ -686,6 +714,9 @@ impl World {
         match done {
             Done::Renewed(report) => {
                 self.tally.renewed += report.renewed;
+                if is_calm && report.failed == 0 && self.kit.keeping.lock == LockStrategy::Hide {
+                    self.scene().what_lives_is_shown()?;
+                }
                 if !outcome.is_faulted || report.failed == 0 {
                     let standing = self.standing_at(outcome.began);
                     self.model.renewed(outcome.began, standing);
@@ -777,7 +808,7 @@ impl World {
         let made = match &outcome.result {
             Ok(Done::Backup(id)) => vec![*id],
             // Where nothing is locked, a snapshot that is there is as good as one that was reported.
-            Err(_) if outcome.has_crashed && !self.kit.keeping.is_locked() => {
+            Err(_) if outcome.has_crashed && !self.kit.keeping.is_renewed() => {
                 self.left_behind(outcome)
             }
             Ok(_) | Err(_) => Vec::new(),
@@ -786,7 +817,7 @@ impl World {
             let needs = self.scene().needs_of(&id)?;
             let received = self.received(&id);
             let until = self.model.locked_at_least(received);
-            if self.kit.keeping.is_locked() {
+            if self.kit.keeping.is_renewed() {
                 let standing = self.standing_at(outcome.began);
                 self.model.stand(standing, until);
             }
@@ -799,6 +830,7 @@ impl World {
                 picture: Arc::clone(&outcome.picture),
                 needs,
                 has_lapsed: false,
+                is_broken: false,
                 revived_at: None,
             };
             self.model.promises.insert(id, promise);
@@ -862,7 +894,8 @@ impl World {
         Ok(())
     }
 
-    /// Everything restores; then everybody sets their clocks, everything is retired, and its space comes back.
+    /// Everything restores; then everybody sets their clocks, the owner the policy, everything is retired, and its space
+    /// comes back.
     fn end(&mut self) -> Result<(), Failure> {
         self.log.push("the end".to_owned());
         self.look(usize::MAX)?;
@@ -870,31 +903,37 @@ impl World {
         for client in self.clients.clone() {
             self.backup(&client, Weather::default())?;
         }
+        if !self.model.is_policy_owned() {
+            self.set_policy()?;
+        }
         let maintainer = self.maintainer.clone();
         let prune = Act::Prune {
             confirm_clock: false,
             confirm_missing: true,
         };
+        // A hold is lifted once nothing needs what it keeps, and what was held goes a lease later.
+        let is_held = self.kit.keeping.lock == LockStrategy::Hold;
+        let prunes = vec![prune.clone(); if is_held { 3 } else { 2 }];
         // Checkpoints end by themselves within a month; what they freed lapses as all else.
-        let lease = if self.kit.keeping.is_locked() {
+        let lease = if self.kit.keeping.is_renewed() {
             110
         } else {
             43
         };
-        for act in [
+        let mut acts = vec![
             Act::KeepLast(1),
             Act::Compact,
             prune.clone(),
             Act::Forget(self.model.ids()),
-            prune.clone(),
-            prune.clone(),
-        ] {
+        ];
+        acts.extend(prunes.clone());
+        for act in acts {
             self.act(&maintainer, &act, Weather::default())?;
             self.look(2)?;
             self.pass(lease * DAY)?;
         }
         self.attackers_cost_little()?;
-        for act in [Act::ForgetAll, prune.clone(), prune] {
+        for act in std::iter::once(Act::ForgetAll).chain(prunes) {
             self.act(&maintainer, &act, Weather::default())?;
             self.look(2)?;
             self.pass(lease * DAY)?;
@@ -984,11 +1023,13 @@ fn set_stage(mutation: Option<Mutation>, dice: &mut Dice) -> (Keeping, Option<St
     use Mutation as M;
     let is_locked = match mutation {
         None => {
-            let (keeping, is_attacked) = match dice.below(8) {
+            let (keeping, is_attacked) = match dice.below(12) {
                 0 => (Keeping::plain(), false),
                 1..=3 => (Keeping::versions(), true),
                 4 => (Keeping::locks(dice), false),
-                _ => (Keeping::locks(dice), true),
+                5..=7 => (Keeping::locks(dice), true),
+                8 | 9 => (Keeping::holds(dice), true),
+                _ => (Keeping::hides(dice), true),
             };
             let stolen = Stolen::draw(&keeping, dice).filter(|_| is_attacked);
             return (keeping, stolen);

@@ -1,6 +1,6 @@
 //! Attacks on locks, and on what they keep.
 
-use dolmen_store::{Lock, LockMode, ObjectRef, Store as _};
+use dolmen_store::{Hold, Lock, LockMode, ObjectRef, Store as _};
 
 use super::{Strike, attempt};
 use crate::error::SimError;
@@ -58,6 +58,22 @@ impl Strike<'_> {
     pub(super) fn bypass(&mut self) -> Result<(), SimError> {
         for stored in self.all.clone() {
             attempt(self.store.delete_bypassing(&object_of(&stored)))?;
+        }
+        Ok(())
+    }
+
+    /// Some packs go, whatever keeps them: a hold is lifted first, and a lock in governance mode bypassed. Whoever takes the
+    /// root, too, leaves nothing that could tell of it.
+    pub(super) fn destroy(&mut self) -> Result<(), SimError> {
+        for stored in self.all.clone() {
+            let is_chosen = stored.key.as_str().starts_with("packs/") && self.dice.chance(250);
+            if !is_chosen {
+                continue;
+            }
+            let object = object_of(&stored);
+            attempt(self.kit.block_on(self.store.hold(&object, Hold::Off)))?;
+            attempt(self.store.delete_bypassing(&object))?;
+            attempt(self.kit.block_on(self.store.delete_version(&object)))?;
         }
         Ok(())
     }
