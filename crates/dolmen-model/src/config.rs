@@ -173,36 +173,39 @@ impl Config {
     /// The configurations that are explored at every change: a few seconds each.
     pub fn short() -> Result<Vec<Self>, TermsError> {
         let (locks, lockless) = Self::bases()?;
-        let dead = |config: Self, name| Self {
-            name,
-            regime: Regime::Free,
-            ..config
-        };
-        let client = locks.against(Credential::Client, "locks, client key stolen");
-        let passphrase = locks.against(Credential::Admin, "locks, passphrase stolen");
-        let retention = locks.against(Credential::Retention, "");
-        let maintenance = locks.against(Credential::Maintenance, "");
         let coarse = Self {
             ticks_per_second: 2,
             ..locks
         };
+        let (promised, free) = (Regime::Promised, Regime::Free);
         Ok(vec![
             locks,
-            dead(locks, "locks, maintenance may be dead"),
-            dead(coarse, "locks, coarse clock, maintenance may be dead"),
-            client,
-            dead(client, "locks, client key stolen, maintenance may be dead"),
-            dead(
-                retention,
+            locks.against(Credential::Nothing, free, "locks, maintenance may be dead"),
+            coarse.against(
+                Credential::Nothing,
+                free,
+                "locks, coarse clock, maintenance may be dead",
+            ),
+            locks.against(Credential::Client, promised, "locks, client key stolen"),
+            locks.against(
+                Credential::Client,
+                free,
+                "locks, client key stolen, maintenance may be dead",
+            ),
+            locks.against(
+                Credential::Retention,
+                free,
                 "locks, retention key stolen, maintenance may be dead",
             ),
-            passphrase,
-            dead(
-                passphrase,
+            locks.against(Credential::Admin, promised, "locks, passphrase stolen"),
+            locks.against(
+                Credential::Admin,
+                free,
                 "locks, passphrase stolen, maintenance may be dead",
             ),
-            dead(
-                maintenance,
+            locks.against(
+                Credential::Maintenance,
+                free,
                 "locks, maintenance key stolen, maintenance may be dead",
             ),
             lockless,
@@ -212,9 +215,18 @@ impl Config {
     /// Those that take minutes.
     pub fn long() -> Result<Vec<Self>, TermsError> {
         let (locks, lockless) = Self::bases()?;
+        let promised = Regime::Promised;
         Ok(vec![
-            locks.against(Credential::Retention, "locks, retention key stolen"),
-            locks.against(Credential::Maintenance, "locks, maintenance key stolen"),
+            locks.against(
+                Credential::Retention,
+                promised,
+                "locks, retention key stolen",
+            ),
+            locks.against(
+                Credential::Maintenance,
+                promised,
+                "locks, maintenance key stolen",
+            ),
             Self {
                 name: "locks, generation 2, clocks apart",
                 terms: terms(3, 2, 1)?,
@@ -259,11 +271,12 @@ impl Config {
         Ok((locks, lockless))
     }
 
-    /// The same against somebody who holds a credential.
-    fn against(self, credential: Credential, name: &'static str) -> Self {
+    /// The same against somebody who holds a credential, with maintenance like this.
+    fn against(self, credential: Credential, regime: Regime, name: &'static str) -> Self {
         Self {
             name,
             credential,
+            regime,
             ..self
         }
     }

@@ -1,5 +1,6 @@
 //! The rules, as `dolmen_core::lease` and `dolmen_core::prune` decide them, on ticks.
 
+use dolmen_core::forget::deadlines;
 use dolmen_core::lease::{Clocks, Commit, Reliance, commit, is_incomplete, lapse};
 use dolmen_core::prune::{Verdict as Fate, judge, judge_lock};
 use dolmen_format::{ObjectId, Timestamp};
@@ -190,7 +191,7 @@ impl Config {
         if self.has_locks() {
             retired.saturating_add(self.protect())
         } else {
-            self.tick(lapse(self.at(retired), None, &self.terms))
+            self.tick(deadlines(self.at(retired), &self.terms).0)
         }
     }
 
