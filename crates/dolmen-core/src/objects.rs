@@ -8,6 +8,7 @@ mod hashes;
 mod kept;
 mod locking;
 mod locks;
+mod put;
 mod shown;
 mod versions;
 
@@ -15,13 +16,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dolmen_format::{FormatError, ObjectId, ObjectKey, ObjectKind, Timestamp};
-use dolmen_store::{
-    ByteRange, Place, PutReceipt, Store, StoreClock, StoreError, StoreErrorKind, StoreKey, Version,
-};
+use dolmen_store::{ByteRange, Store, StoreClock, StoreError, StoreErrorKind, StoreKey, Version};
 use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use kept::KeptBodies;
 pub use kept::Source;
 pub(crate) use kept::seen;
@@ -115,11 +114,7 @@ impl Objects {
     /// Fetches a whole object and verifies it by its name.
     ///
     /// Cost: one request; where the plain view is not authentic, a listing and one for each version until it is found.
-    pub fn fetch(
-        &self,
-        key: &ObjectKey,
-        kind: ObjectKind,
-    ) -> std::result::Result<Bytes, FetchError> {
+    pub fn fetch(&self, key: &ObjectKey, kind: ObjectKind) -> Result<Bytes, FetchError> {
         self.runtime.block_on(async {
             match self.fetch_plain(key, kind).await {
                 Err(error) if self.may_lie_beneath(&error) => {
@@ -139,7 +134,7 @@ impl Objects {
         &self,
         listed: impl IntoIterator<Item = &'l Listed>,
         kind: ObjectKind,
-        mut each: impl FnMut(&'l Listed, std::result::Result<Authentic, FetchError>),
+        mut each: impl FnMut(&'l Listed, Result<Authentic, FetchError>),
     ) {
         self.runtime.block_on(async {
             let mut fetched = futures_util::stream::iter(listed)
@@ -154,11 +149,7 @@ impl Objects {
     }
 
     /// Whether an object that could not be fetched is no longer listed.
-    async fn was_deleted<T>(
-        &self,
-        key: &ObjectKey,
-        result: &std::result::Result<T, FetchError>,
-    ) -> bool {
+    async fn was_deleted<T>(&self, key: &ObjectKey, result: &Result<T, FetchError>) -> bool {
         match result {
             Err(error) if error.is_missing() => {
                 matches!(self.search(key, ObjectKind::Pack).await, Ok(None))
@@ -167,11 +158,7 @@ impl Objects {
         }
     }
 
-    async fn fetch_plain(
-        &self,
-        key: &ObjectKey,
-        kind: ObjectKind,
-    ) -> std::result::Result<Bytes, FetchError> {
+    async fn fetch_plain(&self, key: &ObjectKey, kind: ObjectKind) -> Result<Bytes, FetchError> {
         self.fetch_version(key, None, kind).await
     }
 
@@ -180,7 +167,7 @@ impl Objects {
         key: &ObjectKey,
         version: Option<&Version>,
         kind: ObjectKind,
-    ) -> std::result::Result<Bytes, FetchError> {
+    ) -> Result<Bytes, FetchError> {
         let body = self
             .store
             .get(&store_key(key)?, version, None, kind.bytes_max())
@@ -196,11 +183,7 @@ impl Objects {
     /// [`Self::look_beneath`] may help.
     ///
     /// Cost: one request; where the plain view lacks it, what [`Self::look_beneath`] costs.
-    pub fn read(
-        &self,
-        key: &ObjectKey,
-        range: ByteRange,
-    ) -> std::result::Result<Bytes, StoreError> {
+    pub fn read(&self, key: &ObjectKey, range: ByteRange) -> Result<Bytes, StoreError> {
         let read = match self.read_known(key, range) {
             // A bucket's rules delete what was covered, also what was authentic and lies on top once more.
             Err(error) if error.kind == StoreErrorKind::NotFound && self.views.forget(key) => {
@@ -222,11 +205,7 @@ impl Objects {
     }
 
     /// Reads the version that is known to be authentic, else what the plain view shows.
-    fn read_known(
-        &self,
-        key: &ObjectKey,
-        range: ByteRange,
-    ) -> std::result::Result<Bytes, StoreError> {
+    fn read_known(&self, key: &ObjectKey, range: ByteRange) -> Result<Bytes, StoreError> {
         let len = match range {
             ByteRange::FromTo { len, .. } | ByteRange::Last { len } => len,
         };
@@ -238,50 +217,13 @@ impl Objects {
         self.runtime.block_on(read)
     }
 
-    /// Puts an object under its name and its lock, durable on return. One that is there already with these very bytes
-    /// is as good once its lock is long enough; other bytes under the name are covered.
-    ///
-    /// Cost: one request; three where something was there, one more where locks must be asked for.
-    pub fn put(&self, key: &ObjectKey, body: Bytes) -> Result<PutReceipt> {
-        self.runtime.block_on(self.put_async(key, body))
-    }
-
-    /// As [`Self::put`], from async code.
-    pub async fn put_async(&self, key: &ObjectKey, body: Bytes) -> Result<PutReceipt> {
-        let receipt = match self.put_locked(key, &body, Place::IfAbsent).await {
-            Err(StoreError {
-                kind: StoreErrorKind::Exists,
-                ..
-            }) => {
-                // Covering authentic bytes with themselves changes nothing but the lock, so no look is needed first.
-                self.put_locked(key, &body, Place::OnTop).await?
-            }
-            outcome => outcome?,
-        };
-        Ok(self.settle_lock(key, receipt).await?)
-    }
-
-    /// Puts an object that is there once more, with a lock of its own: for whoever may put and not extend. Returns its
-    /// bytes, too.
-    ///
-    /// Cost: one request to read it, one to put it, one more where the lock must be asked for; more where the plain view is
-    /// not authentic.
-    pub(crate) fn put_again(&self, key: &ObjectKey, kind: ObjectKind) -> Result<(u64, PutReceipt)> {
-        let body = self.fetch(key, kind)?;
-        self.runtime.block_on(async {
-            let receipt = self.put_locked(key, &body, Place::OnTop).await?;
-            let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
-            Ok((bytes, self.settle_lock(key, receipt).await?))
-        })
-    }
-
     /// Runs store calls of the caller's own.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 }
 
-pub(crate) fn store_key(key: &ObjectKey) -> std::result::Result<StoreKey, StoreError> {
+pub(crate) fn store_key(key: &ObjectKey) -> Result<StoreKey, StoreError> {
     // Every object key is a valid store key; the store says so itself should that ever change.
     StoreKey::try_from(key.to_string()).map_err(|error| StoreError {
         kind: StoreErrorKind::Other,
@@ -292,7 +234,7 @@ pub(crate) fn store_key(key: &ObjectKey) -> std::result::Result<StoreKey, StoreE
 }
 
 /// Decodes the kind that an object's prologue states.
-pub(crate) fn kind_of(stored: &[u8]) -> std::result::Result<ObjectKind, FormatError> {
+pub(crate) fn kind_of(stored: &[u8]) -> Result<ObjectKind, FormatError> {
     dolmen_format::Prologue::decode(&mut &*stored).map(|prologue| prologue.kind)
 }
 

@@ -514,6 +514,6 @@ async fn put_back(objects: &Objects, bodies: &Semaphore, beneath: &Beneath) -> R
     if ObjectId::of(&body) != object.id() {
         return Ok(Done::Passed);
     }
-    objects.put_async(&object, body).await?;
+    objects.put_on_top(&object, &body).await?;
     Ok(Done::Healed)
 }

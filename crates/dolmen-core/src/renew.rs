@@ -339,9 +339,7 @@ impl Renewal<'_> {
             .into_iter()
             .chain(extended.until)
             .min();
-        let wanted = locking.now().saturating_add_seconds(
-            i64::try_from(locking.terms().protect_seconds()).unwrap_or(i64::MAX),
-        );
+        let wanted = locking.protected_now();
         if extended.until.is_none_or(|until| until < wanted) {
             let why = extended.refused.as_ref().map_or_else(
                 || "its lock ends before the protection period does".to_owned(),

@@ -75,11 +75,7 @@ struct Ends {
 impl Ends {
     fn new(session: &Session<'_>) -> Self {
         let locking = session.repository.objects.locking();
-        let wanted = locking.map(|locking| {
-            let protect_seconds = locking.terms().protect_seconds();
-            let seconds = i64::try_from(protect_seconds).unwrap_or(i64::MAX);
-            locking.now().saturating_add_seconds(seconds)
-        });
+        let wanted = locking.map(|locking| locking.protected_now());
         Self {
             wanted: wanted.unwrap_or_default(),
             earliest: None,

@@ -164,6 +164,12 @@ impl Locking {
         self.mode == LockMode::Governance
     }
 
+    /// L from now on: what ends before is too short to be built upon.
+    pub fn protected_now(&self) -> Timestamp {
+        let protect_seconds = i64::try_from(self.terms.protect_seconds()).unwrap_or(i64::MAX);
+        self.now().saturating_add_seconds(protect_seconds)
+    }
+
     /// L + M from now on.
     fn whole_lease(&self) -> Timestamp {
         let lease_seconds = i64::try_from(self.terms.lease_seconds()).unwrap_or(i64::MAX);

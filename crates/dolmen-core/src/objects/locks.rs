@@ -2,14 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
-use dolmen_store::{
-    Hold, Lock, LockStatus, ObjectRef, Place, PutReceipt, StoreError, StoreErrorKind,
-};
+use dolmen_store::{Hold, Lock, LockStatus, ObjectRef, StoreError, StoreErrorKind};
 use futures_util::StreamExt as _;
 
 use super::dates::{Dates, Known};
@@ -25,9 +22,9 @@ const EXTENSIONS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     protection: Mutex<Protection>,
-    dates: Dates,
+    pub(super) dates: Dates,
     /// Whether locks are left to the bucket's default, because this client may not set them.
-    are_left_to_bucket: AtomicBool,
+    pub(super) are_left_to_bucket: AtomicBool,
 }
 
 impl Objects {
@@ -65,56 +62,6 @@ impl Objects {
     /// The lock for an object that is to be put.
     pub(super) fn lock_for(&self, key: &ObjectKey) -> Option<Lock> {
         self.locking().map(|locking| locking.lock_for(&key.id()))
-    }
-
-    /// Puts with a lock. Who may not set one may still put: then the bucket's default retention locks what comes, or
-    /// nothing does, and the commit rule tells.
-    ///
-    /// Cost: one request; once in a run two where this client may not set locks.
-    pub(super) async fn put_locked(
-        &self,
-        key: &ObjectKey,
-        body: &Bytes,
-        place: Place,
-    ) -> Result<PutReceipt, StoreError> {
-        let name = store_key(key)?;
-        let are_left = &self.locks.are_left_to_bucket;
-        let lock = self.lock_for(key);
-        let lock = lock.filter(|_| !are_left.load(Ordering::Relaxed));
-        let put = |lock| self.store().put(&name, body.clone(), lock, place);
-        match put(lock).await {
-            Err(error) if error.kind == StoreErrorKind::Denied && lock.is_some() => {
-                let receipt = put(None).await?;
-                are_left.store(true, Ordering::Relaxed);
-                Ok(receipt)
-            }
-            outcome => outcome,
-        }
-    }
-
-    /// Reads the lock of what was put, where the answer did not state it.
-    ///
-    /// Cost: nothing where it did; else one request.
-    pub(super) async fn settle_lock(
-        &self,
-        key: &ObjectKey,
-        mut receipt: PutReceipt,
-    ) -> Result<PutReceipt, StoreError> {
-        let Some(locking) = self.locking() else {
-            return Ok(receipt);
-        };
-        let status = match receipt.locked_until {
-            Some(until) => LockStatus::Until(Lock {
-                until,
-                ..locking.lock_for(&key.id())
-            }),
-            None => self.store().lock_of(&receipt.object).await?,
-        };
-        receipt.locked_until = locking.protects_until(status);
-        let version = (key, &receipt.object.version);
-        let store = self.store().identity();
-        self.locks.dates.note(store, version, status, &locking);
-        Ok(receipt)
     }
 
     /// Tells `each`, in no order, until when objects of a kind are locked, as the store states it, extended first where
@@ -278,7 +225,7 @@ impl Objects {
     ///
     /// Cost: at most one request for the lock, none where it was read in this generation and is not due, one to extend it, and one to read it back where that was refused or had no
     /// answer.
-    async fn extend(
+    pub(super) async fn extend(
         &self,
         key: &ObjectKey,
         copy: &StoredCopy,

@@ -232,12 +232,11 @@ impl Objects {
         found.ok_or(FetchError::Altered)
     }
 
-    /// Looks for the authentic version of a key among all that the store has.
-    pub(super) async fn search(
+    /// All versions of a key; `None`: no bytes are there.
+    pub(super) async fn list_key(
         &self,
         key: &ObjectKey,
-        kind: ObjectKind,
-    ) -> std::result::Result<Option<Authentic>, FetchError> {
+    ) -> std::result::Result<Option<Listed>, StoreError> {
         let mut object = Listed {
             key: *key,
             copies: Vec::new(),
@@ -251,7 +250,16 @@ impl Objects {
                 object.take(version);
             }
         }
-        match finish(object) {
+        Ok(finish(object))
+    }
+
+    /// Looks for the authentic version of a key among all that the store has.
+    pub(super) async fn search(
+        &self,
+        key: &ObjectKey,
+        kind: ObjectKind,
+    ) -> std::result::Result<Option<Authentic>, FetchError> {
+        match self.list_key(key).await? {
             Some(object) => self.search_listed(&object, kind).await,
             None => Ok(None),
         }
@@ -279,12 +287,11 @@ impl Objects {
             Err(FetchError::Altered) => return Ok(None),
             found => found?,
         };
-        let body = match body {
-            Some(body) => body,
-            None => {
-                let version = Some(&copy.version);
-                self.fetch_version(&object.key, version, kind).await?
-            }
+        let body = if let Some(body) = body {
+            body
+        } else {
+            let version = Some(&copy.version);
+            self.fetch_version(&object.key, version, kind).await?
         };
         Ok(Some(Authentic { body, copy }))
     }

@@ -18,6 +18,7 @@ mod holds;
 mod locks;
 mod moves;
 mod policies;
+mod puts;
 mod recover;
 mod reuse;
 mod segments;
