@@ -347,13 +347,17 @@ impl Model {
         all.filter(|promise| self.lives(&promise.id))
     }
 
-    /// Notes that nothing is promised any more of what lacks something: whoever took that was able to.
+    /// Notes that nothing is promised any more of what lacks something, or a lock for as long: whoever took that was able to.
     pub fn note_destroyed(&mut self, all: &[Stored]) {
-        let authentic = all.iter().filter(|stored| stored.is_authentic);
-        let present: BTreeSet<_> = authentic.map(|stored| stored.key.as_str()).collect();
+        let mut kept: BTreeMap<&str, Timestamp> = BTreeMap::new();
+        for stored in all.iter().filter(|stored| stored.is_authentic) {
+            let until = stored.locked_until.unwrap_or_default();
+            let latest = kept.entry(stored.key.as_str()).or_insert(until);
+            *latest = until.max(*latest);
+        }
         for promise in self.promises.values_mut() {
-            let is_present = |key: &str| present.contains(key);
-            promise.is_broken |= self.places.lacks(&promise.needs, is_present).is_some();
+            let is_kept = |key: &str| kept.get(key).is_some_and(|until| *until >= promise.until);
+            promise.is_broken |= self.places.lacks(&promise.needs, is_kept).is_some();
         }
     }
 

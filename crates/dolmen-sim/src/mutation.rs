@@ -49,11 +49,15 @@ pub enum Mutation {
     CountPlanted,
     /// Frames lie where a record says that they were moved to, whatever lies there.
     BelieveMoves,
+    /// A hold goes before the lock beneath it is made longer, and the run ends there.
+    LiftBeforeExtending,
+    /// Where the bucket deletes what is hidden, packs that a marker hides are taken to be let go.
+    HiddenIsDead,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::TrustLatest,
         Self::PruneByClientClock,
         Self::AbsenceIsDeath,
@@ -69,6 +73,8 @@ impl Mutation {
         Self::UndoWithoutExtending,
         Self::CountPlanted,
         Self::BelieveMoves,
+        Self::LiftBeforeExtending,
+        Self::HiddenIsDead,
     ];
 
     /// The attack that it falls for.
@@ -84,11 +90,13 @@ impl Mutation {
             Self::AcceptTwinEncodings => Some(Attack::TwinEncoding),
             Self::CountPlanted => Some(Attack::PlantAsBackup),
             Self::BelieveMoves => Some(Attack::LyingMoves),
+            Self::HiddenIsDead => Some(Attack::HideEverything),
             Self::PruneByClientClock
             | Self::DropTheCommitRule
             | Self::DecideBeforeThePut
             | Self::ForgetStandingObjects
-            | Self::UndoWithoutExtending => None,
+            | Self::UndoWithoutExtending
+            | Self::LiftBeforeExtending => None,
         }
     }
 
@@ -104,7 +112,9 @@ impl Mutation {
             | Self::NumberVoidsObjects
             | Self::CheckpointEndsLives
             | Self::ForgetStandingObjects
-            | Self::AcceptTwinEncodings => purpose == Purpose::Maintain,
+            | Self::AcceptTwinEncodings
+            | Self::LiftBeforeExtending
+            | Self::HiddenIsDead => purpose == Purpose::Maintain,
             Self::DropTheCommitRule | Self::DecideBeforeThePut => purpose == Purpose::Backup,
             Self::UndoWithoutExtending => purpose == Purpose::Undo,
             // What is handed in errs, not the store.
@@ -208,6 +218,7 @@ impl Misleading {
             // What is hidden is not there; of snapshots, that no other object tells of them counts for nothing either.
             Mutation::AbsenceIsDeath => prefix != "snapshots/" || line.is_current,
             Mutation::TrustLatest => line.is_current,
+            Mutation::HiddenIsDead => prefix != "packs/" || line.is_current,
             Mutation::FirstClaimPicksTheVersion => claims
                 .versions
                 .get(name)
@@ -223,7 +234,8 @@ impl Misleading {
             | Mutation::ForgetStandingObjects
             | Mutation::UndoWithoutExtending
             | Mutation::CountPlanted
-            | Mutation::BelieveMoves => true,
+            | Mutation::BelieveMoves
+            | Mutation::LiftBeforeExtending => true,
         };
         if let (Mutation::WitnessBackdates, Some(at)) = (self.mutation, claims.receipts.get(name)) {
             (line.stored_at.earliest, line.stored_at.latest) = (*at, *at);
@@ -247,11 +259,15 @@ impl Misleading {
         Ok(object.clone())
     }
 
-    fn skips(&self, object: &ObjectRef) -> bool {
+    async fn skips(&self, object: &ObjectRef) -> Result<bool, StoreError> {
+        if self.mutation == Mutation::LiftBeforeExtending {
+            let lock = self.inner.lock_of(object).await?;
+            return Ok(matches!(lock, LockStatus::Held { .. }));
+        }
         let standing = ["root/", "keys/", "ledger/"];
         let name = object.key.as_str();
-        self.mutation == Mutation::ForgetStandingObjects
-            && standing.iter().any(|prefix| name.starts_with(prefix))
+        Ok(self.mutation == Mutation::ForgetStandingObjects
+            && standing.iter().any(|prefix| name.starts_with(prefix)))
     }
 }
 
@@ -302,7 +318,7 @@ impl Store for Misleading {
     }
 
     async fn extend(&self, object: &ObjectRef, lock: Lock) -> Result<(), StoreError> {
-        if self.skips(object) {
+        if self.skips(object).await? {
             return Ok(());
         }
         let reached = self.reached(object).await?;

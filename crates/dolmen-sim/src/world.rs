@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dolmen_core::check::ReadData;
-use dolmen_core::finding;
+use dolmen_core::{Error, finding};
 use dolmen_crypto::VerifyKey;
 use dolmen_format::ledger::LockStrategy;
 use dolmen_format::{ObjectId, ObjectKey, SnapshotId, Timestamp};
@@ -627,6 +627,9 @@ impl World {
         for outcome in outcomes {
             let retry = self.take_in(&outcome)?;
             if retry {
+                if self.waits_for_a_hold(&outcome) {
+                    self.renew()?;
+                }
                 self.clear_away(&outcome)?;
                 let (machine, act) = (&outcome.machine, &outcome.act);
                 let again = perform(
@@ -644,6 +647,14 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Whether a client is told that something is not kept for long enough which it may not hold itself: what an intruder put
+    /// into the ledger stands, too. It waits for maintenance.
+    fn waits_for_a_hold(&self, outcome: &Outcome) -> bool {
+        let is_held = self.kit.keeping.lock == LockStrategy::Hold;
+        let is_client = matches!(outcome.act, Act::Backup { .. });
+        is_held && is_client && matches!(outcome.result, Err(Error::Unprotected { .. }))
     }
 
     /// A backup that came too late says so, and its snapshot lies there all the same: a person retires it.
@@ -686,6 +697,7 @@ impl World {
         self.credit(outcome)?;
         let is_at_odds = outcome.is_faulted || outcome.is_interleaved;
         match &outcome.result {
+            Err(_) if self.waits_for_a_hold(outcome) => return Ok(true),
             Err(_) if !is_at_odds => return Err(refused(outcome).into()),
             Err(_) if outcome.is_interleaved => return Ok(true),
             Ok(_) | Err(_) => {}
@@ -1021,7 +1033,7 @@ impl World {
 /// What keeps a world's objects and what was stolen: of every kind, or where a mutation can show.
 fn set_stage(mutation: Option<Mutation>, dice: &mut Dice) -> (Keeping, Option<Stolen>) {
     use Mutation as M;
-    let is_locked = match mutation {
+    let keeping = match mutation {
         None => {
             let (keeping, is_attacked) = match dice.below(12) {
                 0 => (Keeping::plain(), false),
@@ -1042,7 +1054,7 @@ fn set_stage(mutation: Option<Mutation>, dice: &mut Dice) -> (Keeping, Option<St
             | M::AcceptTwinEncodings
             | M::CountPlanted
             | M::BelieveMoves,
-        ) => false,
+        ) => Keeping::versions(),
         Some(
             M::DropTheCommitRule
             | M::DecideBeforeThePut
@@ -1052,12 +1064,9 @@ fn set_stage(mutation: Option<Mutation>, dice: &mut Dice) -> (Keeping, Option<St
             | M::CheckpointEndsLives
             | M::ForgetStandingObjects
             | M::UndoWithoutExtending,
-        ) => true,
-    };
-    let keeping = if is_locked {
-        Keeping::locks(dice)
-    } else {
-        Keeping::versions()
+        ) => Keeping::locks(dice),
+        Some(M::LiftBeforeExtending) => Keeping::holds(dice),
+        Some(M::HiddenIsDead) => Keeping::hides(dice),
     };
     let stolen = match mutation {
         Some(M::CountPlanted) => Stolen::BackupKey,
@@ -1066,7 +1075,9 @@ fn set_stage(mutation: Option<Mutation>, dice: &mut Dice) -> (Keeping, Option<St
             | M::PruneByClientClock
             | M::AbsenceIsDeath
             | M::ExtendWithoutVersion
-            | M::AcceptTwinEncodings,
+            | M::AcceptTwinEncodings
+            | M::LiftBeforeExtending
+            | M::HiddenIsDead,
         ) => Stolen::ClientKey,
         Some(_) | None => Stolen::Passphrase,
     };
@@ -1076,7 +1087,9 @@ fn set_stage(mutation: Option<Mutation>, dice: &mut Dice) -> (Keeping, Option<St
 /// Steps in which a mutation can show.
 fn favoured(mutation: Mutation) -> &'static [Step] {
     match mutation {
-        Mutation::PruneByClientClock => &[Step::Forget, Step::Prune],
+        Mutation::PruneByClientClock | Mutation::LiftBeforeExtending => {
+            &[Step::Forget, Step::Prune]
+        }
         Mutation::TrustLatest | Mutation::AbsenceIsDeath | Mutation::BelieveMoves => {
             &[Step::Attack, Step::Prune]
         }
@@ -1084,7 +1097,8 @@ fn favoured(mutation: Mutation) -> &'static [Step] {
         Mutation::ExtendWithoutVersion
         | Mutation::FirstClaimPicksTheVersion
         | Mutation::NumberVoidsObjects
-        | Mutation::CheckpointEndsLives => &[Step::Attack, Step::Backup],
+        | Mutation::CheckpointEndsLives
+        | Mutation::HiddenIsDead => &[Step::Attack, Step::Backup],
         Mutation::WitnessBackdates => &[Step::Forget, Step::Attack, Step::Prune],
         Mutation::ForgetStandingObjects => &[],
         Mutation::AcceptTwinEncodings => &[Step::Forget, Step::Undo, Step::Attack, Step::Prune],

@@ -158,3 +158,21 @@ fn whoever_counts_planted_snapshots_is_noticed() {
 fn whoever_believes_a_move_is_noticed() {
     is_noticed(Mutation::BelieveMoves, 1, Invariant::NothingNeededIsGone);
 }
+
+#[test]
+fn whoever_lifts_a_hold_before_extending_is_noticed() {
+    is_noticed(
+        Mutation::LiftBeforeExtending,
+        8,
+        Invariant::EverythingNeededIsLocked,
+    );
+}
+
+#[test]
+fn whoever_takes_what_is_hidden_for_dead_is_noticed() {
+    is_noticed(
+        Mutation::HiddenIsDead,
+        1,
+        Invariant::EverythingNeededIsLocked,
+    );
+}
