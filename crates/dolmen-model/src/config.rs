@@ -173,19 +173,10 @@ impl Config {
     /// The configurations that are explored at every change: a few seconds each.
     pub fn short() -> Result<Vec<Self>, TermsError> {
         let (locks, lockless) = Self::bases()?;
-        let coarse = Self {
-            ticks_per_second: 2,
-            ..locks
-        };
         let (promised, free) = (Regime::Promised, Regime::Free);
         Ok(vec![
             locks,
             locks.against(Credential::Nothing, free, "locks, maintenance may be dead"),
-            coarse.against(
-                Credential::Nothing,
-                free,
-                "locks, coarse clock, maintenance may be dead",
-            ),
             locks.against(Credential::Client, promised, "locks, client key stolen"),
             locks.against(
                 Credential::Client,
@@ -216,6 +207,10 @@ impl Config {
     pub fn long() -> Result<Vec<Self>, TermsError> {
         let (locks, lockless) = Self::bases()?;
         let promised = Regime::Promised;
+        let coarse = Self {
+            ticks_per_second: 2,
+            ..locks
+        };
         Ok(vec![
             locks.against(
                 Credential::Retention,
@@ -240,11 +235,12 @@ impl Config {
                 maintenance_ahead: 3,
                 ..lockless
             },
-            Self {
-                name: "locks, coarse clock",
-                ticks_per_second: 2,
-                ..locks
-            },
+            coarse.against(
+                Credential::Nothing,
+                Regime::Free,
+                "locks, coarse clock, maintenance may be dead",
+            ),
+            coarse.against(Credential::Nothing, promised, "locks, coarse clock"),
         ])
     }
 
@@ -275,8 +271,8 @@ impl Config {
     fn against(self, credential: Credential, regime: Regime, name: &'static str) -> Self {
         Self {
             name,
-            credential,
             regime,
+            credential,
             ..self
         }
     }

@@ -35,7 +35,7 @@ fn promised(model: &Protocol, state: &State) -> bool {
     let config = &model.config;
     let holds = |snapshot: Snapshot| {
         if config.has_locks() {
-            snapshot.promise == 0 || is_locked(state, &snapshot, snapshot.promise)
+            snapshot.promise == 0 || is_locked(state, snapshot, snapshot.promise)
         } else {
             let is_over = snapshot.retired != 0 && state.now >= config.undo_until(snapshot.retired);
             snapshot.verdict != Verdict::Told || is_over || state.has(snapshot.needs)
@@ -45,7 +45,7 @@ fn promised(model: &Protocol, state: &State) -> bool {
 }
 
 /// Whether a snapshot's object and all that it needs are there and locked until a tick.
-fn is_locked(state: &State, snapshot: &Snapshot, until: u8) -> bool {
+fn is_locked(state: &State, snapshot: Snapshot, until: u8) -> bool {
     let is_pack_locked = |which| {
         state
             .packs
@@ -63,10 +63,10 @@ fn maintained(model: &Protocol, state: &State) -> bool {
     }
     let until = state.now.saturating_add(config.protect());
     let is_asserted = |snapshot: &Snapshot| {
-        is_owed(snapshot) && (snapshot.seen || config.horizon == Horizon::Always)
+        is_owed(*snapshot) && (snapshot.seen || config.horizon == Horizon::Always)
     };
     let snapshot = state.watched.filter(is_asserted);
-    snapshot.is_none_or(|snapshot| is_locked(state, &snapshot, until))
+    snapshot.is_none_or(|snapshot| is_locked(state, snapshot, until))
 }
 
 /// 3: what a live snapshot needs is there, if anybody takes it as whole.
@@ -78,7 +78,7 @@ fn kept(model: &Protocol, state: &State) -> bool {
         || (state.broken != Some(Broken::Live)
             && state
                 .watched
-                .filter(is_owed)
+                .filter(|snapshot| is_owed(*snapshot))
                 .is_none_or(|snapshot| state.has(snapshot.needs)))
 }
 
@@ -120,7 +120,7 @@ fn reclaimed(model: &Protocol, state: &State) -> bool {
         | drained.others.late;
     drained
         .watched
-        .is_none_or(|snapshot| lives(config, &snapshot))
+        .is_none_or(|snapshot| lives(config, snapshot))
         && drained.stored() & !needed == 0
 }
 

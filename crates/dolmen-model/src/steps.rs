@@ -120,7 +120,7 @@ pub(crate) fn actions(config: &Config, state: &State, actions: &mut Vec<Action>)
     }
     match renewal_due(config, state) {
         // It comes first in a run of maintenance, and such a run comes first in the last second that is left for it.
-        Some(left) if left == 0 => return actions.push(Action::Renew),
+        Some(0) => return actions.push(Action::Renew),
         Some(_) | None => actions.push(Action::Tick),
     }
     client::actions(config, state, actions);
@@ -178,7 +178,7 @@ pub(crate) fn next(config: &Config, before: &State, action: Action) -> Option<St
 }
 
 /// Whether the watched snapshot lives.
-pub(crate) fn lives(config: &Config, snapshot: &Snapshot) -> bool {
+pub(crate) fn lives(config: &Config, snapshot: Snapshot) -> bool {
     let is_absent = snapshot.hidden && config.breaks(Mutation::AbsenceIsDeath);
     !is_absent && !snapshot.ended && snapshot.retired == 0
 }

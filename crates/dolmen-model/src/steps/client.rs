@@ -33,7 +33,7 @@ pub(super) fn actions(config: &Config, state: &State, actions: &mut Vec<Action>)
         Step::Idle => {
             let reusable = reusable(config, state);
             let sets = SOME_PACKS.filter(|packs| packs & reusable == *packs);
-            actions.extend(sets.map(|packs| Action::Begin(packs)));
+            actions.extend(sets.map(Action::Begin));
             if config.has_locks() {
                 put_actions(config, state, actions);
             } else {
@@ -109,7 +109,7 @@ fn reusable(config: &Config, state: &State) -> Packs {
         vouched |= state.others.late;
     }
     if let Some(snapshot) = state.watched
-        && lives(config, &snapshot)
+        && lives(config, snapshot)
     {
         vouched |= snapshot.needs;
     }
@@ -142,7 +142,7 @@ fn lock_of(config: &Config, state: &State, which: Which) -> u8 {
     })
 }
 
-fn moment(state: &State, client: &Client) -> Moment {
+fn moment(state: &State, client: Client) -> Moment {
     Moment {
         now: state.now,
         ahead: client.ahead,
@@ -151,7 +151,7 @@ fn moment(state: &State, client: &Client) -> Moment {
 
 pub(super) fn put_pack(config: &Config, state: &mut State, place: Which, phase: u8) {
     let mut client = state.client;
-    let wanted = config.put_lock(phase, moment(state, &client));
+    let wanted = config.put_lock(phase, moment(state, client));
     let is_new = state.packs.get(place).is_none();
     if is_new {
         let pack = Pack {
@@ -185,7 +185,7 @@ pub(super) fn put_pack(config: &Config, state: &mut State, place: Which, phase: 
 
 pub(super) fn extend(config: &Config, state: &mut State) {
     let mut client = state.client;
-    let moment = moment(state, &client);
+    let moment = moment(state, client);
     client.relied = extend_packs(config, state, client.needs, moment);
     state.client = client;
 }
@@ -202,14 +202,14 @@ pub(super) fn relist(config: &Config, state: &mut State) {
 
 pub(super) fn send(config: &Config, state: &mut State) {
     let mut client = state.client;
-    let lock = config.put_lock(0, moment(state, &client));
+    let lock = config.put_lock(0, moment(state, client));
     if config.has_locks() && !config.breaks(Mutation::ForgetOwnLock) {
         client.relied = client.relied.min(lock);
     }
     client.step = Step::Sent {
         lock,
         early: config.breaks(Mutation::CommitBeforePut)
-            && config.commits(client.relied, moment(state, &client)),
+            && config.commits(client.relied, moment(state, client)),
     };
     state.client = client;
 }
@@ -224,7 +224,7 @@ pub(super) fn arrive(config: &Config, state: &mut State, fate: Fate) {
     let counts = early
         || config.breaks(Mutation::DropCommitRule)
         || (!config.breaks(Mutation::CommitBeforePut)
-            && config.commits(client.relied, moment(state, &client)));
+            && config.commits(client.relied, moment(state, client)));
     let is_told = counts && fate == Fate::Watched(Answer::Heard);
     let is_late = config.is_late(client.relied, now);
     // On what is broken on purpose the promise itself is to fail, not this.

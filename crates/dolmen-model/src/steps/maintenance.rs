@@ -26,13 +26,13 @@ pub(super) fn actions(config: &Config, state: &State, actions: &mut Vec<Action>)
         Thing::Pack(Which::A),
         Thing::Pack(Which::B),
     ];
-    let may_go = |thing: &Thing| may_go(config, state, &listing, *thing);
+    let may_go = |thing: &Thing| may_go(config, state, listing, *thing);
     actions.extend(things.into_iter().filter(may_go).map(Action::Delete));
 }
 
 /// Whether a plan lets something be deleted now. Whether its lease is over is asked again when it goes, so that the model
 /// allows all that DESIGN does; the code asks at the time of the listing, and on stores with locks waits for L too.
-fn may_go(config: &Config, state: &State, listing: &Listing, thing: Thing) -> bool {
+fn may_go(config: &Config, state: &State, listing: Listing, thing: Thing) -> bool {
     match thing {
         Thing::Snapshot => {
             let is_over = |one: Snapshot| config.is_over(state.now, one.lock, one.retired);
@@ -43,7 +43,7 @@ fn may_go(config: &Config, state: &State, listing: &Listing, thing: Thing) -> bo
             let is_over = |pack: Pack| config.is_over(state.now, pack.lock, since);
             // The snapshot first, then what it needed.
             let waits = state.watched.is_some_and(|snapshot| {
-                !lives(config, &snapshot) && snapshot.needs & which.bit() != 0
+                !lives(config, snapshot) && snapshot.needs & which.bit() != 0
             });
             let is_planned = listing.packs & which.bit() != 0 && !waits;
             is_planned && state.packs.get(which).is_some_and(is_over)
@@ -59,7 +59,7 @@ pub(crate) fn apply(config: &Config, state: &mut State) {
         Thing::Pack(Which::B),
     ] {
         if let Some(listing) = state.prune
-            && may_go(config, state, &listing, thing)
+            && may_go(config, state, listing, thing)
         {
             delete(config, state, thing);
         }
@@ -70,7 +70,7 @@ pub(crate) fn apply(config: &Config, state: &mut State) {
 fn needed_by_live(config: &Config, state: &State) -> Packs {
     let watched = state
         .watched
-        .filter(|snapshot| lives(config, snapshot))
+        .filter(|snapshot| lives(config, *snapshot))
         .map_or(0, |snapshot| snapshot.needs);
     watched | state.others.kept | state.others.late
 }
@@ -81,7 +81,7 @@ pub(super) fn renew(config: &Config, state: &mut State) {
     let needed = needed_by_live(config, state);
     extend_packs(config, state, needed, moment);
     if let Some(snapshot) = &mut state.watched
-        && lives(config, snapshot)
+        && lives(config, *snapshot)
     {
         if !config.breaks(Mutation::RenewPacksOnly) {
             snapshot.lock = config.renewed_lock(0, snapshot.lock, moment);
@@ -116,7 +116,7 @@ pub(super) fn begin_undo(config: &Config, state: &mut State) {
         return;
     };
     if !state.has(snapshot.needs) {
-        if has_grace(config, state, &snapshot) {
+        if has_grace(config, state, snapshot) {
             state.broken = Some(Broken::Undo);
         }
         return;
@@ -132,7 +132,7 @@ pub(super) fn begin_undo(config: &Config, state: &mut State) {
 }
 
 /// Whether all that a retired snapshot needs is to be there still.
-fn has_grace(config: &Config, state: &State, snapshot: &Snapshot) -> bool {
+fn has_grace(config: &Config, state: &State, snapshot: Snapshot) -> bool {
     let is_renewed = !config.has_locks() || (snapshot.seen && config.regime == Regime::Promised);
     is_renewed
         && snapshot.retired != 0
@@ -177,7 +177,7 @@ pub(super) fn list(config: &Config, state: &mut State) {
     if config.breaks(Mutation::ForgetCheckpoints) {
         kept &= !(state.others.kept | state.others.late);
     }
-    let is_free = |snapshot: Snapshot| !lives(config, &snapshot);
+    let is_free = |snapshot: Snapshot| !lives(config, snapshot);
     let mut listing = Listing {
         at: state.now,
         packs: 0,
@@ -214,9 +214,9 @@ pub(super) fn delete_snapshot(config: &Config, state: &mut State) {
     };
     if snapshot.promise > state.now {
         state.broken = Some(Broken::Promised);
-    } else if is_owed(&snapshot) {
+    } else if is_owed(snapshot) {
         state.broken = Some(Broken::Live);
-    } else if has_grace(config, state, &snapshot) {
+    } else if has_grace(config, state, snapshot) {
         state.broken = Some(Broken::Undo);
     }
     state.undo = None;
@@ -226,6 +226,6 @@ pub(super) fn delete_snapshot(config: &Config, state: &mut State) {
 }
 
 /// Whether what it needs must be there: it lives, and somebody takes it as whole.
-pub(crate) fn is_owed(snapshot: &Snapshot) -> bool {
+pub(crate) fn is_owed(snapshot: Snapshot) -> bool {
     snapshot.retired == 0 && snapshot.verdict != Verdict::Incomplete
 }

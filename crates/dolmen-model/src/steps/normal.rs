@@ -56,7 +56,7 @@ fn forget_what_nobody_owes(config: &Config, state: &mut State) {
     let Some(snapshot) = state.watched.filter(|snapshot| !is_owed(snapshot)) else {
         return;
     };
-    if lives(config, &snapshot) {
+    if lives(config, snapshot) {
         state.others.late |= snapshot.needs;
     }
     state.watched = None;

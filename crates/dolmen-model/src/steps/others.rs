@@ -46,9 +46,9 @@ pub(super) fn actions(config: &Config, state: &State, actions: &mut Vec<Action>)
         clocks.push(config.maintenance_ahead);
     }
     for pack in members(state.stored()) {
-        clocks
-            .iter()
-            .for_each(|ahead| push(Other::Extend(pack, *ahead)));
+        for ahead in clocks.iter().copied() {
+            push(Other::Extend(pack, ahead));
+        }
     }
 }
 
