@@ -3,7 +3,7 @@
 //! A client and any number of others, maintenance, a person, one attacker, two packs, one snapshot that is watched. The dates,
 //! the commit rule, the reader's rule, the computed leases and prune's verdicts are the functions of `dolmen_core` itself, on
 //! terms of a few seconds; what moves between them is written anew here. What is left out is listed in
-//! `docs/decisions/0013-a-model-of-the-protocol.md`, and why so little stands for all in `0024-one-snapshot-is-watched.md`.
+//! `docs/decisions/0013-a-model-of-the-protocol.md`, and why so little stands for all in `0028-one-snapshot-is-watched.md`.
 
 mod config;
 mod model;
