@@ -230,7 +230,6 @@ pub(crate) fn look_for(
         unasked: Vec::new(),
         silences: 0,
     };
-    look.note_history(list, options.heads);
     let mut packs = packs::Packs::new(repository, needs, options.depth);
     let mut small = Vec::new();
     let mut failed = None;
@@ -248,7 +247,11 @@ pub(crate) fn look_for(
     if let Some(error) = failed {
         return Err(error);
     }
-    small::check(repository, &mut look, small, options.depth)?;
+    let mut damaged = small::check(repository, &mut look, small, options.depth)?;
+    if options.depth == Depth::Listing {
+        damaged.extend(list.damaged());
+    }
+    look.note_history(list, options.heads, &damaged);
     packs.finish(&mut look)?;
     look.ask_for_locks()?;
     Ok(look.finish())

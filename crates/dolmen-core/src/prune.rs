@@ -4,6 +4,7 @@
 //! the next. Nothing here needs to succeed: whatever stays is deleted by a later run.
 
 mod round;
+mod tellers;
 mod verdict;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use dolmen_format::signed::Reference;
 use dolmen_format::{ObjectId, ObjectKey, Timestamp};
 use dolmen_state::state::{Compared, Sightings};
 
+use self::tellers::Tellers;
 use crate::check::Observer;
 use crate::error::Result;
 use crate::repository::Repository;
@@ -94,8 +96,9 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<Report> {
     let mut deleted = Tally::default();
+    let mut tellers = Tellers::default();
     loop {
-        let (mut report, end) = round::run(repository, options, observer)?;
+        let (mut report, end) = round::run(repository, options, &mut tellers, observer)?;
         let is_stuck = report.deleted == Tally::default();
         deleted.objects = deleted.objects.saturating_add(report.deleted.objects);
         deleted.bytes = deleted.bytes.saturating_add(report.deleted.bytes);

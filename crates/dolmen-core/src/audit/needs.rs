@@ -280,10 +280,15 @@ fn split<'l>(
 }
 
 impl Look<'_> {
-    /// Notes what others tell of and what is not there, and what is odd about the snapshots together.
-    pub(super) fn note_history(&mut self, list: &SnapshotList, heads: &[Reference]) {
+    /// Notes what others tell of and what is not there, and what is odd about the snapshots together. What is `damaged`
+    /// where it lies was told; what lies elsewhere, or is no object, is not there.
+    pub(super) fn note_history(
+        &mut self,
+        list: &SnapshotList,
+        heads: &[Reference],
+        damaged: &BTreeSet<ObjectId>,
+    ) {
         let needs = self.needs;
-        let damaged: BTreeSet<SnapshotId> = list.damaged().collect();
         let present: BTreeSet<SnapshotId> = list.all().map(|entry| entry.id).collect();
         let mut gone: BTreeSet<(ObjectKey, String)> = BTreeSet::new();
         let mut explained = BTreeSet::new();
@@ -299,7 +304,6 @@ impl Look<'_> {
         for (head, why) in named.chain(remembered) {
             explained.insert((head.writer, head.instance, head.number));
             let key = ObjectKey::Snapshot(head.writer, head.digest);
-            // One that is there, damaged, is told of where it lies.
             if !damaged.contains(&head.digest) && !gone.iter().any(|(known, _)| *known == key) {
                 gone.insert((key, why));
             }

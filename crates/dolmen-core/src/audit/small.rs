@@ -32,7 +32,7 @@ enum Seen {
     Stranger(String),
 }
 
-/// Judges what was listed.
+/// Judges what was listed. Returns what is needed, and damaged where it lies.
 ///
 /// Cost: one request for each, more where the plain view is not the authentic version; none where only listings count.
 pub(super) fn check(
@@ -40,7 +40,7 @@ pub(super) fn check(
     look: &mut Look<'_>,
     small: Vec<Held>,
     depth: Depth,
-) -> Result<()> {
+) -> Result<BTreeSet<ObjectId>> {
     let mut whole = BTreeSet::new();
     let mut altered = Vec::new();
     let mut ours = Vec::new();
@@ -93,12 +93,15 @@ pub(super) fn check(
         }
         Ok::<(), Error>(())
     })?;
-    conclude(look, &whole, &altered);
-    Ok(())
+    Ok(conclude(look, &whole, &altered))
 }
 
-/// Tells what is needed and is not there whole, and what only looks as if it were.
-fn conclude(look: &mut Look<'_>, whole: &BTreeSet<ObjectId>, altered: &[(ObjectKey, Held)]) {
+/// Tells what is needed and is not there whole, and what only looks as if it were. Returns what is there and damaged.
+fn conclude(
+    look: &mut Look<'_>,
+    whole: &BTreeSet<ObjectId>,
+    altered: &[(ObjectKey, Held)],
+) -> BTreeSet<ObjectId> {
     let needs = look.needs;
     let mut lost = BTreeSet::new();
     for (key, held) in altered {
@@ -116,6 +119,7 @@ fn conclude(look: &mut Look<'_>, whole: &BTreeSet<ObjectId>, altered: &[(ObjectK
             look.trouble(name, super::State::Missing, "missing from the store");
         }
     }
+    lost
 }
 
 /// Takes what a listing shows for what it should be.

@@ -7,6 +7,7 @@ use dolmen_format::index::Segment;
 use dolmen_format::{ObjectKey, ObjectKind, PackId, SegmentId, SnapshotId, Timestamp, WriterId};
 use dolmen_store::{LockStatus, StoreErrorKind};
 
+use super::tellers::Tellers;
 use super::{Options, Report, Verdict, judge, judge_lock};
 use crate::check::Observer;
 use crate::error::{Error, Result};
@@ -51,6 +52,7 @@ struct Round<'a> {
     /// How holds are lifted; `None`: none are ours.
     release: Option<Release>,
     removal: Removal,
+    tellers: &'a mut Tellers,
     report: Report,
 }
 
@@ -58,6 +60,7 @@ struct Round<'a> {
 pub(super) fn run(
     repository: &Repository,
     options: &Options<'_>,
+    tellers: &mut Tellers,
     observer: &dyn Observer,
 ) -> Result<(Report, End)> {
     let objects = &repository.objects;
@@ -90,6 +93,7 @@ pub(super) fn run(
         return Ok((report, End::Done));
     };
     let open_seconds = terms.delay_seconds().min(LISTING_SECONDS_MAX);
+    tellers.hear(&list);
     let deadline = local.saturating_add_seconds(i64::try_from(open_seconds).unwrap_or(i64::MAX));
     let mut round = Round {
         repository,
@@ -101,6 +105,7 @@ pub(super) fn run(
         deadline,
         release: Release::new(&list.facts, terms, clocks),
         removal: Removal::of(lives::lock(&list.facts, now.unwrap_or(store.earliest))),
+        tellers,
         report,
     };
     round.hold_what_has_gaps();
@@ -302,6 +307,9 @@ impl Round<'_> {
         let mut described = None;
         for object in &listed {
             let mut verdict = self.judge_unneeded(object);
+            if verdict == Verdict::Delete && self.is_untold(object) {
+                verdict = Verdict::Live;
+            }
             if let Some(by) = needed.get(&object.key.id()) {
                 // What ended snapshots alone need is kept for its lease, and no hold longer.
                 if verdict != Verdict::Held || *by == Life::Live {
@@ -423,6 +431,9 @@ impl Round<'_> {
                 }
             };
             match (promise, self.judge_unneeded(&object)) {
+                (None, Verdict::Delete) if self.is_untold(&object) => {
+                    self.report.live.add(bytes_of(&object));
+                }
                 (None, verdict @ Verdict::Delete)
                 | (None | Some(ENDED), verdict @ Verdict::Held)
                     if self.now.is_some() && !self.is_removed(&object) =>
@@ -442,6 +453,27 @@ impl Round<'_> {
             }
         })?;
         failed.map_or(Ok((doomed, are_all)), Err)
+    }
+
+    /// Whether nothing tells why an object is unneeded: its writer has no snapshot at all, so that they may be gone.
+    fn is_untold(&mut self, object: &Listed) -> bool {
+        let Some(writer) = object.key.writer() else {
+            return false;
+        };
+        let is_told = self.tellers.tell(writer, &object.key);
+        // What strangers stored is junk.
+        let is_junk = self.repository.verify_key_of(writer).is_none();
+        if self.options.confirm_missing || is_told || is_junk {
+            return false;
+        }
+        if self.tellers.is_first_of(writer) {
+            self.observer.finding(&crate::Finding::new(
+                format!("writer {writer}"),
+                "none of its snapshots is there, retired or not: what it stored stays; if they are gone for good, run it \
+                 again with --confirm-missing",
+            ));
+        }
+        true
     }
 
     /// When the first of the snapshots lapses that are kept for their leases alone.

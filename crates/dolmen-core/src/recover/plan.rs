@@ -1,7 +1,9 @@
 //! What is done about each trouble. Pure.
 
-use dolmen_format::Timestamp;
+use std::collections::BTreeMap;
+
 use dolmen_format::key::FOLDERS;
+use dolmen_format::{ObjectId, Timestamp};
 use dolmen_store::{Capabilities, StoreKey, Version};
 
 use crate::audit::{Covered, State, Trouble};
@@ -75,10 +77,19 @@ fn is_below_ours(name: &str) -> bool {
 ///
 /// A damaged needed object stays where it is as long as anything in it can be read; in a store with versions it stays in
 /// any case, since the next put covers it. What lies beside the folders of the repository is not touched: it may be a
-/// person's.
+/// person's. What has the name of something that is missing is not touched either: it may be the only copy.
 pub fn plan(troubles: &[Trouble], store: Capabilities) -> Plan {
     let mut plan = Plan::default();
+    let lacking = lacking(troubles);
     for Trouble { name, state } in troubles {
+        let lacks = id_in(name).and_then(|id| lacking.get(id));
+        if let (State::Foreign { .. }, Some(place)) = (state, lacks) {
+            plan.left.push(Finding::new(
+                name,
+                format!("stays: by its name it is what is missing at {place}; if its bytes are (b3sum tells), put it there"),
+            ));
+            continue;
+        }
         let name = name.clone();
         match state {
             State::Missing => {}
@@ -119,6 +130,21 @@ pub fn plan(troubles: &[Trouble], store: Capabilities) -> Plan {
         }
     }
     plan
+}
+
+/// What is missing, by the ids that names end in, and where.
+fn lacking(troubles: &[Trouble]) -> BTreeMap<&str, &str> {
+    let missing = troubles
+        .iter()
+        .filter(|trouble| matches!(trouble.state, State::Missing));
+    let places = missing.filter_map(|trouble| Some((id_in(&trouble.name)?, trouble.name.as_str())));
+    places.collect()
+}
+
+/// The id that a name ends in.
+fn id_in(name: &str) -> Option<&str> {
+    let last = name.rsplit(['/', ' ']).next()?;
+    last.parse::<ObjectId>().is_ok().then_some(last)
 }
 
 fn uncover(name: String, covered: &Covered) -> Step {
@@ -213,6 +239,27 @@ mod tests {
         };
         let left = plan(&[odd], store(true));
         assert_eq!((left.steps.len(), left.left.len()), (0, 1));
+    }
+
+    #[test]
+    fn what_may_be_the_only_copy_of_something_missing_stays() {
+        let id = ObjectId::of(b"a snapshot");
+        let (right, wrong) = (format!("snapshots/11/{id}"), format!("snapshots/22/{id}"));
+        let missing = Trouble {
+            name: right.clone(),
+            state: State::Missing,
+        };
+        for name in [&right, &wrong] {
+            let foreign = || Trouble {
+                name: name.clone(),
+                state: State::Foreign {
+                    plain: version("1"),
+                },
+            };
+            let planned = plan(&[foreign(), missing.clone()], store(false));
+            assert_eq!((planned.steps.len(), planned.left.len()), (0, 1));
+            assert_eq!(plan(&[foreign()], store(false)).steps.len(), 1);
+        }
     }
 
     #[test]

@@ -259,3 +259,66 @@ fn a_person_retires_what_is_gone() {
     world.done(&["forget", &id]);
     world.done(&["renew"]);
 }
+
+/// Waits until what was stored before has no lease left: protection, margin and delay of 4 seconds each at most.
+fn let_leases_lapse() {
+    std::thread::sleep(std::time::Duration::from_secs(10));
+}
+
+#[test]
+fn where_snapshots_are_lost_a_machine_that_knows_nothing_deletes_nothing() {
+    let world = World::new();
+    world.done(&["init", "--protect", "4s"]);
+    world.write("files/a.txt", b"a\n");
+    world.backup(&[&world.text("files")]);
+    let packs = world.objects("packs");
+    let snapshots = world.path("repo/snapshots");
+    let_leases_lapse();
+    // Lost whole, and moved to where another writer's would be.
+    let away = world.path("away");
+    let writer = std::fs::read_dir(&snapshots).unwrap().next().unwrap();
+    let writer = writer.unwrap().path();
+    let stranger = snapshots.join("11".repeat(16));
+    for (from, to) in [(&snapshots, &away), (&writer, &stranger)] {
+        std::fs::rename(from, to).unwrap();
+        let state = world.text("state of a fresh machine");
+        let ran = world.run_with(("XDG_STATE_HOME", &state), &["prune"]);
+        ran.says(0, "none of its snapshots is there");
+        assert_eq!(world.objects("packs"), packs);
+        std::fs::rename(to, from).unwrap();
+    }
+    world.done(&["check", "--read-data"]);
+    // A user who says that they are lost for good has the space back.
+    std::fs::rename(&snapshots, &away).unwrap();
+    world.done(&["prune", "--confirm-missing"]);
+    assert_eq!(world.objects("packs").len(), 0);
+}
+
+#[test]
+fn the_only_copy_of_a_snapshot_is_not_set_aside() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    let snapshot = world.objects("snapshots").pop().unwrap();
+    let misplaced = world.path("repo/snapshots").join("11".repeat(16));
+    std::fs::create_dir(&misplaced).unwrap();
+    let misplaced = misplaced.join(snapshot.file_name().unwrap());
+    let elsewhere = world.path("elsewhere");
+    // Under another writer's name, and as a link to its bytes.
+    let places = [(&misplaced, None), (&elsewhere, Some(&snapshot))];
+    for (place, link) in places {
+        std::fs::rename(&snapshot, place).unwrap();
+        if let Some(link) = link {
+            std::os::unix::fs::symlink(place, link).unwrap();
+        }
+        let told = document(&world.run(&["audit", "--json"]).stdout);
+        assert_eq!((&told["missing"], &told["foreign"]), (&1.into(), &1.into()));
+        for _ in 0..2 {
+            world
+                .run(&["recover"])
+                .says(20, "stays: by its name it is what is missing");
+        }
+        assert!(!world.path("repo/quarantine").exists());
+        std::fs::rename(place, &snapshot).unwrap();
+        assert_eq!(world.run(&["audit"]).code, 0);
+    }
+}
