@@ -182,9 +182,14 @@ fn time(
     report: &mut Report,
 ) -> Result<Option<(Timestamp, Terms)>> {
     let objects = &repository.objects;
+    let local = repository.environment.clock.now();
     let clocks = Clocks {
-        local: repository.environment.clock.now(),
-        store: objects.block_on(objects.store().now())?,
+        local,
+        store: if options.dry_run {
+            objects.time_to_look(local)?
+        } else {
+            objects.block_on(objects.store().now())?
+        },
         remembered_store: options.remembered_store,
         confirmed: options.confirm_clock,
     };

@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dolmen_format::{FormatError, ObjectId, ObjectKey, ObjectKind, Timestamp};
-use dolmen_store::{ByteRange, Store, StoreClock, StoreError, StoreErrorKind, StoreKey, Version};
+use dolmen_store::{
+    ByteRange, Store, StoreClock, StoreError, StoreErrorKind, StoreKey, StoreTime, Version,
+};
 use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
 
@@ -100,6 +102,16 @@ impl Objects {
     /// The store itself.
     pub fn store(&self) -> &dyn Store {
         self.store.as_ref()
+    }
+
+    /// The store's time, for whoever only looks: `local` where telling it takes a right to write that is not there.
+    ///
+    /// Cost: one request.
+    pub(crate) fn time_to_look(&self, local: Timestamp) -> Result<StoreTime, StoreError> {
+        match self.block_on(self.store.now()) {
+            Err(error) if error.kind == StoreErrorKind::Denied => Ok(StoreTime::exact(local)),
+            told => told,
+        }
     }
 
     /// When a signed object was received, for the eyes: the store's time, and on a store whose times copies do not

@@ -11,7 +11,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use dolmen_format::ledger::{Fact, Receipt};
 use dolmen_format::{ObjectId, ObjectKey, ObjectKind, Timestamp};
+use dolmen_state::Instance;
 use dolmen_state::state::Sightings;
 use dolmen_store::StoreErrorKind;
 
@@ -20,6 +22,7 @@ use crate::check::Observer;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, chain, counted};
 use crate::index::Index;
+use crate::ledger::{self, Receipts};
 use crate::live::{LiveWalk, LostNode, NeededOf, Placed, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
@@ -67,13 +70,15 @@ pub struct Report {
 
 /// Renews a repository, and notes in `sightings` what lives. What is noted there already and the store does not give
 /// goes on being needed as long as `list` recalls it. Where the store stops answering, the report tells what was done
-/// until then.
+/// until then. `signer` says when the store first received what may
+/// have to be put again, which happens where only the plain view protects.
 ///
 /// Cost: five listings (six where frames were moved), one request for each snapshot, ledger record and manifest node, one for each lock that is due,
 /// on stores whose listings state no locks one for each needed object whose lock was not read in this generation, and one for each snapshot and record that was
 /// not noted before and of which this client keeps no copy.
 pub fn run(
     repository: &Repository,
+    signer: Option<&mut Instance>,
     list: &SnapshotList,
     sightings: &mut Sightings,
     options: &Options<'_>,
@@ -82,6 +87,8 @@ pub fn run(
     let now = repository.environment.clock.now();
     let mut renewal = Renewal {
         repository,
+        signer,
+        receipts: &list.receipts,
         options,
         observer,
         report: Report {
@@ -112,6 +119,8 @@ pub fn run(
 
 struct Renewal<'a> {
     repository: &'a Repository,
+    signer: Option<&'a mut Instance>,
+    receipts: &'a Receipts,
     options: &'a Options<'a>,
     observer: &'a dyn Observer,
     report: Report,
@@ -178,6 +187,7 @@ impl Renewal<'_> {
         if !self.options.dry_run {
             note::note(self.repository, self.sightings, &found, kind);
         }
+        self.witness(&found, kind)?;
         self.renew(&found, kind)?;
         if self.broke_off(prefix, listed)?.is_break() {
             return Ok(());
@@ -186,6 +196,47 @@ impl Renewal<'_> {
             self.fail(&format!("{prefix}…/{id}"), "missing");
         }
         Ok(())
+    }
+
+    /// Says when the store first received what may have to be put again: the older version goes when the bucket's rules
+    /// delete it, and the time with it.
+    ///
+    /// Cost: one put, unless all of it was said before.
+    fn witness(&mut self, found: &[(Listed, u64)], kind: ObjectKind) -> Result<()> {
+        let is_dated = matches!(kind, ObjectKind::Snapshot | ObjectKind::Ledger);
+        let objects = &self.repository.objects;
+        if self.options.dry_run || !is_dated || !objects.is_protected_by_view() {
+            return Ok(());
+        }
+        let out_of_view = found
+            .iter()
+            .filter(|(object, _)| object.is_hidden || object.copies.len() > 1);
+        let receipts = out_of_view.filter_map(|(object, _)| {
+            let received = object.copies.first()?.stored_at;
+            let object = object.key.id();
+            Some(Receipt { object, received })
+        });
+        let mut receipts: Vec<_> = receipts.filter(|one| !self.receipts.has(one)).collect();
+        if receipts.is_empty() {
+            return Ok(());
+        }
+        receipts.sort_by_key(|receipt| receipt.object);
+        let Some(signer) = self.signer.as_deref_mut() else {
+            return Ok(());
+        };
+        match ledger::write(self.repository, signer, Fact::Witness { receipts }) {
+            Ok(_) => Ok(()),
+            // To be seen again is worth more than a date.
+            Err(Error::Store(error)) => {
+                let why = chain(&error);
+                self.fail(
+                    "ledger/",
+                    &format!("it is not witnessed what is shown again: {why}"),
+                );
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Renews the packs that are needed, in batches: no lock is asked for while the listing runs.

@@ -516,7 +516,7 @@ impl Process<'_> {
         let mut list = SnapshotList::load(repository, None)?;
         list.facts.compared = self.compared(repository)?;
         // Whoever renews follows the policy as it is now.
-        self.settled(repository, &list)?;
+        let mut instance = self.settled(repository, &list)?;
         let scratch = self.machine.scratch();
         let options = renew::Options {
             dry_run: false,
@@ -526,6 +526,7 @@ impl Process<'_> {
         };
         renew::run(
             repository,
+            Some(&mut instance),
             &list,
             &mut Sightings::default(),
             &options,

@@ -69,9 +69,10 @@ impl Needs {
         options: &Options<'_>,
     ) -> Result<Self> {
         let objects = &repository.objects;
+        let local = repository.environment.clock.now();
         let clocks = Clocks {
-            local: repository.environment.clock.now(),
-            store: objects.block_on(objects.store().now())?,
+            local,
+            store: objects.time_to_look(local)?,
             remembered_store: None,
             confirmed: false,
         };

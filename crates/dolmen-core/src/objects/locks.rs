@@ -55,7 +55,8 @@ impl Objects {
         }
     }
 
-    fn is_protected_by_view(&self) -> bool {
+    /// Whether what the plain view shows is kept, and nothing else.
+    pub(crate) fn is_protected_by_view(&self) -> bool {
         matches!(*locked(&self.locks.protection), Protection::View)
     }
 

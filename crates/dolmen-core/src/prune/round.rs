@@ -65,7 +65,11 @@ pub(super) fn run(
 ) -> Result<(Report, End)> {
     let objects = &repository.objects;
     let local = repository.environment.clock.now();
-    let store = objects.block_on(objects.store().now())?;
+    let store = if options.dry_run {
+        objects.time_to_look(local)?
+    } else {
+        objects.block_on(objects.store().now())?
+    };
     let clocks = Clocks {
         local,
         store,

@@ -82,7 +82,8 @@ fn renew(world: &World, sightings: &mut Sightings) -> (renew::Report, Told) {
         scratch: &scratch,
         cancel: &cancel,
     };
-    let report = renew::run(&world.repository, &list, sightings, &options, &told).unwrap();
+    let report = renew::run(&world.repository, None, &list, sightings, &options, &told);
+    let report = report.unwrap();
     (report, told)
 }
 

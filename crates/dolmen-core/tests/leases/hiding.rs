@@ -154,6 +154,9 @@ fn who_may_not_delete_markers_puts_the_bytes_on_top() {
     let world = world(Credential::client());
     world.write(HOME, "a", 1, 500_000);
     world.backup(HOME);
+    let received = world.list().snapshots[0].received;
+    // Put by then for the first time, it would not count.
+    world.wait(37 * DAY);
     hide_everything(&world);
     let report = world.renew(HOME);
     assert!(!report.is_protected);
@@ -162,6 +165,7 @@ fn who_may_not_delete_markers_puts_the_bytes_on_top() {
     let counts = world.count(|| assert!(world.renew(HOME).is_protected));
     assert_eq!(counts.get(&Operation::Put), None);
     world.wait(100 * DAY);
+    assert_eq!(world.list().snapshots[0].received, received);
     world.assert_whole();
 }
 

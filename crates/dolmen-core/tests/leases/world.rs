@@ -373,18 +373,27 @@ impl World {
 
     pub(crate) fn renew(&self, client: Client) -> renew::Report {
         // Whoever renews settles first what it may sign as.
-        drop(self.instance(client));
-        self.renew_listed(&self.list())
+        let mut instance = self.instance(client);
+        self.renew_as(Some(&mut instance), &self.list(), &mut Sightings::default())
     }
 
-    /// The same by a list that was loaded before.
+    /// The same by a list that was loaded before, and signing nothing.
     pub(crate) fn renew_listed(&self, list: &SnapshotList) -> renew::Report {
-        self.renew_seeing(list, &mut Sightings::default())
+        self.renew_as(None, list, &mut Sightings::default())
     }
 
     /// The same of a client that remembers what it has seen.
     pub(crate) fn renew_seeing(
         &self,
+        list: &SnapshotList,
+        sightings: &mut Sightings,
+    ) -> renew::Report {
+        self.renew_as(None, list, sightings)
+    }
+
+    fn renew_as(
+        &self,
+        signer: Option<&mut Instance>,
         list: &SnapshotList,
         sightings: &mut Sightings,
     ) -> renew::Report {
@@ -395,7 +404,7 @@ impl World {
             scratch: self.folder.path(),
             cancel: &cancel,
         };
-        renew::run(&self.repository, list, sightings, &options, &Deaf).unwrap()
+        renew::run(&self.repository, signer, list, sightings, &options, &Deaf).unwrap()
     }
 
     /// The requests of what is done, by operation.

@@ -39,7 +39,7 @@ pub(super) fn renew(app: &App, opened: &Opened, args: &RenewArgs) -> Outcome<Rep
     let before = sightings.clone();
     let list = opened.load_recalling(app, Recall::Whatever(&sightings))?;
     // Whoever renews follows the policy as it is now.
-    drop(opened.writer(app, &list)?);
+    let mut instance = opened.writer(app, &list)?;
     let cancel = app.interrupt.flag();
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
     let options = Options {
@@ -50,7 +50,14 @@ pub(super) fn renew(app: &App, opened: &Opened, args: &RenewArgs) -> Outcome<Rep
     };
     let reported = Reported(Arc::clone(&app.output));
     let repository = &opened.repository;
-    let report = renew::run(repository, &list, &mut sightings, &options, &reported);
+    let report = renew::run(
+        repository,
+        Some(&mut instance),
+        &list,
+        &mut sightings,
+        &options,
+        &reported,
+    );
     // Also what an interrupted run has seen.
     if !args.dry_run && sightings != before {
         opened.note_sightings(&sightings)?;

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -331,6 +332,43 @@ fn a_folder_that_cannot_be_listed_is_named() {
     ran.says(13, "list of packs/ failed: permission denied");
     let open = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(world.path("repo/packs"), open).unwrap();
+}
+
+#[test]
+fn whoever_may_only_read_may_look() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    world.give_to_nobody("repo");
+    let set_mode = |mode| {
+        for folder in folders(&world.path("repo")) {
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    set_mode(0o500);
+    for command in [
+        &["audit"][..],
+        &["status"],
+        &["check"],
+        &["prune", "-n"],
+        &["recover", "-n"],
+    ] {
+        let ran = Ran::of(world.command_as_nobody(command).output().unwrap());
+        assert_eq!(ran.code, 0, "{command:?}: {}", ran.stderr);
+    }
+    set_mode(0o700);
+}
+
+/// A folder and all folders in it.
+fn folders(root: &Path) -> Vec<PathBuf> {
+    let mut found = vec![root.to_path_buf()];
+    let mut at = 0;
+    while let Some(folder) = found.get(at).cloned() {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        found.extend(paths.filter(|path| path.is_dir()));
+        at += 1;
+    }
+    found
 }
 
 #[test]
