@@ -104,12 +104,15 @@ impl Objects {
         self.store.as_ref()
     }
 
-    /// The store's time, for whoever only looks: `local` where telling it takes a right to write that is not there.
+    /// The store's time, or `local` for whoever may only read where a file must be written to tell it.
     ///
     /// Cost: one request.
     pub(crate) fn time_to_look(&self, local: Timestamp) -> Result<StoreTime, StoreError> {
+        let is_read_by_writing = self.store.capabilities().clock == StoreClock::FileSystem;
         match self.block_on(self.store.now()) {
-            Err(error) if error.kind == StoreErrorKind::Denied => Ok(StoreTime::exact(local)),
+            Err(error) if error.kind == StoreErrorKind::Denied && is_read_by_writing => {
+                Ok(StoreTime::exact(local))
+            }
             told => told,
         }
     }
