@@ -308,9 +308,7 @@ impl Recovery<'_> {
     /// Cost: one put, unless all of it was said before.
     fn witness(&mut self, steps: Vec<Step>, signer: &mut Signer<'_>) -> Result<Vec<Step>> {
         let told = &self.options.list.receipts;
-        let receipts = steps.iter().filter_map(receipt);
-        let mut receipts: Vec<_> = receipts.filter(|receipt| !told.has(receipt)).collect();
-        receipts.sort_by_key(|receipt| receipt.object);
+        let receipts = told.unsaid(steps.iter().filter_map(receipt));
         if receipts.is_empty() {
             return Ok(steps);
         }

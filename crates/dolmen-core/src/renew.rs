@@ -216,11 +216,10 @@ impl Renewal<'_> {
             let object = object.key.id();
             Some(Receipt { object, received })
         });
-        let mut receipts: Vec<_> = receipts.filter(|one| !self.receipts.has(one)).collect();
+        let receipts = self.receipts.unsaid(receipts);
         if receipts.is_empty() {
             return Ok(());
         }
-        receipts.sort_by_key(|receipt| receipt.object);
         let Some(signer) = self.signer.as_deref_mut() else {
             return Ok(());
         };

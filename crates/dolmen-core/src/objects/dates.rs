@@ -7,6 +7,7 @@ use dolmen_format::{ObjectKey, Timestamp};
 use dolmen_state::{NoteKey, VersionNote, VersionNotes};
 use dolmen_store::{Lock, LockMode, LockStatus, StoreIdentity, Version};
 
+use super::hashes::digest;
 use super::locking::Locking;
 use super::versions::lock as locked;
 
@@ -113,18 +114,9 @@ const GOVERNANCE: u8 = 2;
 const HELD: u8 = 3;
 
 fn date_key(store: &StoreIdentity, key: &ObjectKey) -> NoteKey {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(store.as_str().as_bytes()).update(&[0]);
-    let mut digest = [0; 16];
-    let hasher = hasher.update(key.to_string().as_bytes());
-    hasher.finalize_xof().fill(&mut digest);
-    digest
+    digest(&[store.as_str(), &key.to_string()])
 }
 
 fn digest_of(version: &Version) -> [u8; 8] {
-    let mut digest = [0; 8];
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(version.as_str().as_bytes());
-    hasher.finalize_xof().fill(&mut digest);
-    digest
+    digest(&[version.as_str()])
 }

@@ -74,11 +74,19 @@ const JUNK: u8 = 2;
 const BEFORE_ALL: i64 = i64::MIN;
 
 fn note_key(store: &StoreIdentity, key: &ObjectKey, version: &Version) -> NoteKey {
+    digest(&[store.as_str(), &key.to_string(), version.as_str()])
+}
+
+/// A digest of names, none of which holds a zero byte.
+pub(super) fn digest<const BYTES: usize>(names: &[&str]) -> [u8; BYTES] {
+    let mut digest = [0; BYTES];
     let mut hasher = blake3::Hasher::new();
-    hasher.update(store.as_str().as_bytes()).update(&[0]);
-    hasher.update(key.to_string().as_bytes()).update(&[0]);
-    let mut digest = [0; 16];
-    let hasher = hasher.update(version.as_str().as_bytes());
+    for (at, name) in names.iter().enumerate() {
+        if at > 0 {
+            hasher.update(&[0]);
+        }
+        hasher.update(name.as_bytes());
+    }
     hasher.finalize_xof().fill(&mut digest);
     digest
 }

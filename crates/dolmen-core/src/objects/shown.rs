@@ -121,8 +121,7 @@ impl Objects {
             self.fetch_version(&object.key, only.as_ref(), kind).await?
         };
         extended.calls = extended.calls.saturating_add(1);
-        let (name, lock) = (store_key(&object.key)?, self.lock_for(&object.key));
-        self.store().put(&name, body, lock, Place::OnTop).await?;
+        self.put_locked(&object.key, &body, Place::OnTop).await?;
         self.views.forget(&object.key);
         Ok(extended)
     }

@@ -34,8 +34,15 @@ impl Receipts {
         older.min().unwrap_or(by_store)
     }
 
+    /// Those of some receipts that no witness tells of, in the order in which a record states them.
+    pub(crate) fn unsaid(&self, receipts: impl Iterator<Item = Receipt>) -> Vec<Receipt> {
+        let mut unsaid: Vec<_> = receipts.filter(|receipt| !self.has(receipt)).collect();
+        unsaid.sort_by_key(|receipt| receipt.object);
+        unsaid
+    }
+
     /// Whether a witness tells of this very receipt.
-    pub fn has(&self, receipt: &Receipt) -> bool {
+    fn has(&self, receipt: &Receipt) -> bool {
         let told = self.0.get(&receipt.object);
         told.is_some_and(|times| times.contains(&receipt.received))
     }
