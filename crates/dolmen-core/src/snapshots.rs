@@ -342,8 +342,7 @@ impl Read {
             listed.push(object);
         })?;
         for name in foreign {
-            self.findings
-                .push(Finding::new(name, "not an object of this repository"));
+            self.findings.push(Finding::foreign(name));
         }
         let mut outage = None;
         let kind = ObjectKind::Snapshot;
@@ -359,13 +358,18 @@ impl Read {
                 outage = fetched.err();
                 return;
             }
-            let opened = fetched.map_err(|error| chain(&error)).and_then(|found| {
-                let (at, lock) = (found.copy.stored_at, found.copy.lock);
-                open(repository, key, &found.body, at, lock)
-            });
+            let name = key.to_string();
+            let opened = match fetched {
+                Ok(found) => {
+                    let (at, lock) = (found.copy.stored_at, found.copy.lock);
+                    open(repository, key, &found.body, at, lock)
+                        .map_err(|problem| Finding::unverified(name, problem))
+                }
+                Err(error) => Err(Finding::unusable(name, &error)),
+            };
             match opened {
                 Ok(entry) => self.take(entry),
-                Err(problem) => self.findings.push(Finding::new(key.to_string(), problem)),
+                Err(finding) => self.findings.push(finding),
             }
         });
         self.recall(repository, recall, &listed);

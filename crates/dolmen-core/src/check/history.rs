@@ -10,15 +10,15 @@ use crate::numbers;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
 
-/// Finds removed snapshots by the traces that they leave; returns those that are gone or damaged
-/// themselves.
+/// Finds removed snapshots by the traces that they leave; returns them and those that are damaged.
 pub(super) fn check(
     repository: &Repository,
     list: &SnapshotList,
+    damaged: BTreeSet<SnapshotId>,
     head: Option<&Reference>,
     sink: &Sink<'_>,
 ) -> BTreeSet<SnapshotId> {
-    let mut gone: BTreeSet<SnapshotId> = list.damaged().collect();
+    let mut gone = damaged;
     let present: BTreeSet<SnapshotId> = list.all().map(|entry| entry.id).collect();
     let retired = &list.facts.retired;
     let is_gone =
