@@ -185,11 +185,7 @@ fn time(
     let local = repository.environment.clock.now();
     let clocks = Clocks {
         local,
-        store: if options.dry_run {
-            objects.time_to_look(local)?
-        } else {
-            objects.block_on(objects.store().now())?
-        },
+        store: objects.time_of_run(local, options.dry_run)?,
         remembered_store: options.remembered_store,
         confirmed: options.confirm_clock,
     };

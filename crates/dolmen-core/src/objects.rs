@@ -120,6 +120,21 @@ impl Objects {
         }
     }
 
+    /// The store's time for a run that lets go; one that only tells what it would do looks as [`Self::time_to_look`] does.
+    ///
+    /// Cost: one request.
+    pub(crate) fn time_of_run(
+        &self,
+        local: Timestamp,
+        dry_run: bool,
+    ) -> Result<StoreTime, StoreError> {
+        if dry_run {
+            self.time_to_look(local)
+        } else {
+            self.block_on(self.store.now())
+        }
+    }
+
     /// When a signed object was received, for the eyes: the store's time, and on a store whose times copies do not
     /// keep, the earlier of that and the object's own.
     pub fn received(&self, stored_at: Timestamp, signed: Timestamp) -> Timestamp {
