@@ -273,3 +273,23 @@ fn renew_says_that_a_folder_keeps_no_locks() {
     assert_eq!(told["renewed"], 0);
     assert!(told["examined"].as_u64().unwrap() > 5);
 }
+
+#[test]
+fn an_undo_of_what_is_gone_says_when_it_was_retired() {
+    let world = with_snapshots();
+    let id = world.snapshots()[0]["id"].as_str().unwrap().to_owned();
+    world.done(&["forget", &id]);
+    let gone = world.objects("snapshots").into_iter();
+    let gone = gone.filter(|path| path.ends_with(&id));
+    for path in gone {
+        std::fs::remove_file(path).unwrap();
+    }
+    for wanted in [&id[..], &id[..10]] {
+        let ran = world.run(&["forget", "--undo", wanted]);
+        ran.says(1, &format!("snapshot {id} was retired at "));
+        assert!(ran.stderr.contains(", could be brought back until "));
+    }
+    world
+        .run(&["forget", "--undo", &"0".repeat(64)])
+        .says(1, "no snapshot matches");
+}
