@@ -22,7 +22,6 @@ mod verify;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use dolmen_format::signed::Reference;
 use dolmen_format::{PackId, Timestamp};
 use dolmen_state::index::BlobIndex;
 use dolmen_store::{StoreError, StoreErrorKind};
@@ -30,6 +29,7 @@ use dolmen_store::{StoreError, StoreErrorKind};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, counted};
 use crate::index::Index;
+use crate::numbers::Remembered;
 use crate::objects::Source;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotList, segments_of};
@@ -48,8 +48,8 @@ pub struct Options {
     pub threads: usize,
     /// The client's index cache. It is not believed, but held against what the store says.
     pub cache: Option<PathBuf>,
-    /// The snapshot or checkpoint that this client remembers as its latest: gone, it is damage.
-    pub head: Option<Reference>,
+    /// What this client knows by itself: what is gone of it is damage.
+    pub remembered: Remembered,
     /// Look at the snapshots that lived then. Of those that are gone nothing is said: they may have been retired since.
     pub at: Option<Timestamp>,
 }
@@ -145,7 +145,7 @@ pub fn run(
     let list = SnapshotList::load_from(repository, options.at, Source::Store)?;
     sink.findings(&list.findings);
     let gone = match options.at {
-        None => history::check(repository, &list, options.head.as_ref(), &sink),
+        None => history::check(repository, &list, &options.remembered, &sink),
         Some(_) => list.damaged().collect(),
     };
     progress.check_cancelled()?;

@@ -5,6 +5,7 @@
 //! object is hidden or, in a folder, moved to `quarantine/`.
 
 mod plan;
+mod remembered;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -30,6 +31,7 @@ use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
 
 pub use plan::{Beneath, Plan, Step, plan};
+pub use remembered::put_remembered;
 
 /// Steps that are carried out at the same time.
 const STEPS_AT_ONCE: usize = 8;
@@ -420,6 +422,15 @@ impl Recovery<'_> {
 }
 
 impl Report {
+    /// What was done, or would not be done, with what another step came to.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.healed = self.healed.saturating_add(other.healed);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.denied = self.denied.saturating_add(other.denied);
+        self
+    }
+
     fn count(&mut self, done: Done) {
         let count = match done {
             Done::Healed => &mut self.healed,

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use dolmen_core::Error;
 use dolmen_core::audit::{self, Counts, Depth};
 use dolmen_core::check::ReadData;
+use dolmen_core::numbers::Remembered;
 use dolmen_core::objects::Source;
 use dolmen_core::recover::{self, Action, Report};
 use dolmen_core::snapshots::{Filter, History, SnapshotEntry, SnapshotList};
@@ -32,7 +33,7 @@ static NOTHING: Compared = Compared {
 fn look(scratch: &Path, read_data: ReadData) -> audit::Options<'_> {
     audit::Options {
         depth: Depth::Hashes(read_data),
-        heads: &[],
+        remembered: Remembered::nothing(),
         compared: &NOTHING,
         index_cache: None,
         scratch,

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use dolmen_core::Objects;
 use dolmen_core::audit::{self, Counts, Depth, View};
 use dolmen_core::check::ReadData;
+use dolmen_core::numbers::Remembered;
 use dolmen_core::objects::{Oddities, Source};
 use dolmen_core::recover::{self, Action, Report};
 use dolmen_core::snapshots::SnapshotList;
@@ -54,7 +55,7 @@ static NOTHING: Compared = Compared {
 fn options(scratch: &std::path::Path, read_data: ReadData) -> audit::Options<'_> {
     audit::Options {
         depth: Depth::Hashes(read_data),
-        heads: &[],
+        remembered: Remembered::nothing(),
         compared: &NOTHING,
         index_cache: None,
         scratch,
