@@ -16,7 +16,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dolmen_format::Timestamp;
-use dolmen_format::signed::Reference;
 use dolmen_state::state::Compared;
 use dolmen_store::{LockStatus, ObjectRef, StoreError, StoreErrorKind, Version};
 use futures_util::StreamExt as _;
@@ -26,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
 use crate::lives;
 use crate::moves::compare;
+use crate::numbers::Remembered;
 use crate::objects::{Objects, Source};
 use crate::prune::Tally;
 use crate::renew::SILENCES_MAX;
@@ -45,8 +45,8 @@ const LOCKS_AT_ONCE: usize = 16;
 pub struct Options<'a> {
     /// How deep.
     pub depth: Depth,
-    /// The snapshots that this client remembers as its latest: gone, they are missing.
-    pub heads: &'a [Reference],
+    /// What this client knows by itself: what is gone of it is missing.
+    pub remembered: &'a Remembered,
     /// What this client knows of places of moved frames.
     pub compared: &'a Compared,
     /// Where the index's tables are kept.
@@ -251,7 +251,7 @@ pub(crate) fn look_for(
     if options.depth == Depth::Listing {
         damaged.extend(list.damaged());
     }
-    look.note_history(list, options.heads, &damaged);
+    look.note_history(list, options.remembered, &damaged);
     packs.finish(&mut look)?;
     look.ask_for_locks()?;
     Ok(look.finish())

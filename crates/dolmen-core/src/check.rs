@@ -24,15 +24,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use dolmen_format::signed::Reference;
-use dolmen_format::{PackId, Timestamp};
+use dolmen_format::{ObjectKey, PackId, Timestamp};
 use dolmen_state::index::BlobIndex;
 use dolmen_store::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Nature, counted};
 use crate::index::Index;
-use crate::numbers;
+use crate::numbers::{self, Remembered};
 use crate::objects::Source;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotList, segments_of};
@@ -52,8 +51,8 @@ pub struct Options {
     pub threads: usize,
     /// The client's index cache. It is not believed, but held against what the store says.
     pub cache: Option<PathBuf>,
-    /// The snapshot or checkpoint that this client remembers as its latest: gone, it is damage.
-    pub head: Option<Reference>,
+    /// What this client knows by itself: what is gone of it is damage.
+    pub remembered: Remembered,
     /// Look at the snapshots that lived then. Of those that are gone nothing is said: they may have been retired since.
     pub at: Option<Timestamp>,
 }
@@ -153,16 +152,17 @@ pub fn run(
     let listed: BTreeSet<_> = segments_of(entries.chain(&list.checkpoints))
         .into_iter()
         .collect();
-    let heads = numbers::missing_heads(&list).into_iter();
-    let heads = heads.map(|(head, _)| head).chain(options.head);
-    let needed = heads.map(|head| head.digest).chain(listed.iter().copied());
-    let strays = Strays::new(repository, needed.collect());
+    let mut needed = listed.clone();
+    let missing = numbers::missing(&list, &options.remembered);
+    needed.extend(missing.objects.keys().map(ObjectKey::id));
+    needed.extend(options.remembered.signed.iter().map(|own| own.digest));
+    let strays = Strays::new(repository, needed);
     let unusable = strays.judge(&list.findings, &sink)?;
     let damaged = list.damaged().filter(|id| unusable.contains(id)).collect();
     let mut unread = list.findings.iter();
     sink.doubt(unread.any(|finding| finding.nature == Nature::Unreadable));
     let gone = match options.at {
-        None => history::check(repository, &list, damaged, options.head.as_ref(), &sink),
+        None => history::check(repository, &list, damaged, &options.remembered, &sink),
         Some(_) => damaged,
     };
     sink.doubt(false);

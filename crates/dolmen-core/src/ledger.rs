@@ -9,7 +9,7 @@ use dolmen_format::certificate::{RIGHT_ATTEST, Role};
 use dolmen_format::ledger::{Fact, Record};
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::{ObjectId, ObjectKey, ObjectKind, Timestamp};
-use dolmen_state::state::{Instance, JournalEntry};
+use dolmen_state::state::{Instance, JournalEntry, Sighting, Signed};
 use dolmen_store::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
@@ -221,7 +221,8 @@ pub(crate) const fn reference(stamp: &Stamp, digest: ObjectId) -> Reference {
 }
 
 /// Signs a fact under this client's next number and puts it. The journal names it before it is put, so that a run that
-/// dies in between does not use the number twice.
+/// dies in between does not use the number twice. Once it is put, the instance remembers it with its bytes: nothing that
+/// follows would tell that the newest is gone.
 ///
 /// Cost: one put.
 pub fn write(repository: &Repository, instance: &mut Instance, fact: Fact) -> Result<Reference> {
@@ -243,8 +244,17 @@ pub fn write(repository: &Repository, instance: &mut Instance, fact: Fact) -> Re
     instance.journal_append(&JournalEntry::Put {
         key: key.to_string(),
     })?;
-    repository.objects.put(&key, Bytes::from(stored))?;
+    let stored = Bytes::from(stored);
+    let receipt = repository.objects.put(&key, stored.clone())?;
+    let reference = reference(&record.stamp, id);
     state.next_number = state.next_number.saturating_add(1);
+    state.note_signed(Signed {
+        reference,
+        sighting: Some(Sighting {
+            stored_at: receipt.stored_at.earliest,
+            body: stored.to_vec(),
+        }),
+    });
     instance.save(state)?;
-    Ok(reference(&record.stamp, id))
+    Ok(reference)
 }

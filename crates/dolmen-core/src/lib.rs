@@ -24,7 +24,7 @@ pub mod live;
 pub mod lives;
 pub mod manifest;
 pub mod moves;
-mod numbers;
+pub mod numbers;
 pub mod objects;
 pub mod own;
 pub mod pack;

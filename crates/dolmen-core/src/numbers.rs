@@ -1,9 +1,11 @@
 //! What objects tell of others: numbers count up, each used once, and heads are named.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use dolmen_format::signed::Reference;
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, SnapshotId, WriterId};
+use dolmen_state::state::{GivenUp, NumberRange};
 
 use crate::finding::{Finding, Findings};
 use crate::snapshots::SnapshotList;
@@ -11,20 +13,122 @@ use crate::snapshots::SnapshotList;
 /// The objects that use each number of an instance.
 type Numbers = BTreeMap<(WriterId, InstanceId), BTreeMap<u64, BTreeSet<ObjectId>>>;
 
-/// What the repository tells of and does not hold: it may be late, or gone. While something is missing, nothing may be
-/// let go.
-pub(crate) fn gaps(list: &SnapshotList) -> Findings {
-    let heads = missing_heads(list).into_iter().map(|(head, follower)| {
-        Finding::new(
-            ObjectKey::Snapshot(head.writer, head.digest).to_string(),
-            format!("missing; snapshot {follower} follows it"),
-        )
-    });
-    missing_numbers(list).into_iter().chain(heads).collect()
+/// What a client knows by itself of a repository, whatever the store shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Remembered {
+    /// The snapshots, or checkpoints, that it made last.
+    pub heads: Vec<Reference>,
+    /// The latest ledger records that it signed: nothing that follows them need be there.
+    pub signed: Vec<Reference>,
+    /// What its user takes as lost for good.
+    pub given_up: GivenUp,
+}
+
+impl Remembered {
+    /// What a client knows that was never here.
+    pub fn nothing() -> &'static Self {
+        static NOTHING: LazyLock<Remembered> = LazyLock::new(Remembered::default);
+        &NOTHING
+    }
+}
+
+/// What the repository, or this client, tells of and the store does not hold: it may be late, or gone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Missing {
+    /// Objects whose names are known.
+    pub(crate) objects: BTreeMap<ObjectKey, MissingObject>,
+    /// Numbers that nothing uses. They count up from 1, over snapshots and ledger records together; a retirement that names
+    /// a number stands in for what had it.
+    pub(crate) numbers: Vec<NumberRange>,
+    /// How much of it the user gave up, and is not above.
+    pub(crate) given_up: u64,
+}
+
+/// An object that is told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MissingObject {
+    /// Its own name for itself.
+    pub(crate) reference: Reference,
+    /// Who tells of it.
+    pub(crate) problem: String,
+}
+
+impl Missing {
+    /// All of it in words.
+    pub(crate) fn findings(&self) -> Findings {
+        let objects = self.objects.iter();
+        let objects =
+            objects.map(|(key, object)| Finding::new(key.to_string(), object.problem.clone()));
+        objects.chain(self.numbers.iter().map(unused)).collect()
+    }
+
+    /// Whether an object whose name is known has one of these numbers.
+    pub(crate) fn explains(&self, range: &NumberRange) -> bool {
+        let mut objects = self.objects.values().map(|object| object.reference);
+        objects.any(|one| range.has(one.writer, one.instance, one.number))
+    }
+}
+
+/// Finds what is missing. While something is, nothing may be let go.
+pub(crate) fn missing(list: &SnapshotList, remembered: &Remembered) -> Missing {
+    let present: BTreeSet<SnapshotId> = list.all().map(|entry| entry.id).collect();
+    let mut missing = Missing::default();
+    let mut note = |key: ObjectKey, reference: Reference, problem: String| {
+        let objects = &mut missing.objects;
+        let object = MissingObject { reference, problem };
+        objects.entry(key).or_insert(object);
+    };
+    for (head, follower) in missing_heads(list) {
+        let problem = format!("missing; snapshot {follower} follows it");
+        note(ObjectKey::Snapshot(head.writer, head.digest), head, problem);
+    }
+    for head in &remembered.heads {
+        let is_known =
+            present.contains(&head.digest) || list.facts.retired.contains_key(&head.digest);
+        if !is_known {
+            let problem = "missing; this client remembers it as its latest snapshot".to_owned();
+            note(
+                ObjectKey::Snapshot(head.writer, head.digest),
+                *head,
+                problem,
+            );
+        }
+    }
+    for own in missing_signed(list, &remembered.signed) {
+        let problem = format!("missing; this client signed it as number {}", own.number);
+        note(ObjectKey::Ledger(own.writer, own.digest), *own, problem);
+    }
+    missing.numbers = missing_ranges(list);
+    let found = missing.objects.len().saturating_add(missing.numbers.len());
+    let given_up = &remembered.given_up;
+    missing.objects.retain(|key, _| !given_up.has(&key.id()));
+    missing.numbers.retain(|range| !given_up.covers(range));
+    let left = missing.objects.len().saturating_add(missing.numbers.len());
+    missing.given_up = u64::try_from(found.saturating_sub(left)).unwrap_or(u64::MAX);
+    missing
+}
+
+/// What this client wrote and the store holds no longer, as far as nobody retired it or gave it up.
+pub fn lost(list: &SnapshotList, remembered: &Remembered) -> BTreeSet<ObjectKey> {
+    let present = list.all().map(|entry| entry.id);
+    let retired = list.facts.retired.keys().copied();
+    // One that is there and damaged is told of as such.
+    let known: BTreeSet<SnapshotId> = present.chain(list.damaged()).chain(retired).collect();
+    let heads = remembered.heads.iter();
+    let heads = heads.filter(|head| !known.contains(&head.digest));
+    let heads = heads.map(|head| ObjectKey::Snapshot(head.writer, head.digest));
+    let signed = remembered.signed.iter();
+    let signed = signed.map(|own| ObjectKey::Ledger(own.writer, own.digest));
+    let recalled = signed.filter(|key| list.recalled.is_gone(key));
+    let unknown = missing_signed(list, &remembered.signed);
+    let unknown = unknown.map(|own| ObjectKey::Ledger(own.writer, own.digest));
+    let lost = heads.chain(recalled).chain(unknown);
+    lost.filter(|key| !remembered.given_up.has(&key.id()))
+        .collect()
 }
 
 /// Heads that are named and are neither there nor retired, and who names them.
-pub(crate) fn missing_heads(list: &SnapshotList) -> Vec<(Reference, SnapshotId)> {
+fn missing_heads(list: &SnapshotList) -> Vec<(Reference, SnapshotId)> {
     let present: BTreeSet<SnapshotId> = list.all().map(|entry| entry.id).collect();
     let (mut missing, numbers) = (Vec::new(), numbers(list));
     // A revoked signer can tell of anything.
@@ -45,6 +149,20 @@ pub(crate) fn missing_heads(list: &SnapshotList) -> Vec<(Reference, SnapshotId)>
     missing
 }
 
+/// Records that this client signed and that are neither there nor told of as damaged.
+fn missing_signed<'a>(
+    list: &SnapshotList,
+    signed: &'a [Reference],
+) -> impl Iterator<Item = &'a Reference> {
+    let present: BTreeSet<ObjectId> = list.facts.stamps.iter().map(|(_, id)| *id).collect();
+    let findings = list.findings.iter();
+    let told: BTreeSet<String> = findings.map(|finding| finding.subject.clone()).collect();
+    signed.iter().filter(move |own| {
+        let name = ObjectKey::Ledger(own.writer, own.digest).to_string();
+        !present.contains(&own.digest) && !told.contains(&name)
+    })
+}
+
 /// Finds numbers that several objects use.
 pub(crate) fn twins(list: &SnapshotList) -> Findings {
     let mut findings = Vec::new();
@@ -61,46 +179,29 @@ pub(crate) fn twins(list: &SnapshotList) -> Findings {
     findings
 }
 
-/// Finds numbers that nothing uses, in words.
-pub(crate) fn missing_numbers(list: &SnapshotList) -> Findings {
-    missing_ranges(list).iter().map(Gap::finding).collect()
+/// Numbers that nothing uses, in words.
+pub(crate) fn unused(range: &NumberRange) -> Finding {
+    let NumberRange {
+        writer,
+        instance,
+        first,
+        last,
+    } = range;
+    let problem = if first == last {
+        format!("object number {first} is missing")
+    } else {
+        format!("objects number {first} to {last} are missing")
+    };
+    Finding::new(format!("writer {writer}, instance {instance}"), problem)
 }
 
-/// Numbers of an instance that nothing uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Gap {
-    pub(crate) writer: WriterId,
-    pub(crate) instance: InstanceId,
-    pub(crate) first: u64,
-    pub(crate) last: u64,
-}
-
-impl Gap {
-    pub(crate) fn finding(&self) -> Finding {
-        let Self {
-            writer,
-            instance,
-            first,
-            last,
-        } = self;
-        let problem = if first == last {
-            format!("object number {first} is missing")
-        } else {
-            format!("objects number {first} to {last} are missing")
-        };
-        Finding::new(format!("writer {writer}, instance {instance}"), problem)
-    }
-}
-
-/// Finds numbers that nothing uses. They count up from 1, over snapshots and ledger records together; a retirement that
-/// names a number stands in for what had it.
-pub(crate) fn missing_ranges(list: &SnapshotList) -> Vec<Gap> {
-    let mut gaps = Vec::new();
+fn missing_ranges(list: &SnapshotList) -> Vec<NumberRange> {
+    let mut ranges = Vec::new();
     for ((writer, instance), used) in numbers(list) {
         let mut first = 1_u64;
         for number in used.keys() {
             if *number > first {
-                gaps.push(Gap {
+                ranges.push(NumberRange {
                     writer,
                     instance,
                     first,
@@ -110,7 +211,7 @@ pub(crate) fn missing_ranges(list: &SnapshotList) -> Vec<Gap> {
             first = number.saturating_add(1);
         }
     }
-    gaps
+    ranges
 }
 
 fn numbers(list: &SnapshotList) -> Numbers {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use dolmen_format::ledger::LockStrategy;
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, SegmentId};
-use dolmen_state::state::{Instance, InstanceRecord, JournalEntry};
+use dolmen_state::state::{Instance, InstanceRecord, JournalEntry, Signed};
 
 use crate::error::Result;
 use crate::lease::strength;
+use crate::ledger;
 use crate::lives;
 use crate::objects::Protection;
 use crate::repository::Repository;
@@ -125,12 +126,18 @@ fn adopt(
         record.note(reference, entry.snapshot.checkpoint, segments);
     }
     let facts = list.facts.stamps.iter();
-    let newest = facts
+    let mut signed: Vec<_> = facts
         .filter(|(stamp, id)| is_new(stamp, id, &record))
-        .map(|(stamp, _)| stamp.number)
-        .max();
-    if let Some(number) = newest {
-        record.next_number = record.next_number.max(number.saturating_add(1));
+        .map(|(stamp, id)| ledger::reference(stamp, *id))
+        .collect();
+    signed.sort_by_key(|reference| reference.number);
+    for reference in signed {
+        record.next_number = record.next_number.max(reference.number.saturating_add(1));
+        record.note_signed(Signed {
+            reference,
+            // Renewal will have seen its bytes before long.
+            sighting: None,
+        });
     }
     if record != *instance.record() {
         instance.save(record)?;

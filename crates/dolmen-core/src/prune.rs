@@ -11,14 +11,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use dolmen_format::signed::Reference;
-use dolmen_format::{ObjectId, ObjectKey, Timestamp};
+use dolmen_format::{ObjectId, Timestamp};
 use dolmen_state::state::{Compared, Sightings};
 
 use self::tellers::Tellers;
 use crate::check::Observer;
 use crate::compact;
 use crate::error::Result;
+use crate::numbers::Remembered;
 use crate::repository::Repository;
 
 pub use verdict::{Verdict, judge, judge_lock};
@@ -30,14 +30,15 @@ pub struct Options<'a> {
     pub dry_run: bool,
     /// The user takes the store's clock as true.
     pub confirm_clock: bool,
-    /// The user takes as lost for good what the repository tells of and does not hold.
+    /// The user takes as lost for good what the repository tells of and does not hold: what was not given up before counts
+    /// no more either in this run.
     pub confirm_missing: bool,
     /// Policies that this client's user confirmed.
     pub confirmed: &'a BTreeSet<ObjectId>,
     /// What this client's maintenance knows of places of moved frames.
     pub compared: &'a Compared,
-    /// The latest snapshots that this client remembers: one that is gone holds everything.
-    pub heads: &'a [Reference],
+    /// What this client knows by itself: what is gone of it holds everything.
+    pub remembered: &'a Remembered,
     /// What this client's maintenance has seen: what is gone of it without a retirement holds everything, too.
     pub sightings: &'a Sightings,
     /// The latest time that the store stated to this client.
@@ -76,8 +77,6 @@ pub struct Report {
     pub held: Option<String>,
     /// The latest time that the store stated, to be remembered.
     pub store_time: Option<Timestamp>,
-    /// What maintenance has seen, is gone, and was taken as lost for good: it need not be remembered any more.
-    pub given_up: BTreeSet<ObjectKey>,
 }
 
 impl Report {

@@ -12,7 +12,9 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
 use crate::lease::Terms;
 use crate::lives::{self, Life};
+use crate::numbers::{self, Remembered};
 use crate::objects::{Listed, Objects};
+use crate::repository::Repository;
 use crate::snapshots::SnapshotList;
 
 /// Where a list is read from besides the store.
@@ -141,6 +143,40 @@ impl Absence {
 /// What maintenance has seen, has not ended, and is not given by the store. Without terms nothing ends.
 pub fn alarms(list: &SnapshotList, terms: Option<&Terms>, now: Timestamp) -> Findings {
     list.recalled.alarms(&ended(list, terms, now))
+}
+
+/// What is taken from memory and has not ended, by the terms and the clock of now.
+pub(crate) fn alive(repository: &Repository, list: &SnapshotList) -> Vec<ObjectKey> {
+    let now = repository.environment.clock.now();
+    let ended = ended(list, lives::terms(&list.facts, now).as_ref(), now);
+    let recalled = list.recalled.objects.keys();
+    let alive = recalled.filter(|key| !ended.contains(&key.id()));
+    alive.copied().collect()
+}
+
+/// Takes what is gone, or told of and not there, as lost for good. What is listed and cannot be read is never given up.
+///
+/// Cost: two listings of `snapshots/` and `ledger/`, and one request for each object of them that this client keeps no
+/// copy of.
+pub fn give_up(
+    repository: &Repository,
+    sightings: &mut Sightings,
+    remembered: &mut Remembered,
+) -> Result<()> {
+    let list = SnapshotList::load_recalling(repository, Recall::Seen(sightings))?;
+    let absent = list.recalled.objects.iter();
+    let gone = absent.filter(|(_, absence)| **absence == Absence::Gone);
+    let gone: BTreeSet<_> = gone.map(|(key, _)| *key).collect();
+    sightings.retain(|key| !key.parse().is_ok_and(|key| gone.contains(&key)));
+    let ids = gone.iter().map(ObjectKey::id);
+    remembered.given_up.add_objects(ids);
+    // What nobody remembers any more leaves its number unused.
+    let list = SnapshotList::load_recalling(repository, Recall::Seen(sightings))?;
+    let missing = numbers::missing(&list, remembered);
+    let ids = missing.objects.keys().map(ObjectKey::id);
+    remembered.given_up.add_objects(ids);
+    remembered.given_up.add_numbers(missing.numbers);
+    Ok(())
 }
 
 /// Forgets what has ended and is gone: nobody waits for it.

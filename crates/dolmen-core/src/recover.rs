@@ -5,6 +5,7 @@
 //! object is hidden or, in a folder, moved to `quarantine/`.
 
 mod plan;
+mod remembered;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -30,6 +31,7 @@ use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
 
 pub use plan::{Beneath, Plan, Step, plan};
+pub use remembered::put_remembered;
 
 /// Steps that are carried out at the same time.
 const STEPS_AT_ONCE: usize = 8;
@@ -426,6 +428,16 @@ impl Report {
             StoreErrorKind::NoSpace => self.full = self.full.saturating_add(1),
             _ => {}
         }
+    }
+
+    /// What was done, or would not be done, with what another step came to.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.healed = self.healed.saturating_add(other.healed);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.denied = self.denied.saturating_add(other.denied);
+        self.full = self.full.saturating_add(other.full);
+        self
     }
 
     fn count(&mut self, done: Done) {

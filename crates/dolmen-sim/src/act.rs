@@ -11,6 +11,7 @@ use dolmen_core::compact::plan::{MaxUnused, Prices};
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::index::Index;
 use dolmen_core::keep::{Count, Fate, Group, GroupBy, Rules};
+use dolmen_core::numbers::Remembered;
 use dolmen_core::objects::Source;
 use dolmen_core::pack::Effort;
 use dolmen_core::snapshots::{Filter, SnapshotList};
@@ -463,7 +464,7 @@ impl Process<'_> {
             confirm_missing: confirm_missing || is_dead,
             confirmed: &BTreeSet::new(),
             compared: &compared,
-            heads: &[],
+            remembered: Remembered::nothing(),
             sightings: &Sightings::default(),
             remembered_store: instance.record().store_time,
             index_cache: None,
@@ -573,7 +574,7 @@ fn look_options<'a>(
 ) -> audit::Options<'a> {
     audit::Options {
         depth: audit::Depth::Hashes(ReadData::All),
-        heads: &[],
+        remembered: Remembered::nothing(),
         compared,
         index_cache: None,
         scratch,

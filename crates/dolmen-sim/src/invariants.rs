@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use dolmen_core::audit::{State, View};
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::index::Index;
+use dolmen_core::numbers::Remembered;
 use dolmen_core::restore::{self, Action, FailureKind, Overwrite};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{Error, Repository, finding};
@@ -361,7 +362,7 @@ impl Scene<'_> {
             read_data,
             threads: 1,
             cache: None,
-            head: None,
+            remembered: Remembered::default(),
             at: None,
         };
         let progress = check::Progress::default();

@@ -6,6 +6,7 @@
 //! | `<repository id>/confirmed` | the policies that the user confirmed |
 //! | `<repository id>/compared` | what this machine's maintenance knows of places of moved frames: [`Compared`] |
 //! | `<repository id>/sightings` | what this machine's maintenance has seen alive: [`Sightings`] |
+//! | `<repository id>/given-up` | the lost objects that the user gave up |
 //! | `<repository id>/maintained` | when this machine's maintenance last did all its steps |
 //! | `<repository id>/<n>/lock` | locked by the process that uses the instance |
 //! | `<repository id>/<n>/record` | the instance's id and [`InstanceRecord`] |
@@ -14,6 +15,7 @@
 //! Folders have mode 0700, files 0600. An address may hold a password, so that it is not written down.
 
 mod compared;
+mod given_up;
 mod instance;
 mod journal;
 mod record;
@@ -24,15 +26,16 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use dolmen_format::signed::Reference;
-use dolmen_format::{InstanceId, ObjectId, RepositoryId, Timestamp};
+use dolmen_format::{InstanceId, ObjectId, ObjectKey, RepositoryId, Timestamp};
 
 use crate::durable;
 use crate::error::StateError;
 
 pub use compared::{COMPARISONS_MAX, Compared, Comparison};
+pub use given_up::{GivenUp, NumberRange};
 pub use instance::Instance;
 pub use journal::JournalEntry;
-pub use record::InstanceRecord;
+pub use record::{InstanceRecord, Signed};
 pub use sightings::{SIGHTED_BYTES_MAX, SIGHTED_OBJECTS_MAX, Sighting, Sightings};
 
 /// What can be done about a damaged pin.
@@ -41,6 +44,9 @@ const PIN_REMEDY: &str =
 
 /// What can be done about a damaged list of confirmed policies.
 const CONFIRMED_REMEDY: &str = "remove the file and confirm again with --confirm-policy";
+
+/// What can be done about a damaged list of what was given up.
+const GIVEN_UP_REMEDY: &str = "remove the file and give up again with --confirm-missing";
 
 /// What can be done about damaged results of comparisons.
 const COMPARED_REMEDY: &str = "remove the file; maintenance compares again";
@@ -109,6 +115,32 @@ impl StateFolder {
         Instance::heads(&self.path.join(repository.to_string()))
     }
 
+    /// The latest ledger records that this client's instances signed, without those that the user gave up. Claims nothing.
+    pub fn signed(&self, repository: &RepositoryId) -> Result<Vec<Signed>, StateError> {
+        let given_up = self.given_up(repository)?;
+        let mut signed = Instance::signed(&self.path.join(repository.to_string()));
+        signed.retain(|signed| !given_up.has(&signed.reference.digest));
+        Ok(signed)
+    }
+
+    /// What the user of this machine takes as lost for good.
+    pub fn given_up(&self, repository: &RepositoryId) -> Result<GivenUp, StateError> {
+        let path = self.given_up_path(repository);
+        let given_up = record::read(&path, "the list of what was given up", GIVEN_UP_REMEDY)?;
+        Ok(given_up.unwrap_or_default())
+    }
+
+    /// Remembers what the user takes as lost for good. Durable when it returns.
+    pub fn note_given_up(
+        &self,
+        repository: &RepositoryId,
+        given_up: &GivenUp,
+    ) -> Result<(), StateError> {
+        let path = self.given_up_path(repository);
+        durable::create_folder(durable::folder_of(&path))?;
+        record::write(&path, given_up)
+    }
+
     /// The policies of a repository that the user confirmed, by their records' ids.
     pub fn confirmed(&self, repository: &RepositoryId) -> Result<Vec<ObjectId>, StateError> {
         let path = self.confirmed_path(repository);
@@ -170,15 +202,43 @@ impl StateFolder {
         record::write(&path, compared)
     }
 
-    /// What maintenance of a repository has seen alive from here.
+    /// The same as what was seen, as far as their bytes are known.
+    pub fn signed_sightings(&self, repository: &RepositoryId) -> Result<Sightings, StateError> {
+        let mut sightings = Sightings::default();
+        self.add_signed(repository, &mut sightings)?;
+        Ok(sightings)
+    }
+
+    fn add_signed(
+        &self,
+        repository: &RepositoryId,
+        sightings: &mut Sightings,
+    ) -> Result<(), StateError> {
+        for Signed {
+            reference,
+            sighting,
+        } in self.signed(repository)?
+        {
+            // Without its bytes it would count by a time that nobody stated.
+            if let Some(sighting) = sighting {
+                let key = ObjectKey::Ledger(reference.writer, reference.digest);
+                sightings.note(key.to_string(), sighting);
+            }
+        }
+        Ok(())
+    }
+
+    /// What maintenance of a repository has seen alive from here, and the latest that was signed here.
     pub fn sightings(&self, repository: &RepositoryId) -> Result<Sightings, StateError> {
         let path = self.sightings_path(repository);
-        let sightings = record::read(
+        let sightings: Option<Sightings> = record::read(
             &path,
             "the record of what maintenance has seen",
             SIGHTINGS_REMEDY,
         )?;
-        Ok(sightings.unwrap_or_default())
+        let mut sightings = sightings.unwrap_or_default();
+        self.add_signed(repository, &mut sightings)?;
+        Ok(sightings)
     }
 
     /// Remembers what maintenance has seen alive. Durable when it returns.
@@ -194,6 +254,10 @@ impl StateFolder {
 
     fn sightings_path(&self, repository: &RepositoryId) -> PathBuf {
         self.path.join(repository.to_string()).join("sightings")
+    }
+
+    fn given_up_path(&self, repository: &RepositoryId) -> PathBuf {
+        self.path.join(repository.to_string()).join("given-up")
     }
 
     fn compared_path(&self, repository: &RepositoryId) -> PathBuf {

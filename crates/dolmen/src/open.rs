@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dolmen_core::index::Index;
+use dolmen_core::numbers::{self, Remembered};
 use dolmen_core::objects::Oddities;
-use dolmen_core::recall::Recall;
+use dolmen_core::recall::{self, Recall};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 use dolmen_core::{Environment, Error, Objects, Repository, lives, own, repository, status};
-use dolmen_format::signed::Reference;
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, PackId, RepositoryId, Timestamp};
 use dolmen_state::state::Sightings;
 use dolmen_state::{Compared, Instance, StateFolder};
@@ -246,9 +246,12 @@ impl Opened {
         Ok(snapshots)
     }
 
-    /// Loads the snapshots; what is wrong with them is only warned of.
+    /// Loads the snapshots; what is wrong with them is only warned of. What this machine said of them in the ledger counts
+    /// even where the store holds it no longer.
     pub(crate) fn load_snapshots(&self, app: &App) -> Outcome<SnapshotList> {
-        self.load_recalling(app, Recall::Nothing)
+        let signed = self.state.signed_sightings(&self.repository.id());
+        let signed = signed.during("cannot tell what this machine signed")?;
+        self.load_recalling(app, Recall::Seen(&signed))
     }
 
     /// As [`Self::load_snapshots`], for whoever lets go: what this machine's maintenance has seen counts as long as nobody
@@ -265,17 +268,16 @@ impl Opened {
             app.output.warn(finding.to_string());
         }
         self.settle_facts(app, &mut snapshots)?;
-        // One that is there and damaged is told of above.
-        let present = snapshots.all().map(|entry| entry.id);
-        let retired = snapshots.facts.retired.keys().copied();
-        let present: BTreeSet<_> = present.chain(snapshots.damaged()).chain(retired).collect();
-        for head in self.heads() {
-            if !present.contains(&head.digest) {
-                app.output.warn(format!(
+        for key in numbers::lost(&snapshots, &self.remembered()?) {
+            app.output.warn(match key {
+                ObjectKey::Ledger(..) => {
+                    format!("{key} is gone, which this machine signed: run dolmen check")
+                }
+                _ => format!(
                     "snapshot {} is gone, which this machine remembers as its latest: run dolmen check",
-                    head.digest
-                ));
-            }
+                    key.id()
+                ),
+            });
         }
         Ok(snapshots)
     }
@@ -393,8 +395,7 @@ impl Opened {
 
     /// As [`Self::writer`], for a command that needs no list else.
     pub(crate) fn settled(&self, app: &App) -> Outcome<Instance> {
-        let list = SnapshotList::load(&self.repository, None)
-            .during(&format!("cannot list the snapshots of {}", self.address))?;
+        let list = self.load_snapshots(app)?;
         self.writer(app, &list)
     }
 
@@ -414,9 +415,38 @@ impl Opened {
         KeptCopies::new(self.state.path(), &self.repository.id()).keep(&self.repository)
     }
 
-    /// The snapshots that this machine remembers as its latest, one for each identity that it used.
-    pub(crate) fn heads(&self) -> Vec<Reference> {
-        self.state.heads(&self.repository.id())
+    /// What this machine knows by itself.
+    pub(crate) fn remembered(&self) -> Outcome<Remembered> {
+        let id = self.repository.id();
+        let tried = "cannot tell what this machine remembers";
+        let signed = self.state.signed(&id).during(tried)?.into_iter();
+        Ok(Remembered {
+            heads: self.state.heads(&id),
+            signed: signed.map(|signed| signed.reference).collect(),
+            given_up: self.state.given_up(&id).during(tried)?,
+        })
+    }
+
+    /// What this machine remembers and has seen; where its user takes what is missing as lost for good, without that, which
+    /// is remembered unless nothing may change.
+    pub(crate) fn memory(
+        &self,
+        confirm_missing: bool,
+        dry_run: bool,
+    ) -> Outcome<(Remembered, Sightings)> {
+        let (mut remembered, mut sightings) = (self.remembered()?, self.sightings()?);
+        if confirm_missing {
+            recall::give_up(&self.repository, &mut sightings, &mut remembered)
+                .during(&format!("cannot tell what is missing in {}", self.address))?;
+            if !dry_run {
+                let id = self.repository.id();
+                self.state
+                    .note_given_up(&id, &remembered.given_up)
+                    .during("cannot remember what was given up")?;
+                self.note_sightings(&sightings)?;
+            }
+        }
+        Ok((remembered, sightings))
     }
 
     /// Warns, once and at the end, of objects whose plain view is not authentic.

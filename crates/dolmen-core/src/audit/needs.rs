@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dolmen_format::signed::Reference;
 use dolmen_format::{ObjectId, ObjectKey, PackId, SegmentId, SnapshotId, Timestamp};
 use dolmen_state::index::PackInfo;
 
@@ -14,7 +13,7 @@ use crate::lease::{Clocks, Terms};
 use crate::live::{ENDED, LIVES, LiveWalk, LostPart, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
-use crate::numbers;
+use crate::numbers::{self, Remembered};
 use crate::pack::BlobReader;
 use crate::prune::{Verdict, judge};
 use crate::repository::Repository;
@@ -27,7 +26,7 @@ pub(crate) struct Needs {
     /// Objects that are no packs, with what to call them where they are missing.
     pub(super) ids: BTreeMap<ObjectId, String>,
     /// Snapshots that others name, or this client remembers, and that are not there whole.
-    pub(super) heads: BTreeSet<ObjectId>,
+    pub(super) told: BTreeSet<ObjectId>,
     /// Of packs that the index knows, by their numbers.
     packs: Vec<Want>,
     /// Packs that frames were moved into, ascending. Their numbers follow those of the index.
@@ -111,7 +110,7 @@ impl Needs {
             index,
             moved: Vec::new(),
             ids,
-            heads: named_heads(list, options.heads),
+            told: told_of(list, options.remembered),
             unknown_packs: BTreeSet::new(),
             lost_packs: BTreeSet::new(),
             lost: Findings::new(),
@@ -286,39 +285,19 @@ impl Look<'_> {
     pub(super) fn note_history(
         &mut self,
         list: &SnapshotList,
-        heads: &[Reference],
+        remembered: &Remembered,
         damaged: &BTreeSet<ObjectId>,
     ) {
         let needs = self.needs;
-        let present: BTreeSet<SnapshotId> = list.all().map(|entry| entry.id).collect();
-        let mut gone: BTreeSet<(ObjectKey, String)> = BTreeSet::new();
-        let mut explained = BTreeSet::new();
-        let named = numbers::missing_heads(list).into_iter();
-        let named = named.map(|(head, by)| (head, format!("missing; snapshot {by} follows it")));
-        let remembered = heads.iter().filter(|head| {
-            !present.contains(&head.digest) && !list.facts.retired.contains_key(&head.digest)
-        });
-        let remembered = remembered.map(|head| {
-            let why = "missing; this client remembers it as its latest snapshot".to_owned();
-            (*head, why)
-        });
-        for (head, why) in named.chain(remembered) {
-            explained.insert((head.writer, head.instance, head.number));
-            let key = ObjectKey::Snapshot(head.writer, head.digest);
-            if !damaged.contains(&head.digest) && !gone.iter().any(|(known, _)| *known == key) {
-                gone.insert((key, why));
-            }
-        }
-        for (key, why) in gone {
+        let missing = numbers::missing(list, remembered);
+        let gone = missing.objects.iter();
+        for (key, object) in gone.filter(|(key, _)| !damaged.contains(&key.id())) {
             self.view.objects = self.view.objects.saturating_add(1);
-            self.trouble(&key.to_string(), State::Missing, &why);
+            self.trouble(&key.to_string(), State::Missing, &object.problem);
         }
-        for gap in numbers::missing_ranges(list) {
-            let finding = gap.finding();
-            let is_explained = (gap.first..=gap.last)
-                .take(64)
-                .any(|number| explained.contains(&(gap.writer, gap.instance, number)));
-            if is_explained {
+        for range in &missing.numbers {
+            let finding = numbers::unused(range);
+            if missing.explains(range) {
                 self.tell(finding.subject, finding.problem);
             } else {
                 self.trouble(&finding.subject, State::Missing, &finding.problem);
@@ -332,13 +311,8 @@ impl Look<'_> {
     }
 }
 
-/// The snapshots that are named as heads and not there whole: needed, whatever lies under their names.
-fn named_heads(list: &SnapshotList, heads: &[Reference]) -> BTreeSet<ObjectId> {
-    let named = numbers::missing_heads(list).into_iter();
-    let named = named.map(|(head, _)| head.digest);
-    let retired = &list.facts.retired;
-    let remembered = heads.iter().map(|head| head.digest);
-    named
-        .chain(remembered.filter(|id| !retired.contains_key(id)))
-        .collect()
+/// The objects that are told of and not there whole: needed, whatever lies under their names.
+fn told_of(list: &SnapshotList, remembered: &Remembered) -> BTreeSet<ObjectId> {
+    let missing = numbers::missing(list, remembered);
+    missing.objects.keys().map(ObjectKey::id).collect()
 }

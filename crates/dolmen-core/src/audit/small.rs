@@ -106,7 +106,7 @@ fn conclude(
     let mut lost = BTreeSet::new();
     for (key, held) in altered {
         let id = key.id();
-        let is_needed = needs.ids.contains_key(&id) || needs.heads.contains(&id);
+        let is_needed = needs.ids.contains_key(&id) || needs.told.contains(&id);
         if is_needed && !whole.contains(&id) && lost.insert(id) {
             look.lost(held, true, "no version of it hashes to its name");
         } else {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use dolmen_format::signed::Reference;
 use dolmen_format::{ObjectKey, SnapshotId};
 
 use super::sink::Sink;
-use crate::numbers;
+use crate::finding::counted;
+use crate::numbers::{self, Remembered};
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
 
@@ -15,36 +15,24 @@ pub(super) fn check(
     repository: &Repository,
     list: &SnapshotList,
     damaged: BTreeSet<SnapshotId>,
-    head: Option<&Reference>,
+    remembered: &Remembered,
     sink: &Sink<'_>,
 ) -> BTreeSet<SnapshotId> {
     let mut gone = damaged;
-    let present: BTreeSet<SnapshotId> = list.all().map(|entry| entry.id).collect();
-    let retired = &list.facts.retired;
-    let is_gone =
-        |head: &Reference| !present.contains(&head.digest) && !retired.contains_key(&head.digest);
-    for (named, follower) in numbers::missing_heads(list) {
-        gone.insert(named.digest);
-        let problem = format!("missing; snapshot {follower} follows it");
-        sink.finding(key_of(&named), problem);
-    }
     for entry in list.all() {
         check_certificate(repository, entry, sink);
     }
-    if let Some(head) = head.filter(|head| is_gone(head)) {
-        gone.insert(head.digest);
-        sink.finding(
-            key_of(head),
-            "missing; this client remembers it as its latest snapshot",
-        );
-    }
-    sink.findings(&numbers::missing_numbers(list));
+    let missing = numbers::missing(list, remembered);
+    let snapshots = missing.objects.keys();
+    let snapshots = snapshots.filter(|key| matches!(key, ObjectKey::Snapshot(..)));
+    gone.extend(snapshots.map(ObjectKey::id));
+    sink.findings(&missing.findings());
     sink.findings(&numbers::twins(list));
+    if missing.given_up > 0 {
+        let objects = counted(missing.given_up, "missing object");
+        sink.notice(&format!("{objects} given up on this machine"));
+    }
     gone
-}
-
-fn key_of(reference: &Reference) -> ObjectKey {
-    ObjectKey::Snapshot(reference.writer, reference.digest)
 }
 
 fn check_certificate(repository: &Repository, entry: &SnapshotEntry, sink: &Sink<'_>) {

@@ -296,10 +296,7 @@ pub(super) fn read(
                 sink.finding(key, text);
             }
             if !damage.problems.is_empty() {
-                sink.add(&Finding {
-                    nature: damage.nature,
-                    ..Finding::new(key.to_string(), damage.problems.join("; "))
-                });
+                sink.add(&damage.finding(&key));
             }
             if !damage.is_missing && damage.problems.is_empty() && !attested.contains(&info.pack) {
                 lock(&whole).push(info.pack);

@@ -60,6 +60,14 @@ impl Damage {
         }
     }
 
+    /// What is wrong, as one finding.
+    pub(super) fn finding(&self, key: &ObjectKey) -> Finding {
+        Finding {
+            nature: self.nature,
+            ..Finding::new(key.to_string(), self.problems.join("; "))
+        }
+    }
+
     fn unusable(finding: Finding) -> Self {
         Self {
             nature: finding.nature,

@@ -50,12 +50,18 @@ impl Longer {
     /// Whether a lock that the store states is as long.
     pub(super) fn is_done(self, status: LockStatus) -> bool {
         match self {
-            Self::Lock(lock) => status
-                .retention()
-                .is_some_and(|now| now.until >= lock.until),
+            Self::Lock(lock) => counted(lock.mode, status).is_some_and(|until| until >= lock.until),
             Self::Hold => matches!(status, LockStatus::Held { .. }),
         }
     }
+}
+
+/// Until when a lock keeps what is to be locked in this mode: in governance mode compliance does, too, and not the other
+/// way round.
+fn counted(mode: LockMode, status: LockStatus) -> Option<Timestamp> {
+    let lock = status.retention()?;
+    let is_strong = mode == LockMode::Governance || lock.mode == LockMode::Compliance;
+    is_strong.then_some(lock.until)
 }
 
 /// What protects objects.
@@ -135,10 +141,10 @@ impl Locking {
         self.clocks().protect_from()
     }
 
-    /// Until when what has a lock is protected; a hold in force counts as a whole lease from now on where holds protect.
+    /// Until when what has a lock is protected; a lock in a weaker mode does not count, a hold in force counts as a whole lease from now on where holds protect.
     /// `None`: not at all.
     pub(super) fn protects_until(&self, status: LockStatus) -> Option<Timestamp> {
-        let until = status.retention().map(|lock| lock.until);
+        let until = counted(self.mode, status);
         match (self.keeping, status) {
             (Keeping::Hold, LockStatus::Held { .. }) => until.max(Some(self.whole_lease())),
             _ => until,
@@ -186,9 +192,11 @@ impl Locking {
         if let (Keeping::Hold, LockStatus::Held { .. }) = (self.keeping, status) {
             return None;
         }
-        let until = status.retention().map(|lock| lock.until);
+        let until = counted(self.mode, status);
         let (clocks, terms) = (self.clocks(), self.terms.protecting(promise_seconds));
         let next = clocks.next(&terms, id, until)?;
+        // A date that a weaker lock has is not made earlier.
+        let next = status.retention().map_or(next, |lock| next.max(lock.until));
         Some(match self.keeping {
             Keeping::Hold => Longer::Hold,
             Keeping::Extend => Longer::Lock(Lock {

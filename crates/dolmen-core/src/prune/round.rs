@@ -18,9 +18,9 @@ use crate::live::{CompleteLive, ENDED, LIVES, LiveWalk, NeededOf, Placed, Stored
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
 use crate::numbers;
-use crate::objects::{Listed, Removal};
+use crate::objects::{FetchError, Listed, Removal};
 use crate::pack::BlobReader;
-use crate::recall::{self, Absence, Recall};
+use crate::recall::{self, Recall};
 use crate::release::Release;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
@@ -78,7 +78,7 @@ pub(super) fn run(
         store_time: Some(clocks.remember()),
         ..Report::default()
     };
-    let mut list = load(repository, options, &mut report)?;
+    let mut list = SnapshotList::load_recalling(repository, Recall::Seen(options.sightings))?;
     list.facts.confirmed.clone_from(options.confirmed);
     list.facts.compared.clone_from(options.compared);
     let now = match clocks.let_go_at() {
@@ -116,30 +116,10 @@ pub(super) fn run(
     Ok((round.report, end))
 }
 
-/// Loads what is there, and what is remembered and may be so still. What is gone for good, as the user says, is not
-/// recalled.
-fn load(
-    repository: &Repository,
-    options: &Options<'_>,
-    report: &mut Report,
-) -> Result<SnapshotList> {
-    let list = SnapshotList::load_recalling(repository, Recall::Seen(options.sightings))?;
-    let absent = list.recalled.objects.iter();
-    let gone = absent.filter(|(_, absence)| **absence == Absence::Gone);
-    let gone: BTreeSet<_> = gone.map(|(key, _)| *key).collect();
-    if !options.confirm_missing || gone.is_empty() {
-        return Ok(list);
-    }
-    let mut left = options.sightings.clone();
-    left.retain(|key| !key.parse().is_ok_and(|key| gone.contains(&key)));
-    report.given_up = gone;
-    SnapshotList::load_recalling(repository, Recall::Seen(&left))
-}
-
 impl Round<'_> {
     /// Lets nothing go while the repository tells of something that is not there: it may only be late.
     fn hold_what_has_gaps(&mut self) {
-        let mut gaps = numbers::gaps(self.list);
+        let mut gaps = numbers::missing(self.list, self.options.remembered).findings();
         for retired in self.list.facts.retired.values() {
             let is_there = |entry: &SnapshotEntry| {
                 entry.id == retired.snapshot.digest && !self.list.recalled.is_gone(&entry.key())
@@ -159,16 +139,6 @@ impl Round<'_> {
         gaps.extend(self.unreadable());
         let now = self.now.unwrap_or_default();
         gaps.extend(recall::alarms(self.list, Some(&self.terms), now));
-        for head in self.options.heads {
-            let is_known = self.list.all().any(|entry| entry.id == head.digest)
-                || self.list.facts.retired.contains_key(&head.digest);
-            if !is_known {
-                gaps.push(crate::Finding::new(
-                    format!("snapshot {}", head.digest),
-                    "missing; this client remembers it as its latest",
-                ));
-            }
-        }
         if gaps.is_empty() || self.options.confirm_missing {
             return;
         }
@@ -379,7 +349,7 @@ impl Round<'_> {
         Ok(false)
     }
 
-    /// The packs that a segment describes; `None` where it is no segment of this repository.
+    /// The packs that a segment describes; `None` where it is no segment of this repository, or gone.
     fn packs_of(&self, object: &Listed) -> Result<Option<Vec<PackId>>> {
         let fetched = self
             .repository
@@ -387,7 +357,9 @@ impl Round<'_> {
             .fetch(&object.key, ObjectKind::Index);
         let stored = match fetched {
             Ok(stored) => stored,
-            Err(crate::objects::FetchError::Altered) => return Ok(None),
+            Err(FetchError::Altered) => return Ok(None),
+            // Another prune was quicker.
+            Err(error) if error.is_missing() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let writer = object.key.writer().unwrap_or(WriterId([0; 16]));

@@ -6,6 +6,7 @@ use dolmen_core::Error;
 use dolmen_core::Finding;
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::index::Index;
+use dolmen_core::numbers::Remembered;
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_core::stats::{self, Mode};
 use dolmen_format::index::IndexedFrame;
@@ -58,7 +59,7 @@ fn senseless_parts_are_refused() {
             read_data,
             threads: 1,
             cache: None,
-            head: None,
+            remembered: Remembered::default(),
             at: None,
         };
         let progress = check::Progress::default();
@@ -74,7 +75,7 @@ fn an_interrupted_check_ends() {
         read_data: ReadData::All,
         threads: 2,
         cache: None,
-        head: None,
+        remembered: Remembered::default(),
         at: None,
     };
     let progress = check::Progress {

@@ -10,6 +10,7 @@ use dolmen_core::backup::{self, Change, Context, SourceError};
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::content::Chunks;
 use dolmen_core::index::Index;
+use dolmen_core::numbers::Remembered;
 use dolmen_core::pack::BlobReader;
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_core::tree::TreeReader;
@@ -266,7 +267,10 @@ impl World {
             read_data,
             threads: 2,
             cache,
-            head: self.head(),
+            remembered: Remembered {
+                heads: self.head().into_iter().collect(),
+                ..Remembered::default()
+            },
             at: None,
         };
         let (notes, progress) = (Notes::default(), check::Progress::default());

@@ -1,12 +1,12 @@
 //! Only a retirement ends a life: what maintenance has once seen goes on being kept, whatever the store shows.
 
-use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use dolmen_core::check::Observer;
+use dolmen_core::numbers::Remembered;
 use dolmen_core::prune::Tally;
-use dolmen_core::recall::{Absence, Recall};
+use dolmen_core::recall::{self, Absence, Recall};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{Finding, audit, renew, status};
 use dolmen_format::ledger::{LockStrategy, Policy};
@@ -235,12 +235,13 @@ fn prune_lets_nothing_go_while_a_snapshot_that_was_seen_is_gone() {
         Tally::default()
     );
     // A person may say that it is lost; it is forgotten then.
-    let report = world.prune_seeing(&sightings, |options| options.confirm_missing = true);
+    let mut remembered = Remembered::default();
+    recall::give_up(&world.repository, &mut sightings, &mut remembered).unwrap();
+    assert!(remembered.given_up.has(&new.id));
+    assert!(sightings.get(&new.key().to_string()).is_none());
+    let report = world.prune_seeing(&sightings, |_| {});
     assert_ne!(report.deleted, Tally::default());
-    assert_eq!(report.given_up, BTreeSet::from([new.key()]));
     assert!(!versions(&world).iter().any(|line| line.name == pack));
-    let given_up = report.given_up;
-    sightings.retain(|key| !key.parse().is_ok_and(|key| given_up.contains(&key)));
     let (report, told) = renew(&world, &mut sightings);
     assert!(!told.names(&new.key().to_string()), "{report:?}");
 }
@@ -248,15 +249,17 @@ fn prune_lets_nothing_go_while_a_snapshot_that_was_seen_is_gone() {
 #[test]
 fn what_is_listed_and_cannot_be_read_is_not_given_up() {
     let world = World::new();
-    let ([old, new], _, sightings) = two_seen(&world);
+    let ([old, new], _, mut sightings) = two_seen(&world);
     let name = new.key().to_string();
     lose(&world, &name);
     world.store.put_foreign(&name, &[7; 500]).unwrap();
     world.retire(HOME, &[&old]);
     world.wait(60 * DAY);
     let before = versions(&world).len();
-    let report = world.prune_seeing(&sightings, |options| options.confirm_missing = true);
-    assert_eq!(report.given_up, BTreeSet::new());
+    world.prune_seeing(&sightings, |options| options.confirm_missing = true);
+    let mut remembered = Remembered::default();
+    recall::give_up(&world.repository, &mut sightings, &mut remembered).unwrap();
+    assert!(!remembered.given_up.has(&new.id));
     assert!(versions(&world).len() < before);
     // What it needs is all there: its own bytes, put back, make it whole.
     let body = sightings.get(&name).unwrap().body.clone();
@@ -304,7 +307,7 @@ fn alarms(world: &World, sightings: &Sightings) -> Vec<String> {
     let (cancel, scratch) = (AtomicBool::new(false), world.path("scratch"));
     let options = audit::Options {
         depth: audit::Depth::Listing,
-        heads: &[],
+        remembered: Remembered::nothing(),
         compared: &Compared::default(),
         index_cache: None,
         scratch: &scratch,

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use dolmen_core::audit::{self, Counts, Depth};
 use dolmen_core::moves::compare;
+use dolmen_core::numbers::Remembered;
 use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
 use dolmen_state::Compared;
 use dolmen_store::{LockStatus, Operation, Store as _};
@@ -96,7 +97,7 @@ impl World {
     fn audit(&self, compared: &Compared) -> Counts {
         let options = audit::Options {
             depth: Depth::Listing,
-            heads: &[],
+            remembered: Remembered::nothing(),
             compared,
             index_cache: None,
             scratch: &self.path(""),

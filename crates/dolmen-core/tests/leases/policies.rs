@@ -6,7 +6,7 @@ use dolmen_core::snapshots::SnapshotList;
 use dolmen_core::{by_policy, lives};
 use dolmen_format::ledger::{Class, Fact, Keep, LockStrategy, Policy, Receipt};
 use dolmen_format::{ObjectKey, Timestamp};
-use dolmen_store::{LockStatus, Place, Store as _, StoreKey};
+use dolmen_store::{LockMode, LockStatus, MemoryOptions, Place, Store as _, StoreKey};
 use futures_util::TryStreamExt as _;
 
 use super::world::{Client, DAY, World, policy};
@@ -56,6 +56,30 @@ fn a_stronger_lock_counts_at_once_and_a_weaker_one_after_one_protection_period()
     let lock_in = |seconds| lives::lock(&facts, at(&world, seconds));
     assert_eq!(lock_in(30 * DAY - 1), LockStrategy::Compliance);
     assert_eq!(lock_in(30 * DAY + 1), LockStrategy::None);
+}
+
+#[test]
+fn a_weaker_lock_protects_nothing_by_a_stronger_policy_and_becomes_a_stronger_one() {
+    let governance = Policy {
+        lock: LockStrategy::Governance,
+        ..policy()
+    };
+    let world = World::with(MemoryOptions::LOCKS, &governance);
+    world.write(HOME, "a", 1, 300_000);
+    world.backup(HOME);
+    let ends = locks(&world);
+    supersede(&world, |policy| policy.lock = LockStrategy::Compliance);
+    // None of the locks was due by its date.
+    let report = world.renew(HOME);
+    assert!(report.is_protected && report.renewed > 0, "{report:?}");
+    let listed = world.store.list_versions("").try_collect::<Vec<_>>();
+    for line in world.repository.objects.block_on(listed).unwrap() {
+        let lock = line.lock.retention().unwrap();
+        assert_eq!(lock.mode, LockMode::Compliance, "{}", line.name);
+        let before = ends.get(&line.name).copied().flatten();
+        assert!(before <= Some(lock.until.seconds), "{}", line.name);
+    }
+    assert_eq!(world.renew(HOME).renewed, 0);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use dolmen_core::backup::{self, Change, Context, Options, SourceError};
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::index::Index;
+use dolmen_core::numbers::Remembered;
 use dolmen_core::repository::{self, Accept};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{
@@ -357,7 +358,7 @@ impl World {
         let mut options = prune::Options {
             confirmed,
             compared,
-            heads: &[],
+            remembered: Remembered::nothing(),
             sightings,
             dry_run: false,
             confirm_clock: false,
@@ -429,7 +430,7 @@ impl World {
             read_data,
             threads: 1,
             cache: None,
-            head: None,
+            remembered: Remembered::default(),
             at: None,
         };
         let progress = check::Progress::default();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dolmen_core::check::{self, ReadData};
+use dolmen_core::numbers::Remembered;
 use dolmen_core::objects::Oddities;
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_core::{Finding, Objects};
@@ -135,7 +136,7 @@ fn assert_clean_check(world: &mut World, store: &Arc<dyn Store>) {
         read_data: ReadData::All,
         threads: 2,
         cache: None,
-        head: None,
+        remembered: Remembered::default(),
         at: None,
     };
     let report = check::run(

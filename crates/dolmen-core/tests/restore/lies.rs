@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::index::Index;
+use dolmen_core::numbers::Remembered;
 use dolmen_core::pack::BlobReader;
 use dolmen_core::tree::TreeReader;
 use dolmen_format::index::{IndexedFrame, PackEntry, Segment, decode_frames, encode_frames};
@@ -160,7 +161,7 @@ fn assert_exact(world: &mut World, store: &Arc<dyn Store>) {
         read_data: ReadData::All,
         threads: 2,
         cache: None,
-        head: None,
+        remembered: Remembered::default(),
         at: None,
     };
     let progress = check::Progress::default();

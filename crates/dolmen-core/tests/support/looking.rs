@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use dolmen_core::audit::{self, Depth};
 use dolmen_core::check::ReadData;
+use dolmen_core::numbers::Remembered;
 use dolmen_state::Compared;
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -18,7 +19,7 @@ static NOTHING: Compared = Compared {
 pub(crate) fn look(scratch: &Path, read_data: ReadData) -> audit::Options<'_> {
     audit::Options {
         depth: Depth::Hashes(read_data),
-        heads: &[],
+        remembered: Remembered::nothing(),
         compared: &NOTHING,
         index_cache: None,
         scratch,

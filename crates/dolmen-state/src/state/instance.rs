@@ -7,7 +7,7 @@ use dolmen_format::InstanceId;
 use dolmen_format::signed::Reference;
 
 use super::journal::{Journal, JournalEntry};
-use super::record::{self, InstanceRecord, NamedRecord};
+use super::record::{self, InstanceRecord, NamedRecord, Signed};
 use crate::durable;
 use crate::error::{Operation, StateError};
 
@@ -47,13 +47,24 @@ impl Instance {
 
     /// The heads of all instances in `folder`, read beside whoever uses them.
     pub(super) fn heads(folder: &Path) -> Vec<Reference> {
+        let records = Self::records(folder).into_iter();
+        records.filter_map(|record| record.head).collect()
+    }
+
+    /// The latest ledger records that all instances in `folder` signed, read beside whoever uses them.
+    pub(super) fn signed(folder: &Path) -> Vec<Signed> {
+        let records = Self::records(folder).into_iter();
+        records.flat_map(|record| record.signed).collect()
+    }
+
+    fn records(folder: &Path) -> Vec<InstanceRecord> {
         let slots = (0..INSTANCES_MAX).map(|slot| folder.join(slot.to_string()));
         slots
             .take_while(|slot| slot.is_dir())
             .filter_map(|slot| {
                 let named = record::read(&record_path(&slot), "the instance record", REMEDY);
                 let named: Option<NamedRecord> = named.ok().flatten();
-                named.and_then(|named| named.record.head)
+                named.map(|named| named.record)
             })
             .collect()
     }
@@ -79,9 +90,11 @@ impl Instance {
         Ok(())
     }
 
-    /// Goes on as another instance, with nothing behind it. Durable when it returns.
+    /// Goes on as another instance, with nothing behind it but what the one before is known to have signed. Durable when
+    /// it returns.
     pub fn begin_anew(&mut self, fresh: InstanceId) -> Result<(), StateError> {
-        self.named = NamedRecord::create(&record_path(&self.folder), fresh)?;
+        let signed = std::mem::take(&mut self.named.record.signed);
+        self.named = NamedRecord::create(&record_path(&self.folder), fresh, signed)?;
         self.journal.clear()
     }
 
@@ -106,7 +119,7 @@ impl Instance {
         let named = if let Some(named) = record::read(&path, "the instance record", REMEDY)? {
             named
         } else {
-            NamedRecord::create(&path, fresh)?
+            NamedRecord::create(&path, fresh, Vec::new())?
         };
         let journal = Journal::open(&folder.join("journal"))?;
         durable::sync_folder(&folder)?;

@@ -7,7 +7,7 @@ use dolmen_format::signed::Reference;
 use dolmen_format::{InstanceId, SegmentId, Timestamp};
 use minicbor::{Decode, Encode};
 
-use super::sightings::{SIGHTED_BYTES_MAX, SIGHTED_OBJECTS_MAX};
+use super::sightings::{SIGHTED_BYTES_MAX, SIGHTED_OBJECTS_MAX, Sighting};
 use crate::durable;
 use crate::error::{Operation, StateError};
 use crate::number::to_u64;
@@ -18,6 +18,23 @@ const RECORD_BYTES_MAX: usize = 48 << 20;
 
 // Snapshots and ledger records have bodies, roots and keys only names; a name takes less than 200 bytes.
 const _: () = assert!(2 * SIGHTED_BYTES_MAX + 4 * SIGHTED_OBJECTS_MAX * 200 <= RECORD_BYTES_MAX);
+
+/// Records of its own that an instance remembers. Older ones are told of by the numbers of those that follow.
+const SIGNED_RECORDS_MAX: usize = 64;
+/// Bytes of their bodies.
+const SIGNED_BYTES_MAX: usize = 1 << 20;
+
+/// A ledger record that an instance signed and the store took.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Signed {
+    /// Its name and number.
+    #[n(0)]
+    pub reference: Reference,
+    /// Its bytes, where they are known.
+    #[n(1)]
+    pub sighting: Option<Sighting>,
+}
 
 /// What an instance knows of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -38,6 +55,30 @@ pub struct InstanceRecord {
     /// The latest time that the store stated.
     #[n(4)]
     pub store_time: Option<Timestamp>,
+    /// The latest ledger records that it signed, oldest first.
+    #[n(5)]
+    #[cbor(default)]
+    pub signed: Vec<Signed>,
+}
+
+impl InstanceRecord {
+    /// Remembers a ledger record of its own; the oldest make room.
+    pub fn note_signed(&mut self, mut signed: Signed) {
+        let bytes_of = |signed: &Signed| signed.sighting.as_ref().map_or(0, |seen| seen.body.len());
+        if bytes_of(&signed) > SIGNED_BYTES_MAX {
+            signed.sighting = None;
+        }
+        self.signed.push(signed);
+        let (mut records, mut bytes) = (0_usize, 0_usize);
+        let newest_first = self.signed.iter().rev();
+        let kept = newest_first.take_while(|signed| {
+            records = records.saturating_add(1);
+            bytes = bytes.saturating_add(bytes_of(signed));
+            records <= SIGNED_RECORDS_MAX && bytes <= SIGNED_BYTES_MAX
+        });
+        let surplus = self.signed.len().saturating_sub(kept.count());
+        self.signed.drain(..surplus);
+    }
 }
 
 impl Default for InstanceRecord {
@@ -48,6 +89,7 @@ impl Default for InstanceRecord {
             checkpoint: None,
             segments: Vec::new(),
             store_time: None,
+            signed: Vec::new(),
         }
     }
 }
@@ -65,10 +107,17 @@ pub(super) struct NamedRecord {
 
 impl NamedRecord {
     /// Writes the record of an instance that begins. Durable when it returns.
-    pub(super) fn create(path: &Path, id: InstanceId) -> Result<Self, StateError> {
+    pub(super) fn create(
+        path: &Path,
+        id: InstanceId,
+        signed: Vec<Signed>,
+    ) -> Result<Self, StateError> {
         let named = Self {
             id,
-            record: InstanceRecord::default(),
+            record: InstanceRecord {
+                signed,
+                ..InstanceRecord::default()
+            },
         };
         write(path, &named)?;
         Ok(named)

@@ -30,6 +30,7 @@ fn record(number: u64) -> InstanceRecord {
     };
     InstanceRecord {
         next_number: number,
+        signed: Vec::new(),
         head: Some(reference),
         checkpoint: number.is_multiple_of(2).then_some(reference),
         segments: vec![SegmentId::of(b"1"), SegmentId::of(b"2")],

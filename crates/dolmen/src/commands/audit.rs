@@ -41,11 +41,11 @@ pub(super) fn audit(app: &App, opened: &Opened, args: &AuditArgs) -> Outcome<Vie
         Some(subset) => subset,
         None => ReadData::None,
     };
-    let (index_cache, scratch, heads) = (opened.index_cache(), opened.scratch(), opened.heads());
-    let compared = opened.compared()?;
+    let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
+    let (compared, remembered) = (opened.compared()?, opened.remembered()?);
     let options = Options {
         depth: Depth::Hashes(read_data),
-        heads: &heads,
+        remembered: &remembered,
         compared: &compared,
         index_cache: index_cache.as_deref(),
         scratch: &scratch,

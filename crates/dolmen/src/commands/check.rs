@@ -64,7 +64,6 @@ pub(super) fn run(app: &App, args: &CheckArgs) -> Outcome {
     let at = args.at.time(app)?;
     let opened = open(app)?;
     let mut instance = opened.claim_instance()?;
-    let head = instance.record().head;
     let read_data = match args.read_data_subset {
         Some(subset) => subset,
         None if args.read_data => ReadData::All,
@@ -75,7 +74,7 @@ pub(super) fn run(app: &App, args: &CheckArgs) -> Outcome {
         read_data,
         threads: std::thread::available_parallelism().map_or(2, usize::from),
         cache: opened.index_cache(),
-        head,
+        remembered: opened.remembered()?,
         at,
     };
     let progress = Arc::new(Progress::default());

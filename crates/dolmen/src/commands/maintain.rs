@@ -43,6 +43,10 @@ struct Step {
 /// another's success.
 pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
     let opened = open(app)?;
+    if args.confirm_missing && !args.dry_run {
+        // No step waits for it, or tells of it, any more.
+        opened.memory(true, false)?;
+    }
     let (mut steps, mut did_all) = (Vec::new(), !args.dry_run);
     let mut repacked = None;
     for (name, step) in STEPS {

@@ -74,16 +74,15 @@ pub(super) fn prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome<Rep
     let mut instance = opened.claim_instance()?;
     let cancel = app.interrupt.flag();
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
-    let (confirmed, heads) = (opened.confirmed()?, opened.heads());
-    let compared = opened.compared()?;
-    let mut sightings = opened.sightings()?;
+    let (confirmed, compared) = (opened.confirmed()?, opened.compared()?);
+    let (remembered, sightings) = opened.memory(args.confirm_missing, args.dry_run)?;
     let options = Options {
         dry_run: args.dry_run,
         confirm_clock: app.config.confirm_clock,
         confirm_missing: args.confirm_missing,
         confirmed: &confirmed,
         compared: &compared,
-        heads: &heads,
+        remembered: &remembered,
         sightings: &sightings,
         remembered_store: instance.record().store_time,
         index_cache: index_cache.as_deref(),
@@ -93,11 +92,6 @@ pub(super) fn prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome<Rep
     let reported = Reported(Arc::clone(&app.output));
     let report = prune::run(&opened.repository, &options, &reported)
         .during(&format!("cannot prune {}", opened.address))?;
-    if !report.given_up.is_empty() && !args.dry_run {
-        let is_given_up = |key: &str| key.parse().is_ok_and(|key| report.given_up.contains(&key));
-        sightings.retain(|key| !is_given_up(key));
-        opened.note_sightings(&sightings)?;
-    }
     let mut record = instance.record().clone();
     record.store_time = record.store_time.max(report.store_time);
     instance

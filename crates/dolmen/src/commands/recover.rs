@@ -34,6 +34,27 @@ pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
     let at = args.at.time(app)?;
     let opened = open(app)?;
     let tried = format!("cannot recover {}", opened.address);
+    let seen = opened.load_all_seen(app)?;
+    let mut instance = if args.dry_run {
+        None
+    } else {
+        Some(opened.writer(app, &seen)?)
+    };
+    let told = Told(Arc::clone(&app.output));
+    let sightings = opened.sightings()?;
+    let own = recover::put_remembered(
+        &opened.repository,
+        &seen,
+        &sightings,
+        instance.as_mut(),
+        &told,
+    )
+    .during(&tried)?;
+    let own = if args.dry_run {
+        own
+    } else {
+        own.and(put_back(app, &opened))
+    };
     let history = History::load(&opened.repository, Source::Store).during(&tried)?;
     let confirmed = opened.confirmed()?;
     let list_of = |history: History, at| {
@@ -43,25 +64,19 @@ pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
     };
     let then = at.map(|at| list_of(history.clone(), Some(at)));
     let list = list_of(history, None);
-    let (mut instance, own) = if args.dry_run {
-        (None, Report::default())
-    } else {
-        let instance = opened.writer(app, &list)?;
-        (Some(instance), put_back(app, &opened))
-    };
     let cancel = app.interrupt.flag();
     // What came later than that time is no loss then.
-    let heads = if at.is_none() {
-        opened.heads()
-    } else {
-        Vec::new()
-    };
+    let mut remembered = opened.remembered()?;
+    if at.is_some() {
+        remembered.heads.clear();
+        remembered.signed.clear();
+    }
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
     let compared = opened.compared()?;
     let options = Options {
         look: audit::Options {
             depth: Depth::Hashes(ReadData::None),
-            heads: &heads,
+            remembered: &remembered,
             compared: &compared,
             index_cache: index_cache.as_deref(),
             scratch: &scratch,
@@ -71,12 +86,8 @@ pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
         then: then.as_ref(),
     };
     let action = instance.as_mut().map_or(Action::Plan, Action::Apply);
-    let told = Told(Arc::clone(&app.output));
-    let mut report = recover::run(&opened.repository, &options, action, &told).during(&tried)?;
-    report.healed = report.healed.saturating_add(own.healed);
-    report.failed = report.failed.saturating_add(own.failed);
-    report.denied = report.denied.saturating_add(own.denied);
-    report.full = report.full.saturating_add(own.full);
+    let report = recover::run(&opened.repository, &options, action, &told).during(&tried)?;
+    let report = report.and(own);
     print(app, &report, args.dry_run);
     unfinished(&report, &opened.address).map_or_else(|| Ok(exit_of(&report)), Err)
 }

@@ -30,11 +30,11 @@ pub(crate) struct StatusArgs {
 pub(super) fn run(app: &App, args: &StatusArgs) -> Outcome {
     let opened = open(app)?;
     let cancel = app.interrupt.flag();
-    let (index_cache, scratch, heads) = (opened.index_cache(), opened.scratch(), opened.heads());
-    let compared = opened.compared()?;
+    let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
+    let (compared, remembered) = (opened.compared()?, opened.remembered()?);
     let options = Options {
         depth: Depth::Listing,
-        heads: &heads,
+        remembered: &remembered,
         compared: &compared,
         index_cache: index_cache.as_deref(),
         scratch: &scratch,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dolmen_core::backup::{self, Context, SourceError};
 use dolmen_core::index::Index;
+use dolmen_core::numbers::Remembered;
 use dolmen_core::pack::Effort;
 use dolmen_core::repository::{self, Accept};
 use dolmen_core::restore::{self, Action, FailureKind};
@@ -236,7 +237,7 @@ impl Site {
             read_data: check::ReadData::All,
             threads: 2,
             cache: None,
-            head: None,
+            remembered: Remembered::default(),
             at: None,
         };
         let progress = check::Progress::default();

@@ -327,3 +327,80 @@ fn the_only_copy_of_a_snapshot_is_not_set_aside() {
         assert_eq!(world.run(&["audit"]).code, 0);
     }
 }
+
+/// A world whose newest record is gone: the undo by which a snapshot lives. Returns its place, and the snapshot.
+fn without_its_undo() -> (World, std::path::PathBuf, String) {
+    let world = World::with_files();
+    world.backup(&["."]);
+    let snapshots = document(&world.done(&["snapshots", "--json"]));
+    let id = snapshots[0]["id"].as_str().unwrap().to_owned();
+    world.done(&["forget", &id]);
+    let before = world.objects("ledger");
+    world.done(&["forget", "--undo", &id]);
+    let mut records = world.objects("ledger").into_iter();
+    let undo = records.find(|path| !before.contains(path)).unwrap();
+    std::fs::remove_file(&undo).unwrap();
+    (world, undo, id)
+}
+
+#[test]
+fn the_newest_record_that_is_gone_is_missed_where_it_was_signed() {
+    let (world, _, id) = without_its_undo();
+    for (command, code) in [("check", 20), ("audit", 20), ("renew", 21), ("status", 21)] {
+        let ran = world.run(&[command]);
+        assert_eq!(ran.code, code, "{command}: {}", ran.stderr);
+    }
+    // By the undo that this machine remembers the snapshot lives.
+    let ran = world.run(&["snapshots", "--json"]);
+    assert_eq!(document(&ran.stdout)[0]["id"], id);
+    assert!(
+        ran.stderr.contains("which this machine signed"),
+        "{}",
+        ran.stderr
+    );
+    let held = document(&world.done(&["prune", "--json"]))["held"].clone();
+    assert!(held.is_string(), "{held}");
+}
+
+#[test]
+fn a_lost_record_that_this_machine_signed_is_put_back() {
+    let (world, undo, id) = without_its_undo();
+    let planned = document(&world.run(&["recover", "-n", "--json"]).stdout);
+    assert_eq!(
+        (&planned["healed"], &planned["missing"]),
+        (&1.into(), &1.into())
+    );
+    assert!(!undo.exists());
+    let done = document(&world.done(&["recover", "--json"]));
+    assert_eq!((&done["healed"], &done["missing"]), (&1.into(), &0.into()));
+    assert!(undo.exists());
+    for command in ["check", "audit", "renew", "status"] {
+        world.done(&[command]);
+    }
+    let elsewhere = world.path("elsewhere");
+    let state = ("DOLMEN_STATE_DIR", elsewhere.to_str().unwrap());
+    let ran = world.run_with(state, &["restore", &id, "--target", "out"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+#[test]
+fn what_is_given_up_as_lost_is_told_of_no_more() {
+    let (world, ..) = without_its_undo();
+    // The next record makes the lost one a number that is missing.
+    world.done(&["policy", "set", "--protect", "40d"]);
+    world
+        .run(&["check"])
+        .says(20, "this client signed it as number");
+    assert_eq!(world.run(&["audit"]).code, 20);
+    let before = world.objects("snapshots");
+    world.done(&["maintain", "--confirm-missing"]);
+    for command in ["check", "audit", "renew", "status", "recover", "maintain"] {
+        world.done(&[command]);
+    }
+    assert_eq!(world.objects("snapshots"), before);
+    world.run(&["check"]).says(0, "given up on this machine");
+    // What is lost later is told of.
+    let newest = world.objects("ledger");
+    std::fs::remove_file(&newest[0]).unwrap();
+    world.run(&["check"]).says(20, "missing");
+}
