@@ -59,9 +59,10 @@ fn prune_merges_small_packs_once_and_all_comes_back() {
 fn a_dry_run_tells_what_repacking_then_frees() {
     let world = with_small_packs();
     // Some are old enough to go at once, the others are kept until their leases end.
-    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(100 * 24);
     for pack in world.objects("packs").iter().take(3) {
         let file = std::fs::File::options().append(true).open(pack).unwrap();
+        let received = file.metadata().unwrap().modified().unwrap();
+        let long_ago = received - std::time::Duration::from_hours(100 * 24);
         file.set_modified(long_ago).unwrap();
     }
     let planned = document(&world.done(&["prune", "--dry-run", "--json"]));

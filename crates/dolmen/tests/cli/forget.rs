@@ -284,7 +284,8 @@ fn an_undo_of_what_is_gone_says_when_it_was_retired() {
     for path in gone {
         std::fs::remove_file(path).unwrap();
     }
-    for wanted in [&id[..], &id[..10]] {
+    let prefix: String = id.chars().take(10).collect();
+    for wanted in [&id, &prefix] {
         let ran = world.run(&["forget", "--undo", wanted]);
         ran.says(1, &format!("snapshot {id} was retired at "));
         assert!(ran.stderr.contains(", could be brought back until "));
