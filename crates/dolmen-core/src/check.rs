@@ -16,20 +16,22 @@ mod packs;
 mod sink;
 mod snapshots;
 mod standing;
+mod strays;
 mod trees;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use dolmen_format::{PackId, Timestamp};
+use dolmen_format::{ObjectKey, PackId, Timestamp};
 use dolmen_state::index::BlobIndex;
 use dolmen_store::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings, counted};
+use crate::finding::{Finding, Findings, Nature, counted};
 use crate::index::Index;
-use crate::numbers::Remembered;
+use crate::numbers::{self, Remembered};
 use crate::objects::Source;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotList, segments_of};
@@ -38,6 +40,7 @@ pub use self::attest::attest;
 pub(crate) use self::packs::choose;
 use self::sink::Sink;
 pub(crate) use self::standing::verify as verify_standing;
+use self::strays::Strays;
 
 /// What to check.
 #[derive(Debug, Clone)]
@@ -124,14 +127,16 @@ pub struct Report {
     pub packs_read: u64,
     /// Their bytes.
     pub bytes_read: u64,
+    /// Whether something could not be read for want of a right, and nothing shows more than that is wrong.
+    pub is_unread: bool,
     /// Whether rebuilding the index could mend something.
     pub suggest_repair_index: bool,
 }
 
 /// Checks a repository.
 ///
-/// Cost: seven listings; one request for each object that is no pack, for each pack to be read, and up to
-/// two for each tree, list or manifest node.
+/// Cost: seven listings; one request for each object that is no pack, one more for each that does not verify, one for each
+/// pack to be read, and up to two for each tree, list or manifest node.
 pub fn run(
     repository: &Repository,
     options: &Options,
@@ -143,18 +148,28 @@ pub fn run(
     standing::check(repository, &sink)?;
     progress.check_cancelled()?;
     let list = SnapshotList::load_from(repository, options.at, Source::Store)?;
-    sink.findings(&list.findings);
+    let entries = list.snapshots.iter().chain(&list.incomplete);
+    let listed: BTreeSet<_> = segments_of(entries.chain(&list.checkpoints))
+        .into_iter()
+        .collect();
+    let mut needed = listed.clone();
+    let missing = numbers::missing(&list, &options.remembered);
+    needed.extend(missing.objects.keys().map(ObjectKey::id));
+    needed.extend(options.remembered.signed.iter().map(|own| own.digest));
+    let strays = Strays::new(repository, needed);
+    let unusable = strays.judge(&list.findings, &sink)?;
+    let damaged = list.damaged().filter(|id| unusable.contains(id)).collect();
+    let mut unread = list.findings.iter();
+    sink.doubt(unread.any(|finding| finding.nature == Nature::Unreadable));
     let gone = match options.at {
-        None => history::check(repository, &list, &options.remembered, &sink),
-        Some(_) => list.damaged().collect(),
+        None => history::check(repository, &list, damaged, &options.remembered, &sink),
+        Some(_) => damaged,
     };
+    sink.doubt(false);
     progress.check_cancelled()?;
     let index = Index::load(repository, None)?;
-    sink.findings(&index.findings);
-    report.suggest_repair_index = !index.findings.is_empty();
-    let entries = list.snapshots.iter().chain(&list.incomplete);
-    let listed = segments_of(entries.chain(&list.checkpoints));
-    index.prefer(repository, &listed.into_iter().collect())?;
+    report.suggest_repair_index = !strays.judge(&index.findings, &sink)?.is_empty();
+    index.prefer(repository, &listed)?;
     compare_cache(options, &index, &sink)?;
 
     let mut health = packs::compare(repository, &index.blobs, &list.facts, &sink)?;
@@ -170,6 +185,7 @@ pub fn run(
         &sink,
         progress,
     )?;
+    sink.doubt(true);
     snapshots::check(
         &snapshots::Context {
             repository,
@@ -186,6 +202,7 @@ pub fn run(
     report.broken_packs = health.broken_packs();
     report.packs_read = progress.packs.load(Ordering::Relaxed);
     report.bytes_read = progress.bytes.load(Ordering::Relaxed);
+    report.is_unread = repository.objects.was_denied() && !sink.has_damage();
     report.findings = sink.finish();
     Ok(report)
 }

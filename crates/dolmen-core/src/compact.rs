@@ -34,7 +34,7 @@ use crate::moves::places::Places;
 use crate::objects::Listed;
 use crate::pack::BlobReader;
 use crate::pack::describe::READS_MAX;
-use crate::prune::{Verdict, judge};
+use crate::prune::{Tally, Verdict, judge, judge_lock};
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 
@@ -78,6 +78,8 @@ pub struct Report {
     pub frames: u64,
     /// Bytes that are stored beside needed ones in packs of which something is needed, before the run.
     pub unneeded_bytes: u64,
+    /// In a dry run: what of the packs repacked the prune that follows then deletes.
+    pub freed: Tally,
     /// Places of frames that others moved, and that were compared.
     pub compared: u64,
     /// Why nothing was repacked, where something kept it.
@@ -94,6 +96,9 @@ impl Report {
             self.bytes_written = self.bytes_written.saturating_add(source.needed_bytes);
             let frames = u64::try_from(source.frames.count()).unwrap_or(u64::MAX);
             self.frames = self.frames.saturating_add(frames);
+            if source.is_lapsed {
+                self.freed.add(stored_bytes);
+            }
         }
         let target = u64::try_from(PACK_BYTES_TARGET).unwrap_or(u64::MAX);
         self.packs_written = self.bytes_written.div_ceil(target);
@@ -158,6 +163,7 @@ pub fn run(
             lasting: &lasting,
             places: &places,
             whole_lease,
+            terms,
         };
         let chosen = choose(&view, now, options, &mut report)?;
         if options.dry_run {
@@ -185,11 +191,7 @@ fn time(
     let local = repository.environment.clock.now();
     let clocks = Clocks {
         local,
-        store: if options.dry_run {
-            objects.time_to_look(local)?
-        } else {
-            objects.block_on(objects.store().now())?
-        },
+        store: objects.time_of_run(local, options.dry_run)?,
         remembered_store: options.remembered_store,
         confirmed: options.confirm_clock,
     };
@@ -246,6 +248,14 @@ impl Candidate {
         u64::from(self.info.table_bytes).saturating_add(fixed)
     }
 
+    fn is_lapsed(&self, terms: &Terms, now: Timestamp) -> bool {
+        let verdict = match self.locked_until {
+            Some(until) => judge_lock(Some(until), now),
+            None => judge(self.received, None, terms, now),
+        };
+        verdict == Verdict::Delete
+    }
+
     fn is_small(&self) -> bool {
         u64::from(self.info.pack_bytes) < SMALL_BYTES_MAX
     }
@@ -274,6 +284,8 @@ struct Source {
     /// Needed bytes, what is no frame included.
     needed_bytes: u64,
     frames: FrameSet,
+    /// Whether nothing but what is needed of it keeps it.
+    is_lapsed: bool,
 }
 
 /// What a run looks at.
@@ -285,6 +297,7 @@ struct View<'a> {
     places: &'a Places<'a>,
     /// Until when a hold in force, or a lock that no listing states, counts; `None`: the policy locks nothing.
     whole_lease: Option<Timestamp>,
+    terms: Terms,
 }
 
 /// Chooses the packs to repack, in the order in which they were received: what was stored together stays together.
@@ -325,6 +338,7 @@ fn choose(
                 received: candidate.received,
                 needed_bytes: candidate.as_use().needed_bytes,
                 frames: pack.frames,
+                is_lapsed: candidate.is_lapsed(&view.terms, now),
             });
         }
     }

@@ -1,5 +1,21 @@
 //! Damage and oddities: collected, named, never in the way.
 
+use dolmen_store::{StoreError, StoreErrorKind};
+
+use crate::objects::FetchError;
+
+/// What a finding is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Nature {
+    /// Something that is not as it should be.
+    #[default]
+    Damage,
+    /// An object that does not verify, or a name that is none of ours: damage where something needs it, else junk.
+    Unverified,
+    /// An object that this user may not read: whether it is whole is not known.
+    Unreadable,
+}
+
 /// Something wrong with one object or path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
@@ -7,6 +23,8 @@ pub struct Finding {
     pub subject: String,
     /// What is wrong, in one clause.
     pub problem: String,
+    /// What it is about.
+    pub nature: Nature,
 }
 
 impl Finding {
@@ -15,6 +33,41 @@ impl Finding {
         Self {
             subject: subject.into(),
             problem: problem.into(),
+            nature: Nature::Damage,
+        }
+    }
+
+    /// Notes a name that is none of ours.
+    pub(crate) fn foreign(name: impl Into<String>) -> Self {
+        Self {
+            nature: Nature::Unverified,
+            ..Self::new(name, "not an object of this repository")
+        }
+    }
+
+    /// Notes an object that does not verify, and why.
+    pub(crate) fn unverified(subject: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            nature: Nature::Unverified,
+            ..Self::new(subject, problem)
+        }
+    }
+
+    /// Notes an object that could not be fetched, or that does not verify.
+    pub(crate) fn unusable(
+        subject: impl Into<String>,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Self {
+        match error.downcast_ref::<FetchError>() {
+            Some(FetchError::Store(StoreError {
+                kind: StoreErrorKind::Denied,
+                ..
+            })) => Self {
+                nature: Nature::Unreadable,
+                ..Self::new(subject, "cannot be read: permission denied")
+            },
+            Some(FetchError::Store(_)) => Self::new(subject, chain(error)),
+            Some(FetchError::Altered) | None => Self::unverified(subject, chain(error)),
         }
     }
 }

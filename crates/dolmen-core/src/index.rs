@@ -13,7 +13,7 @@ use dolmen_state::SeenObject;
 use dolmen_state::index::{BlobIndex, PackInfo};
 
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings, chain};
+use crate::finding::{Finding, Findings};
 use crate::moves::{Moves, gone};
 use crate::objects::{Listed, seen};
 use crate::pack::describe::{READS_MAX, describe_all};
@@ -52,9 +52,7 @@ impl Index {
             findings: Vec::new(),
         };
         for name in foreign {
-            index
-                .findings
-                .push(Finding::new(name, "not an object of this repository"));
+            index.findings.push(Finding::foreign(name));
         }
         // Of a segment with several versions it must be known which one is authentic.
         let is_wanted = |object: &Listed| missing.contains(&object.key.id());
@@ -84,7 +82,7 @@ impl Index {
                         unusable.insert(key.id());
                         index
                             .findings
-                            .push(Finding::new(key.to_string(), chain(source.as_ref())));
+                            .push(Finding::unusable(key.to_string(), source.as_ref()));
                     }
                     Err(error) => failed = Some(error),
                 }

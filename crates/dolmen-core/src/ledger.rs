@@ -103,7 +103,7 @@ impl Ledger {
             listed.push(object);
         })?;
         for name in foreign {
-            let finding = Finding::new(name, "not an object of this repository");
+            let finding = Finding::foreign(name);
             ledger.findings.push(finding);
         }
         let (kind, mut outage) = (ObjectKind::Ledger, None);
@@ -115,17 +115,15 @@ impl Ledger {
                     outage = Some(error);
                     return;
                 }
-                Err(error) => Err(chain(&error)),
-                Ok(found) => verify(repository, key, &found.body, found.copy.stored_at),
+                Err(error) => Err(Finding::unusable(key.to_string(), &error)),
+                Ok(found) => verify(repository, key, &found.body, found.copy.stored_at)
+                    .map_err(|problem| Finding::unverified(key.to_string(), problem)),
             };
             match verified {
                 Ok(entry) => {
                     ledger.records.insert(key.id(), entry);
                 }
-                Err(problem) => {
-                    let finding = Finding::new(key.to_string(), problem);
-                    ledger.findings.push(finding);
-                }
+                Err(finding) => ledger.findings.push(finding),
             }
         });
         ledger.recall(repository, recall, &listed);

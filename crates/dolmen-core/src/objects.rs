@@ -13,6 +13,7 @@ mod shown;
 mod versions;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use dolmen_format::{FormatError, ObjectId, ObjectKey, ObjectKind, Timestamp};
@@ -46,6 +47,7 @@ pub struct Objects {
     views: Arc<Views>,
     locks: Arc<Locks>,
     bodies: Arc<KeptBodies>,
+    was_denied: Arc<AtomicBool>,
 }
 
 /// An authentic object.
@@ -91,6 +93,7 @@ impl Objects {
             views: Arc::default(),
             locks: Arc::default(),
             bodies: Arc::default(),
+            was_denied: Arc::default(),
         }
     }
 
@@ -114,6 +117,21 @@ impl Objects {
                 Ok(StoreTime::exact(local))
             }
             told => told,
+        }
+    }
+
+    /// The store's time for a run that lets go; one that only tells what it would do looks as [`Self::time_to_look`] does.
+    ///
+    /// Cost: one request.
+    pub(crate) fn time_of_run(
+        &self,
+        local: Timestamp,
+        dry_run: bool,
+    ) -> Result<StoreTime, StoreError> {
+        if dry_run {
+            self.time_to_look(local)
+        } else {
+            self.block_on(self.store.now())
         }
     }
 
@@ -183,10 +201,9 @@ impl Objects {
         version: Option<&Version>,
         kind: ObjectKind,
     ) -> Result<Bytes, FetchError> {
-        let body = self
-            .store
-            .get(&store_key(key)?, version, None, kind.bytes_max())
-            .await?;
+        let name = store_key(key)?;
+        let read = self.store.get(&name, version, None, kind.bytes_max());
+        let body = self.note_denied(read.await)?;
         if ObjectId::of(&body) == key.id() {
             Ok(body)
         } else {
@@ -229,7 +246,21 @@ impl Objects {
         let version = copy.as_ref().map(|copy| &copy.version);
         let name = store_key(key)?;
         let read = self.store.get(&name, version, Some(range), limit);
-        self.runtime.block_on(read)
+        self.note_denied(self.runtime.block_on(read))
+    }
+
+    fn note_denied<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &read
+            && error.kind == StoreErrorKind::Denied
+        {
+            self.was_denied.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+
+    /// Whether the store refused to show an object to this user.
+    pub(crate) fn was_denied(&self) -> bool {
+        self.was_denied.load(Ordering::Relaxed)
     }
 
     /// Runs store calls of the caller's own.

@@ -16,6 +16,7 @@ use dolmen_state::state::{Compared, Sightings};
 
 use self::tellers::Tellers;
 use crate::check::Observer;
+use crate::compact;
 use crate::error::Result;
 use crate::numbers::Remembered;
 use crate::repository::Repository;
@@ -78,7 +79,39 @@ pub struct Report {
     pub store_time: Option<Timestamp>,
 }
 
+impl Report {
+    /// Takes into a dry run's report what a compaction before it would have changed: the packs repacked go, or stay until
+    /// their leases end, and others are needed for them.
+    pub fn expect(&mut self, planned: &compact::Report) {
+        let repacked = Tally {
+            objects: planned.packs_read,
+            bytes: planned.bytes_read,
+        };
+        let written = Tally {
+            objects: planned.packs_written,
+            bytes: planned.bytes_written,
+        };
+        self.live = self.live.without(repacked).with(written);
+        self.deleted = self.deleted.with(planned.freed);
+        self.locked = self.locked.with(repacked.without(planned.freed));
+    }
+}
+
 impl Tally {
+    const fn with(self, other: Self) -> Self {
+        Self {
+            objects: self.objects.saturating_add(other.objects),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+
+    const fn without(self, other: Self) -> Self {
+        Self {
+            objects: self.objects.saturating_sub(other.objects),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
+
     pub(crate) fn add(&mut self, bytes: u64) {
         self.objects = self.objects.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);

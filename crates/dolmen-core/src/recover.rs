@@ -81,6 +81,8 @@ pub struct Report {
     pub failed: u64,
     /// How much of that for want of a right.
     pub denied: u64,
+    /// How much of that because the store is full.
+    pub full: u64,
     /// Names that the store would not set aside.
     pub left: u64,
 }
@@ -389,11 +391,7 @@ impl Recovery<'_> {
 
     /// Tells of a failure of the store that something live would need undone.
     fn refuse(&mut self, subject: &str, error: &StoreError) {
-        let report = &mut self.report;
-        report.failed = report.failed.saturating_add(1);
-        if error.kind == StoreErrorKind::Denied {
-            report.denied = report.denied.saturating_add(1);
-        }
+        self.report.refuse(error.kind);
         self.hear(subject, error);
     }
 
@@ -422,12 +420,23 @@ impl Recovery<'_> {
 }
 
 impl Report {
+    /// Counts what the store refused.
+    pub const fn refuse(&mut self, kind: StoreErrorKind) {
+        self.failed = self.failed.saturating_add(1);
+        match kind {
+            StoreErrorKind::Denied => self.denied = self.denied.saturating_add(1),
+            StoreErrorKind::NoSpace => self.full = self.full.saturating_add(1),
+            _ => {}
+        }
+    }
+
     /// What was done, or would not be done, with what another step came to.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.healed = self.healed.saturating_add(other.healed);
         self.failed = self.failed.saturating_add(other.failed);
         self.denied = self.denied.saturating_add(other.denied);
+        self.full = self.full.saturating_add(other.full);
         self
     }
 

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings, chain};
+use crate::finding::{Finding, Findings};
 use crate::lease::Terms;
 use crate::objects::{Listed, Objects, kind_of, protection_of};
 
@@ -350,7 +350,7 @@ pub fn locate(
             Ok(_) => others.push(key.id()),
             Err(error) => gathered
                 .findings
-                .push(Finding::new(key.to_string(), chain(&error))),
+                .push(Finding::unusable(key.to_string(), &error)),
         }
     }
     if !candidates.is_empty() {
@@ -372,9 +372,13 @@ pub fn locate(
             wanted,
             found: *found,
         },
-        (_, _, Some(Finding { subject, problem })) => {
-            Error::damaged(format!("the repository's {subject}"), problem.clone())
-        }
+        (
+            _,
+            _,
+            Some(Finding {
+                subject, problem, ..
+            }),
+        ) => Error::damaged(format!("the repository's {subject}"), problem.clone()),
         (_, _, None) if !gathered.found.is_empty() => {
             Error::damaged("the repository", "its root object is missing".to_owned())
         }
@@ -416,7 +420,7 @@ fn gather(objects: &Objects, kept: &[(ObjectKey, Bytes)]) -> Result<Gathered> {
             Err(error) => {
                 gathered
                     .findings
-                    .push(Finding::new(object.key.to_string(), chain(&error)));
+                    .push(Finding::unusable(object.key.to_string(), &error));
             }
         });
     }
@@ -593,7 +597,7 @@ fn make_candidate(id: RepositoryId, root: Root, gathered: &Gathered) -> Candidat
             Ok(()) => candidate.standing.push((*key, body.clone())),
             Err(error) => candidate
                 .findings
-                .push(Finding::new(key.to_string(), chain(&error))),
+                .push(Finding::unusable(key.to_string(), &error)),
         }
     }
     candidate

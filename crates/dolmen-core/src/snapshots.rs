@@ -61,14 +61,14 @@ impl SnapshotEntry {
         let Snapshot { time, stamp, .. } = &self.snapshot;
         (self.received, *time, stamp.number, self.id)
     }
-
-    /// Whether it claims to be from after it was received.
-    fn is_future_dated(&self, now: Timestamp) -> bool {
-        self.snapshot.time > now.saturating_add_seconds(FUTURE_SECONDS)
-    }
 }
 
-/// A clock may be this much ahead before a snapshot counts as dated in the future.
+/// Whether a snapshot's own time has not come.
+fn is_future_dated(time: Timestamp, now: Timestamp) -> bool {
+    time > now.saturating_add_seconds(FUTURE_SECONDS)
+}
+
+/// A writer's clock may be this much ahead before a snapshot counts as dated in the future.
 const FUTURE_SECONDS: i64 = 10 * 60;
 
 /// All snapshots and checkpoints that verify, and what the ledger says of them.
@@ -187,7 +187,9 @@ impl SnapshotList {
         now: Timestamp,
     ) -> impl Iterator<Item = &'l SnapshotEntry> + use<'l, 'f> {
         let newest_first = self.snapshots.iter().rev();
-        newest_first.filter(move |entry| filter.matches(entry) && !entry.is_future_dated(now))
+        newest_first.filter(move |entry| {
+            filter.matches(entry) && !is_future_dated(entry.snapshot.time, now)
+        })
     }
 }
 
@@ -342,8 +344,7 @@ impl Read {
             listed.push(object);
         })?;
         for name in foreign {
-            self.findings
-                .push(Finding::new(name, "not an object of this repository"));
+            self.findings.push(Finding::foreign(name));
         }
         let mut outage = None;
         let kind = ObjectKind::Snapshot;
@@ -359,13 +360,18 @@ impl Read {
                 outage = fetched.err();
                 return;
             }
-            let opened = fetched.map_err(|error| chain(&error)).and_then(|found| {
-                let (at, lock) = (found.copy.stored_at, found.copy.lock);
-                open(repository, key, &found.body, at, lock)
-            });
+            let name = key.to_string();
+            let opened = match fetched {
+                Ok(found) => {
+                    let (at, lock) = (found.copy.stored_at, found.copy.lock);
+                    open(repository, key, &found.body, at, lock)
+                        .map_err(|problem| Finding::unverified(name, problem))
+                }
+                Err(error) => Err(Finding::unusable(name, &error)),
+            };
             match opened {
                 Ok(entry) => self.take(entry),
-                Err(problem) => self.findings.push(Finding::new(key.to_string(), problem)),
+                Err(finding) => self.findings.push(finding),
             }
         });
         self.recall(repository, recall, &listed);

@@ -32,8 +32,8 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed, nothing usable made; 2 wrong usage; 3 done, but some source files could \
 not be read; 10 no repository there; 12 wrong passphrase or key; 13 not allowed; 20 damage found; \
-21 protection falls short, or this machine's key or state is in use \
-elsewhere; 130 interrupted.
+21 protection falls short, or this machine's key or state is in use elsewhere; 22 backup made, but it \
+looks like mass encryption or deletion (no command of this version says so yet); 130 interrupted.
 
 New here? `dolmen demo` shows in a minute what it does, with nothing to set up.";
 

@@ -469,11 +469,15 @@ impl Opened {
     ///
     /// Cost: one put for each.
     pub(crate) fn put_back(&self, app: &App) -> Outcome<()> {
-        self.put_back_each(app).try_for_each(|put| put)
+        self.put_back_each(app)
+            .try_for_each(|(name, put)| put.during(&format!("cannot put {name} back")))
     }
 
-    /// As [`Self::put_back`], one after the other.
-    pub(crate) fn put_back_each(&self, app: &App) -> impl Iterator<Item = Outcome<()>> {
+    /// As [`Self::put_back`], one after the other, each with its name.
+    pub(crate) fn put_back_each(
+        &self,
+        app: &App,
+    ) -> impl Iterator<Item = (String, Result<(), Error>)> {
         let named = self
             .kept
             .iter()
@@ -484,10 +488,11 @@ impl Opened {
         });
         lacking.map(|(name, key, body)| {
             let put = self.repository.objects.put(key, body.clone().into());
-            put.during(&format!("cannot put {name} back"))?;
-            let told = format!("put {name} back from this machine's copy");
-            app.output.notice(told);
-            Ok(())
+            if put.is_ok() {
+                let told = format!("put {name} back from this machine's copy");
+                app.output.notice(told);
+            }
+            (name, put.map(|_receipt| ()))
         })
     }
 }

@@ -10,20 +10,22 @@ use crate::numbers::{self, Remembered};
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
 
-/// Finds removed snapshots by the traces that they leave; returns those that are gone or damaged
-/// themselves.
+/// Finds removed snapshots by the traces that they leave; returns them and those that are damaged.
 pub(super) fn check(
     repository: &Repository,
     list: &SnapshotList,
+    damaged: BTreeSet<SnapshotId>,
     remembered: &Remembered,
     sink: &Sink<'_>,
 ) -> BTreeSet<SnapshotId> {
-    let mut gone: BTreeSet<SnapshotId> = list.damaged().collect();
+    let mut gone = damaged;
     for entry in list.all() {
         check_certificate(repository, entry, sink);
     }
     let missing = numbers::missing(list, remembered);
-    gone.extend(missing.objects.keys().map(ObjectKey::id));
+    let snapshots = missing.objects.keys();
+    let snapshots = snapshots.filter(|key| matches!(key, ObjectKey::Snapshot(..)));
+    gone.extend(snapshots.map(ObjectKey::id));
     sink.findings(&missing.findings());
     sink.findings(&numbers::twins(list));
     if missing.given_up > 0 {

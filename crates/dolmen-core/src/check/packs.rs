@@ -12,7 +12,7 @@ use super::sink::{Sink, lock};
 use super::verify::{Damage, LostFrames, PackVerifier};
 use super::{Options, Progress, ReadData};
 use crate::error::{Error, Result};
-use crate::finding::counted;
+use crate::finding::{Finding, counted};
 use crate::ledger::Facts;
 use crate::moves::places::Places;
 use crate::pack::BlobReader;
@@ -100,7 +100,7 @@ impl Health<'_> {
         match known.state {
             State::Missing => format!("needs pack {id}, which is missing"),
             State::Whole | State::Misdescribed | State::Resized | State::Broken(_) => {
-                format!("needs pack {id}, which is damaged")
+                format!("needs pack {id}, which is damaged or cannot be read")
             }
         }
     }
@@ -185,7 +185,7 @@ pub(super) fn compare<'a>(
         listed.insert(object.key, sizes);
     })?;
     for name in foreign {
-        sink.finding(name, "not an object of this repository");
+        sink.junk(&Finding::foreign(name));
     }
     let (mut packs, mut misdescribed) = (Vec::new(), 0_usize);
     index.for_each_pack(|pack, info| {
@@ -296,7 +296,7 @@ pub(super) fn read(
                 sink.finding(key, text);
             }
             if !damage.problems.is_empty() {
-                sink.finding(key, damage.problems.join("; "));
+                sink.add(&damage.finding(&key));
             }
             if !damage.is_missing && damage.problems.is_empty() && !attested.contains(&info.pack) {
                 lock(&whole).push(info.pack);

@@ -1,15 +1,19 @@
 //! Where damage is collected, each once.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Observer;
-use crate::finding::{Finding, Findings};
+use crate::finding::{Finding, Findings, Nature};
 
 /// Takes findings from several threads.
 pub(super) struct Sink<'a> {
     observer: &'a dyn Observer,
     found: Mutex<BTreeSet<Finding>>,
+    /// Whether what is found now may come from what could not be read.
+    is_unsure: AtomicBool,
+    has_damage: AtomicBool,
 }
 
 impl<'a> Sink<'a> {
@@ -17,6 +21,8 @@ impl<'a> Sink<'a> {
         Self {
             observer,
             found: Mutex::default(),
+            is_unsure: AtomicBool::new(false),
+            has_damage: AtomicBool::new(false),
         }
     }
 
@@ -25,16 +31,41 @@ impl<'a> Sink<'a> {
         reason = "keys and texts alike, borrowed or made for it"
     )]
     pub(super) fn finding(&self, subject: impl ToString, problem: impl ToString) {
-        let finding = Finding::new(subject.to_string(), problem.to_string());
+        self.add(&Finding::new(subject.to_string(), problem.to_string()));
+    }
+
+    /// Takes one that others made.
+    pub(super) fn add(&self, finding: &Finding) {
+        let is_unsure = self.is_unsure.load(Ordering::Relaxed);
+        if finding.nature != Nature::Unreadable && !is_unsure {
+            self.has_damage.store(true, Ordering::Relaxed);
+        }
         if lock(&self.found).insert(finding.clone()) {
-            self.observer.finding(&finding);
+            self.observer.finding(finding);
         }
     }
 
     pub(super) fn findings(&self, findings: &[Finding]) {
         for finding in findings {
-            self.finding(&finding.subject, &finding.problem);
+            self.add(finding);
         }
+    }
+
+    /// Says whether what is found from now on may come from what could not be read.
+    pub(super) fn doubt(&self, is_unsure: bool) {
+        self.is_unsure.store(is_unsure, Ordering::Relaxed);
+    }
+
+    /// Whether something was found that is damage for sure.
+    pub(super) fn has_damage(&self) -> bool {
+        self.has_damage.load(Ordering::Relaxed)
+    }
+
+    /// Tells of what nobody needs.
+    pub(super) fn junk(&self, finding: &Finding) {
+        self.notice(&format!(
+            "{finding}: junk that nothing needs; dolmen recover sets it aside"
+        ));
     }
 
     pub(super) fn notice(&self, text: &str) {

@@ -11,8 +11,9 @@ use dolmen_format::{ObjectKey, ObjectKind};
 
 use super::is_fatal;
 use super::sink::Sink;
+use super::strays::Strays;
 use crate::error::Result;
-use crate::finding::chain;
+use crate::finding::{Finding, chain};
 use crate::objects::{FetchError, kind_of};
 use crate::repository::Repository;
 
@@ -20,16 +21,18 @@ use crate::repository::Repository;
 ///
 /// Cost: a listing of everything, two more, and one request for each object.
 pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
-    sink.findings(repository.findings());
+    let standing = repository.standing_objects();
+    let needed = standing.iter().map(|(key, _)| key.id());
+    let strays = Strays::new(repository, needed.collect());
+    strays.judge(repository.findings(), sink)?;
     note_strangers(repository, sink)?;
     let mut listed = Vec::new();
     for prefix in ["root/", "keys/"] {
         let foreign = repository.objects.list(prefix, |object| {
             listed.push(object);
         })?;
-        for name in foreign {
-            sink.finding(name, "not an object of this repository");
-        }
+        let foreign: Vec<_> = foreign.into_iter().map(Finding::foreign).collect();
+        strays.judge(&foreign, sink)?;
     }
     let keys: BTreeSet<_> = listed.iter().map(|object| object.key).collect();
     for (key, _) in repository.standing_objects() {
@@ -37,17 +40,21 @@ pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
             sink.finding(key, "missing from the store");
         }
     }
-    let (kind, mut failed) = (ObjectKind::Root, None);
+    let (kind, mut failed, mut findings) = (ObjectKind::Root, None, Vec::new());
     let objects = &repository.objects;
-    objects.fetch_all(&listed, kind, |object, fetched| match fetched {
-        Ok(found) => {
-            if let Err(problem) = verify(repository, &object.key, &found.body) {
-                sink.finding(object.key, problem);
+    objects.fetch_all(&listed, kind, |object, fetched| {
+        let name = object.key.to_string();
+        match fetched {
+            Ok(found) => {
+                if let Err(problem) = verify(repository, &object.key, &found.body) {
+                    findings.push(Finding::unverified(name, problem));
+                }
             }
+            Err(FetchError::Store(error)) if is_fatal(&error) => failed = Some(error),
+            Err(error) => findings.push(Finding::unusable(name, &error)),
         }
-        Err(FetchError::Store(error)) if is_fatal(&error) => failed = Some(error),
-        Err(error) => sink.finding(object.key, chain(&error)),
     });
+    strays.judge(&findings, sink)?;
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 

@@ -12,7 +12,7 @@ use dolmen_store::ByteRange;
 
 use super::is_fatal;
 use crate::error::Result;
-use crate::finding::chain;
+use crate::finding::{Finding, Nature, chain};
 use crate::objects::FetchError;
 use crate::pack::describe::{describe_frame, describe_table};
 use crate::pack::reader::{FrameOpener, open_origin, open_table};
@@ -31,6 +31,8 @@ pub(super) struct PackVerifier<'a> {
 pub(super) struct Damage {
     /// In words; empty: nothing.
     pub(super) problems: Vec<String>,
+    /// What they are about.
+    pub(super) nature: Nature,
     pub(super) frames: LostFrames,
     /// Whether the index says something else than the pack.
     pub(super) index_is_wrong: bool,
@@ -55,6 +57,21 @@ impl Damage {
             problems: vec![problem],
             frames: LostFrames::All,
             ..Self::default()
+        }
+    }
+
+    /// What is wrong, as one finding.
+    pub(super) fn finding(&self, key: &ObjectKey) -> Finding {
+        Finding {
+            nature: self.nature,
+            ..Finding::new(key.to_string(), self.problems.join("; "))
+        }
+    }
+
+    fn unusable(finding: Finding) -> Self {
+        Self {
+            nature: finding.nature,
+            ..Self::total(finding.problem)
         }
     }
 
@@ -116,7 +133,9 @@ impl<'a> PackVerifier<'a> {
                 is_missing: true,
                 ..Damage::default()
             }),
-            Err(error @ FetchError::Store(_)) => Err(Damage::total(chain(&error))),
+            Err(error @ FetchError::Store(_)) => {
+                Err(Damage::unusable(Finding::unusable(key.to_string(), &error)))
+            }
             Err(error @ FetchError::Altered) => {
                 // What is left of it tells which files are hurt.
                 let range = ByteRange::FromTo {

@@ -63,6 +63,9 @@ pub enum Suspicion {
         /// Whether it is dated in the future.
         ahead: bool,
     },
+    /// Its own time has not come: `latest` passes over it, whoever signed it, and so do rules.
+    #[error("dated in the future")]
+    Future,
     /// It came in an hour with more than [`BURST_SNAPSHOTS_MAX`] more than usual.
     #[error("one of {found} snapshots within an hour, where {usual} are usual")]
     Burst {

@@ -159,6 +159,13 @@ impl Clocks {
         Ok(store.min(local))
     }
 
+    /// The latest that it may be by any of the clocks: what has not lapsed by then has not lapsed.
+    pub fn latest(&self) -> Timestamp {
+        let latest = self.store.latest.max(self.local);
+        self.remembered_store
+            .map_or(latest, |once| once.max(latest))
+    }
+
     /// What to remember of the store's clock after this run: never less than before.
     pub fn remember(&self) -> Timestamp {
         let before = self.remembered_store.unwrap_or(self.store.earliest);

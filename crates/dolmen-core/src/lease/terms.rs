@@ -98,21 +98,29 @@ pub enum TermsError {
     },
 }
 
+impl Asked {
+    /// G in seconds: what was asked for, else half of L, rounded up, but at most 7 days, or 14 where extensions are billed.
+    pub fn generation_or_default_seconds(&self) -> u64 {
+        let longest = self.extension.generation_seconds_max();
+        let derived = self.protect_seconds.div_ceil(2).clamp(1, longest);
+        self.generation_seconds.unwrap_or(derived)
+    }
+
+    /// I in seconds: what was asked for, else a quarter of G, rounded up, but at most a day.
+    pub fn interval_or_default_seconds(&self) -> u64 {
+        let generation_seconds = self.generation_or_default_seconds();
+        let derived = generation_seconds.div_ceil(4).clamp(1, DAY);
+        self.interval_seconds.unwrap_or(derived)
+    }
+}
+
 impl Terms {
-    /// Works out what was not asked for: G is half of L, but at most 7 days, or 14 where extensions
-    /// are billed; I is a quarter of G, but at most a day.
+    /// Works out what was not asked for.
     pub fn with_defaults(asked: &Asked) -> Result<Self, TermsError> {
-        let longest = asked.extension.generation_seconds_max();
-        let generation_seconds = asked
-            .generation_seconds
-            .unwrap_or_else(|| (asked.protect_seconds / 2).clamp(1, longest));
-        let interval_seconds = asked
-            .interval_seconds
-            .unwrap_or_else(|| (generation_seconds / 4).clamp(1, DAY));
         Self {
             protect_seconds: asked.protect_seconds,
-            generation_seconds,
-            interval_seconds,
+            generation_seconds: asked.generation_or_default_seconds(),
+            interval_seconds: asked.interval_or_default_seconds(),
         }
         .checked()
     }
@@ -253,10 +261,15 @@ pub(super) mod tests {
         for (protect, expected) in [
             (30 * DAY, terms(30 * DAY, 7 * DAY, DAY)),
             (4 * DAY, terms(4 * DAY, 2 * DAY, DAY / 2)),
-            (20, terms(20, 10, 2)),
-            (3, terms(3, 1, 1)),
+            (20, terms(20, 10, 3)),
+            (11, terms(11, 6, 2)),
+            (3, terms(3, 2, 1)),
         ] {
             assert_eq!(derived(protect, None, None), Ok(expected));
+        }
+        // What rounding up adds always fits.
+        for protect in 3..1000 {
+            assert!(derived(protect, None, None).is_ok(), "{protect}");
         }
     }
 

@@ -47,6 +47,8 @@ struct Round<'a> {
     terms: Terms,
     /// By which clock leases lapse; `None`: nothing is let go.
     now: Option<Timestamp>,
+    /// The latest that it may be: what is gone may have been let go by a clock that was ahead.
+    latest: Timestamp,
     /// From then on the listing is too old.
     deadline: Timestamp,
     /// How holds are lifted; `None`: none are ours.
@@ -65,11 +67,7 @@ pub(super) fn run(
 ) -> Result<(Report, End)> {
     let objects = &repository.objects;
     let local = repository.environment.clock.now();
-    let store = if options.dry_run {
-        objects.time_to_look(local)?
-    } else {
-        objects.block_on(objects.store().now())?
-    };
+    let store = objects.time_of_run(local, options.dry_run)?;
     let clocks = Clocks {
         local,
         store,
@@ -106,6 +104,7 @@ pub(super) fn run(
         list: &list,
         terms,
         now,
+        latest: clocks.latest(),
         deadline,
         release: Release::new(&list.facts, terms, clocks),
         removal: Removal::of(lives::lock(&list.facts, now.unwrap_or(store.earliest))),
@@ -125,11 +124,10 @@ impl Round<'_> {
             let is_there = |entry: &SnapshotEntry| {
                 entry.id == retired.snapshot.digest && !self.list.recalled.is_gone(&entry.key())
             };
-            let now = self.now.unwrap_or_default();
-            let lapses = if lives::promises_locks(&self.list.facts, now) {
-                self.judge_grace(retired.stored_at)
+            let lapses = if lives::promises_locks(&self.list.facts, self.latest) {
+                self.judge_grace(retired.stored_at, self.latest)
             } else {
-                judge(retired.stored_at, None, &self.terms, now)
+                judge(retired.stored_at, None, &self.terms, self.latest)
             };
             if lapses != Verdict::Delete && !self.list.retired.iter().any(is_there) {
                 gaps.push(crate::Finding::new(
@@ -244,7 +242,10 @@ impl Round<'_> {
             let verdict = match ends.get(&object.key.id()) {
                 None => Verdict::Live,
                 Some((stored_at, ended)) => match self.judge_by_lock(&object) {
-                    Some(by_lock) => later(by_lock, self.judge_grace(*ended)),
+                    Some(by_lock) => later(
+                        by_lock,
+                        self.judge_grace(*ended, self.now.unwrap_or_default()),
+                    ),
                     None => judge(*stored_at, Some(*ended), &self.terms, now),
                 },
             };
@@ -481,10 +482,10 @@ impl Round<'_> {
     }
 
     /// The grace of what ended, on a store with locks: L from then on, however long the lock was.
-    fn judge_grace(&self, ended: Timestamp) -> Verdict {
+    fn judge_grace(&self, ended: Timestamp, now: Timestamp) -> Verdict {
         let protect_seconds = i64::try_from(self.terms.protect_seconds()).unwrap_or(i64::MAX);
         let until = ended.saturating_add_seconds(protect_seconds);
-        judge_lock(Some(until), self.now.unwrap_or_default())
+        judge_lock(Some(until), now)
     }
 
     /// Judges an object by its lock, where the listing states it.

@@ -6,7 +6,7 @@ use dolmen_format::certificate::Role;
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::{InstanceId, SnapshotId, Timestamp, WriterId};
 
-use super::{SnapshotEntry, SnapshotList};
+use super::{SnapshotEntry, SnapshotList, is_future_dated};
 use crate::keep::{Observed, Suspicion, suspicions};
 use crate::repository::Repository;
 
@@ -23,7 +23,15 @@ pub(super) fn suspicious(
         .filter(|entry| list.facts.trusts(&entry.id))
         .map(|entry| observe(entry, list, repository, &begun))
         .collect();
-    let found = suspicions(&observed, &accounted(list));
+    let mut found = suspicions(&observed, &accounted(list));
+    for (one, wrong) in observed.iter().zip(&mut found) {
+        let is_told = wrong
+            .iter()
+            .any(|known| matches!(known, Suspicion::Dated { ahead: true, .. }));
+        if is_future_dated(one.time, list.listed_at) && !one.accepted && !is_told {
+            wrong.push(Suspicion::Future);
+        }
+    }
     let found = observed.iter().zip(found);
     found
         .filter(|(_, wrong)| !wrong.is_empty())

@@ -28,3 +28,5 @@ mod world;
 
 #[path = "../support/client.rs"]
 mod client;
+#[path = "../support/looking.rs"]
+mod looking;

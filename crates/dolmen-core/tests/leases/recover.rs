@@ -1,45 +1,25 @@
 //! Recover where time passes: receipts stay what they were, and retirements are taken back.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use dolmen_core::Error;
-use dolmen_core::audit::{self, Counts, Depth};
+use dolmen_core::audit::{self, Counts};
 use dolmen_core::check::ReadData;
-use dolmen_core::numbers::Remembered;
 use dolmen_core::objects::Source;
 use dolmen_core::recover::{self, Action, Report};
 use dolmen_core::snapshots::{Filter, History, SnapshotEntry, SnapshotList};
 use dolmen_format::ledger::{Fact, Receipt};
 use dolmen_format::{SnapshotId, Timestamp};
-use dolmen_state::Compared;
 use dolmen_store::fault::Effect;
 use dolmen_store::{
     Fault, FaultPlan, Operation, Place, Store as _, StoreKey, VersionInfo, VersionKind,
 };
 use futures_util::TryStreamExt as _;
 
+use super::looking::look;
 use super::world::{Client, DAY, Deaf, World};
 
 const HOME: Client = Client("home");
-
-static GO_ON: AtomicBool = AtomicBool::new(false);
-static NOTHING: Compared = Compared {
-    equal: BTreeSet::new(),
-    different: BTreeSet::new(),
-};
-
-fn look(scratch: &Path, read_data: ReadData) -> audit::Options<'_> {
-    audit::Options {
-        depth: Depth::Hashes(read_data),
-        remembered: Remembered::nothing(),
-        compared: &NOTHING,
-        index_cache: None,
-        scratch,
-        cancel: &GO_ON,
-    }
-}
 
 /// Recovers, to a time or to none.
 fn recover(world: &World, at: Option<Timestamp>, is_dry: bool) -> Report {

@@ -46,6 +46,21 @@ fn nothing_goes_before_its_lease_has_lapsed_and_all_of_it_after() {
 }
 
 #[test]
+fn what_was_let_go_by_a_clock_that_was_ahead_is_no_loss() {
+    let (world, _) = one_retired();
+    world.wait(LEASE_DAYS * DAY + DELAY_SECONDS + 1);
+    assert_eq!(world.prune().deleted.objects, 2);
+    // Hours, and so far that nothing is let go any more.
+    for hours in [5, 50] {
+        world.shift_local_clock(-hours * 3600);
+        let report = world.prune();
+        let why = report.held.unwrap_or_default();
+        assert!(!why.contains("missing"), "{hours}: {why}");
+        world.shift_local_clock(hours * 3600);
+    }
+}
+
+#[test]
 fn what_lives_is_kept_however_old_it_is() {
     let world = World::new();
     world.write(HOME, "old", 1, 500_000);

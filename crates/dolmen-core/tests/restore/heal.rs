@@ -1,19 +1,15 @@
 //! Audit and recover: what an intruder did is counted by kind, and undone.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use dolmen_core::Objects;
-use dolmen_core::audit::{self, Counts, Depth, View};
+use dolmen_core::audit::{self, Counts, View};
 use dolmen_core::check::ReadData;
-use dolmen_core::numbers::Remembered;
 use dolmen_core::objects::{Oddities, Source};
 use dolmen_core::recover::{self, Action, Report};
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_format::ObjectId;
 use dolmen_format::ledger::LockStrategy;
-use dolmen_state::Compared;
 use dolmen_store::memory::Right;
 use dolmen_store::{
     Credential, LocalStore, MemoryModel, MemoryOptions, MemoryStore, Store, StoreKey,
@@ -22,9 +18,8 @@ use dolmen_store::{
 use super::beneath::{
     Deaf, Deed, Intruder, cut, everything_twice, garbage, hide, overwrite, overwrite_in_part,
 };
+use super::looking;
 use super::world::{World, noise};
-
-static GO_ON: AtomicBool = AtomicBool::new(false);
 
 /// A world with two snapshots on a store with versions, and who attacks it.
 fn attacked(locks: bool) -> (World, Intruder, Arc<dyn Store>) {
@@ -44,30 +39,14 @@ fn attacked(locks: bool) -> (World, Intruder, Arc<dyn Store>) {
 
 fn look(world: &World, read_data: ReadData) -> View {
     let scratch = world.path("cache");
-    audit::look(&world.repository, &options(&scratch, read_data)).unwrap()
-}
-
-static NOTHING: Compared = Compared {
-    equal: BTreeSet::new(),
-    different: BTreeSet::new(),
-};
-
-fn options(scratch: &std::path::Path, read_data: ReadData) -> audit::Options<'_> {
-    audit::Options {
-        depth: Depth::Hashes(read_data),
-        remembered: Remembered::nothing(),
-        compared: &NOTHING,
-        index_cache: None,
-        scratch,
-        cancel: &GO_ON,
-    }
+    audit::look(&world.repository, &looking::look(&scratch, read_data)).unwrap()
 }
 
 fn recover(world: &World, dry_run: bool) -> Report {
     let scratch = world.path("cache");
     let list = SnapshotList::load_from(&world.repository, None, Source::Store).unwrap();
     let options = recover::Options {
-        look: options(&scratch, ReadData::None),
+        look: looking::look(&scratch, ReadData::None),
         list: &list,
         then: None,
     };

@@ -23,5 +23,7 @@ mod world;
 
 #[path = "../support/client.rs"]
 mod client;
+#[path = "../support/looking.rs"]
+mod looking;
 #[path = "../support/ticking.rs"]
 mod ticking;

@@ -169,6 +169,11 @@ impl Folder {
     pub(super) fn now(&self) -> Result<StoreTime, Fault> {
         let temp = Temp::create(self.temp_folder()?, "now", self.file_mode)?;
         let state = temp.state();
+        // Whoever only lets go puts nothing.
+        if let Ok(state) = &state {
+            self.cleaned
+                .call_once(|| temp.remove_older(state.stored_at().earliest));
+        }
         temp.discard();
         Ok(state?.stored_at())
     }

@@ -361,6 +361,16 @@ async fn an_object_replaced_behind_a_delete_is_put_back() {
 
 #[tokio::test]
 async fn the_first_put_removes_what_crashes_left() {
+    leftovers_go(async |store| put(&store, "c", b"c").await).await;
+}
+
+#[tokio::test]
+async fn whoever_reads_the_clock_removes_what_crashes_left() {
+    leftovers_go(async |store| store.now().await.unwrap()).await;
+}
+
+/// Leaves files in `.tmp/` and looks which stay after a call.
+async fn leftovers_go<T>(call: impl AsyncFnOnce(LocalStore) -> T) {
     let folder = TestFolder::new();
     let meant = put(&folder.store(), "a", b"a").await;
     let other = put(&folder.store(), "b", b"b").await;
@@ -378,7 +388,7 @@ async fn the_first_put_removes_what_crashes_left() {
     let held = fs::File::open(temp("put-1-held")).unwrap();
     rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
 
-    put(&folder.store(), "c", b"c").await;
+    call(folder.store()).await;
     assert_eq!(
         folder.temp_names(),
         [aside(2).as_str(), "note", "put-1-held", "put-1-new"]

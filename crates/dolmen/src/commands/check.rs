@@ -93,6 +93,8 @@ pub(super) fn run(app: &App, args: &CheckArgs) -> Outcome {
     opened.warn_of_oddities(app);
     Ok(if report.findings.is_empty() {
         Exit::Done
+    } else if report.is_unread {
+        Exit::Failed
     } else {
         Exit::Damage
     })
@@ -186,6 +188,13 @@ fn print(app: &App, is_attested: bool, report: &Report) {
         render::count(errors, "problem"),
         render::count(report.snapshots_damaged, "snapshot")
     ));
+    if report.is_unread {
+        output.notice(
+            "hint: permission to read is missing, so that it is not known what is damaged: run dolmen check as a user who may \
+             read the whole repository",
+        );
+        return;
+    }
     if report.suggest_repair_index {
         output.notice("hint: dolmen repair index rebuilds the index from the packs");
     }

@@ -184,7 +184,8 @@ fn then_prune(app: &App, opened: &Opened, args: &ForgetArgs) -> Outcome {
 }
 
 fn undo(app: &App, opened: &Opened, list: &SnapshotList, args: &ForgetArgs) -> Outcome {
-    let found = select::find_all(app, list, &args.snapshots, &Filter::default())?;
+    let found = select::find_all(app, list, &args.snapshots, &Filter::default())
+        .map_err(|failure| gone(list, &args.snapshots).unwrap_or(failure))?;
     let retired: Vec<_> = found
         .into_iter()
         .filter(|entry| list.facts.retired.contains_key(&entry.id))
@@ -219,6 +220,32 @@ fn undo(app: &App, opened: &Opened, list: &SnapshotList, args: &ForgetArgs) -> O
         "the snapshots stay retired: not everything that they need is still there",
     )
     .hint("what is left of them restores by id: dolmen restore ID --target DIR"))
+}
+
+/// Says of the first that is retired and gone when that was.
+fn gone(list: &SnapshotList, wanted: &[String]) -> Option<Failure> {
+    let present: BTreeSet<_> = list.all().map(|entry| entry.id).collect();
+    wanted.iter().find_map(|wanted| {
+        let mut retired = list.facts.retired.iter();
+        let is_meant = |id: &SnapshotId| id.to_string().starts_with(wanted.as_str());
+        let (id, retired) =
+            retired.find(|(id, _)| is_meant(id) && !present.contains(id) && !wanted.is_empty())?;
+        let at = render::local_time(retired.stored_at);
+        let ended = lives::terms(&list.facts, retired.stored_at)
+            .map(|terms| forget::deadlines(retired.stored_at, &terms).0)
+            .map_or_else(String::new, |until| {
+                format!(
+                    ", could be brought back until {}",
+                    render::local_time(until)
+                )
+            });
+        Some(Failure::new(
+            Exit::Failed,
+            format!(
+                "snapshot {id} was retired at {at}{ended}, and is deleted: nothing brings it back"
+            ),
+        ))
+    })
 }
 
 /// Brings snapshots back by `work`, as this machine's instance.

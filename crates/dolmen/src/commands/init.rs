@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use dolmen_core::lease::{Asked, ExtensionCost};
 use dolmen_core::{Environment, Error, Objects, Repository, probe};
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_store::{LocalStore, LockSupport, StoreErrorKind};
@@ -47,6 +48,16 @@ pub(super) fn parse_auto(text: &str) -> Result<Auto, String> {
         Ok(Auto::Derived)
     } else {
         parse_duration(text).map(Auto::Given)
+    }
+}
+
+impl Auto {
+    /// What was asked for.
+    pub(super) const fn given(self) -> Option<u64> {
+        match self {
+            Self::Derived => None,
+            Self::Given(seconds) => Some(seconds.0),
+        }
     }
 }
 
@@ -227,14 +238,14 @@ pub(super) fn refuse_lock(lock: Option<LockName>, locks: LockSupport, tried: &st
 /// Works the policy out (DESIGN §3): generation and interval follow from the protection period.
 fn make_policy(args: &InitArgs) -> Outcome<Policy> {
     let protect = args.protect.0;
-    let generation = match args.generation {
-        Auto::Derived => (protect / 2).clamp(1, 7 * DAY),
-        Auto::Given(given) => given.0,
+    let asked = Asked {
+        protect_seconds: protect,
+        generation_seconds: args.generation.given(),
+        interval_seconds: args.every.given(),
+        extension: ExtensionCost::Free,
     };
-    let interval = match args.every {
-        Auto::Derived => (generation / 4).clamp(1, DAY),
-        Auto::Given(given) => given.0,
-    };
+    let generation = asked.generation_or_default_seconds();
+    let interval = asked.interval_or_default_seconds();
     let margin = interval.saturating_mul(3);
     let wrong = if protect > LONGEST {
         "--protect is longer than a century"
@@ -315,7 +326,7 @@ mod tests {
             policy("4d", "auto", "auto"),
             Ok((4 * DAY, 2 * DAY, DAY / 2))
         );
-        assert_eq!(policy("20s", "auto", "auto"), Ok((20, 10, 2)));
+        assert_eq!(policy("20s", "auto", "auto"), Ok((20, 10, 3)));
         assert_eq!(
             policy("30d", "14d", "2d"),
             Ok((30 * DAY, 14 * DAY, 2 * DAY))

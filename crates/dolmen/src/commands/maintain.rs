@@ -48,8 +48,9 @@ pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
         opened.memory(true, false)?;
     }
     let (mut steps, mut did_all) = (Vec::new(), !args.dry_run);
+    let mut repacked = None;
     for (name, step) in STEPS {
-        let step = match step(app, &opened, args) {
+        let step = match step(app, &opened, args, &mut repacked) {
             Ok((document, exit)) => Step {
                 name,
                 document,
@@ -84,8 +85,11 @@ pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
     Ok(exit.unwrap_or(Exit::Done))
 }
 
+/// What compaction did, or would do, for the prune after it.
+type Repacked = Option<dolmen_core::compact::Report>;
+
 /// Does one thing.
-type DoStep = fn(&App, &Opened, &MaintainArgs) -> Outcome<(Value, Exit)>;
+type DoStep = fn(&App, &Opened, &MaintainArgs, &mut Repacked) -> Outcome<(Value, Exit)>;
 
 /// In this order.
 const STEPS: [(&str, DoStep); 5] = [
@@ -102,7 +106,12 @@ fn say(app: &App, text: &str) {
     }
 }
 
-fn renew(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exit)> {
+fn renew(
+    app: &App,
+    opened: &Opened,
+    args: &MaintainArgs,
+    _repacked: &mut Repacked,
+) -> Outcome<(Value, Exit)> {
     let renew_args = RenewArgs {
         dry_run: args.dry_run,
     };
@@ -114,7 +123,12 @@ fn renew(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exi
 }
 
 /// Answers what was retired against the signed policy, then retires by it; without rules nothing.
-fn forget(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exit)> {
+fn forget(
+    app: &App,
+    opened: &Opened,
+    args: &MaintainArgs,
+    _repacked: &mut Repacked,
+) -> Outcome<(Value, Exit)> {
     let mut list = opened.load_all_seen(app)?;
     let answered = answer(app, opened, args, &list)?;
     if answered.undone > 0 && !args.dry_run {
@@ -252,21 +266,38 @@ fn count(entries: usize) -> u64 {
 }
 
 /// What cannot be repacked now is so later.
-fn compact(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exit)> {
+fn compact(
+    app: &App,
+    opened: &Opened,
+    args: &MaintainArgs,
+    repacked: &mut Repacked,
+) -> Outcome<(Value, Exit)> {
     let report = compact::compact(app, opened, &args.compact, args.dry_run)?;
     if !app.output.is_json() {
         compact::print(app, &report, args.dry_run);
     }
-    Ok((compact::document(&report), Exit::Done))
+    let document = compact::document(&report);
+    *repacked = Some(report);
+    Ok((document, Exit::Done))
 }
 
-fn prune(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exit)> {
+fn prune(
+    app: &App,
+    opened: &Opened,
+    args: &MaintainArgs,
+    repacked: &mut Repacked,
+) -> Outcome<(Value, Exit)> {
     let prune_args = PruneArgs {
         dry_run: args.dry_run,
         confirm_missing: args.confirm_missing,
         compact: args.compact.clone(),
     };
-    let report = prune::prune(app, opened, &prune_args)?;
+    let mut report = prune::prune(app, opened, &prune_args)?;
+    if let Some(planned) = repacked
+        && args.dry_run
+    {
+        report.expect(planned);
+    }
     if !app.output.is_json() {
         prune::print(app, &report, args.dry_run);
     }
@@ -275,7 +306,12 @@ fn prune(app: &App, opened: &Opened, args: &MaintainArgs) -> Outcome<(Value, Exi
 }
 
 /// A light one: no pack is read that need not be.
-fn audit(app: &App, opened: &Opened, _args: &MaintainArgs) -> Outcome<(Value, Exit)> {
+fn audit(
+    app: &App,
+    opened: &Opened,
+    _args: &MaintainArgs,
+    _repacked: &mut Repacked,
+) -> Outcome<(Value, Exit)> {
     let read_data_subset = None;
     let view = audit::audit(app, opened, &AuditArgs { read_data_subset })?;
     if !app.output.is_json() {

@@ -1,7 +1,7 @@
 //! `dolmen policy …`
 
 use clap::{Args, Subcommand};
-use dolmen_core::lease::{Asked, ExtensionCost, Terms, strength};
+use dolmen_core::lease::{Asked, ExtensionCost, PROTECT_SECONDS_MAX, Terms, strength};
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_core::{ledger, lives};
 use dolmen_format::ledger::{Class, Fact, Policy};
@@ -80,9 +80,13 @@ fn parse_class(text: &str) -> Result<Class, String> {
     if !RULES.contains(&rule) {
         return Err(wrong());
     }
+    let protect_seconds = parse_duration(time)?.0;
+    if protect_seconds > PROTECT_SECONDS_MAX {
+        return Err(format!("`{text}` is longer than a century"));
+    }
     Ok(Class {
         rule: rule.to_owned(),
-        protect_seconds: parse_duration(time)?.0,
+        protect_seconds,
     })
 }
 
@@ -107,18 +111,19 @@ fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outco
     let is_same = policy == current.policy && !list.facts.is_policy_in_doubt();
     policy.previous = list.facts.last_policy();
     let terms = Terms::try_from(&policy).map_err(|error| Failure::usage(error.to_string()))?;
-    let doubles = lives::waits(&list.facts, &terms);
-    if doubles && !app.config.confirm_policy {
+    if is_same {
+        app.output
+            .notice("nothing to change: that is the policy already");
+        print(app, &current.policy);
+        return Ok(());
+    }
+    let waits = lives::waits(&list.facts, &terms) || lives::classes_wait(&list.facts, &policy);
+    if waits && !app.config.confirm_policy {
         return Err(Failure::usage(
-            "this more than doubles the protection period, the generation or the margin",
+            "this more than doubles the protection period, the generation, the margin or the longest protection of a class",
         )
         .hint(
             "what is locked for so long cannot be unlocked: if it is meant, add --confirm-policy",
-        ));
-    }
-    if is_same {
-        return Err(Failure::usage(
-            "nothing is to change: that is the policy already",
         ));
     }
     if terms.protect_seconds() < DAY {
@@ -130,8 +135,7 @@ fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outco
     let mut instance = opened.writer(app, list)?;
     let fact = Fact::Policy(policy.clone());
     let written = ledger::write(&opened.repository, &mut instance, fact).during(&tried)?;
-    // Whoever sets a class here means it; a thief's would not count on other machines.
-    if doubles || lives::classes_wait(&list.facts, &policy) {
+    if waits {
         opened.confirm(&[written.digest])?;
         app.output
             .notice("other machines go on as before until they are run once with --confirm-policy");
@@ -164,8 +168,7 @@ fn change(args: &SetArgs, current: &Policy) -> Outcome<Policy> {
     let given = |auto: Option<Auto>, now: u64| match auto {
         None if args.protect.is_some() => None,
         None => Some(now),
-        Some(Auto::Derived) => None,
-        Some(Auto::Given(seconds)) => Some(seconds.0),
+        Some(auto) => auto.given(),
     };
     let asked = Asked {
         protect_seconds: args.protect.map_or(current.protect_seconds, |time| time.0),

@@ -41,7 +41,12 @@ pub(super) fn compact_and_prune(app: &App, opened: &Opened, args: &PruneArgs) ->
             Err(failure)
         }
     };
-    let report = prune(app, opened, args)?;
+    let mut report = prune(app, opened, args)?;
+    if let Ok(planned) = &repacked
+        && args.dry_run
+    {
+        report.expect(planned);
+    }
     if app.output.is_json() {
         let repacked = match &repacked {
             Ok(repacked) => compact::document(repacked),

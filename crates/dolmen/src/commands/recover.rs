@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use clap::Args;
-use dolmen_core::Finding;
 use dolmen_core::audit::{self, Depth};
 use dolmen_core::check::{Observer, ReadData};
 use dolmen_core::objects::Source;
 use dolmen_core::recover::{self, Action, Options, Report};
 use dolmen_core::snapshots::History;
+use dolmen_core::{Error, Finding};
+use dolmen_store::StoreErrorKind;
 use serde_json::json;
 
 use super::App;
 use super::select::AtArgs;
-use crate::exit::{During as _, Exit, Outcome};
+use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::open::{Opened, open};
 use crate::output::Output;
 use crate::render;
@@ -34,9 +35,10 @@ pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
     let opened = open(app)?;
     let tried = format!("cannot recover {}", opened.address);
     let seen = opened.load_all_seen(app)?;
-    let mut instance = match args.dry_run {
-        true => None,
-        false => Some(opened.writer(app, &seen)?),
+    let mut instance = if args.dry_run {
+        None
+    } else {
+        Some(opened.writer(app, &seen)?)
     };
     let told = Told(Arc::clone(&app.output));
     let sightings = opened.sightings()?;
@@ -87,24 +89,24 @@ pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
     let report = recover::run(&opened.repository, &options, action, &told).during(&tried)?;
     let report = report.and(own);
     print(app, &report, args.dry_run);
-    Ok(exit_of(&report))
+    unfinished(&report, &opened.address).map_or_else(|| Ok(exit_of(&report)), Err)
 }
 
 /// Puts root and keys back from this machine's copies.
 fn put_back(app: &App, opened: &Opened) -> Report {
     let mut report = Report::default();
-    for put in opened.put_back_each(app) {
-        let count = match put {
-            Ok(()) => &mut report.healed,
-            Err(failure) => {
+    for (name, put) in opened.put_back_each(app) {
+        match put {
+            Ok(()) => report.healed = report.healed.saturating_add(1),
+            Err(error) => {
+                report.refuse(match &error {
+                    Error::Store(error) => error.kind,
+                    _ => StoreErrorKind::Other,
+                });
+                let failure = Failure::from(error).during(format!("cannot put {name} back"));
                 app.output.warn(failure.message);
-                if failure.exit == Exit::NotAllowed {
-                    report.denied = report.denied.saturating_add(1);
-                }
-                &mut report.failed
             }
-        };
-        *count = count.saturating_add(1);
+        }
     }
     report
 }
@@ -121,6 +123,21 @@ impl Observer for Told {
     fn notice(&self, text: &str) {
         self.0.notice(text);
     }
+}
+
+/// Where the store is full: what misses something now may miss nothing once there is room.
+fn unfinished(report: &Report, address: &str) -> Option<Failure> {
+    let steps = render::count(report.full, "step");
+    let failure = || {
+        Failure::new(
+            Exit::Failed,
+            format!(
+                "{address} is not whole yet: no space is left there for {steps}; what was mended stays, and nothing was taken away"
+            ),
+        )
+        .hint("make room there, then run dolmen recover again")
+    };
+    (report.full > 0).then(failure)
 }
 
 fn exit_of(report: &Report) -> Exit {
@@ -177,10 +194,10 @@ fn print(app: &App, report: &Report, dry_run: bool) {
         render::count(report.healed, "object"),
         report.set_aside
     ));
-    if report.failed > 0 {
+    if report.failed > report.full {
         output.notice(format!(
             "{} failed: what they are about can still be read; with the right to do it, run dolmen recover again",
-            render::count(report.failed, "step")
+            render::count(report.failed.saturating_sub(report.full), "step")
         ));
     }
     if report.left > 0 {
@@ -195,8 +212,35 @@ fn print(app: &App, report: &Report, dry_run: bool) {
             render::count(report.lost, "retired snapshot")
         ));
     }
-    if report.missing > 0 {
+    if report.missing > 0 && report.full == 0 {
         output.notice("hint: dolmen check names the snapshots that this hurts; a new backup stores again what it still finds, and dolmen \
              repair index rebuilds a lost index");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_store_is_one_sentence_and_no_damage() {
+        let mut report = Report {
+            missing: 2,
+            healed: 1,
+            ..Report::default()
+        };
+        assert_eq!(unfinished(&report, "/repo"), None);
+        assert_eq!(exit_of(&report), Exit::Damage);
+        report.refuse(StoreErrorKind::NoSpace);
+        let failure = unfinished(&report, "/repo").unwrap();
+        assert_eq!(failure.exit, Exit::Failed);
+        assert_eq!(
+            failure.message,
+            "/repo is not whole yet: no space is left there for 1 step; what was mended stays, and nothing was taken away"
+        );
+        assert_eq!(
+            failure.hints,
+            ["make room there, then run dolmen recover again"]
+        );
     }
 }

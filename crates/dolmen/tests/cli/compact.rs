@@ -56,6 +56,28 @@ fn prune_merges_small_packs_once_and_all_comes_back() {
 }
 
 #[test]
+fn a_dry_run_tells_what_repacking_then_frees() {
+    let world = with_small_packs();
+    // Some are old enough to go at once, the others are kept until their leases end.
+    for pack in world.objects("packs").iter().take(3) {
+        let file = std::fs::File::options().append(true).open(pack).unwrap();
+        let received = file.metadata().unwrap().modified().unwrap();
+        let long_ago = received - std::time::Duration::from_hours(100 * 24);
+        file.set_modified(long_ago).unwrap();
+    }
+    let planned = document(&world.done(&["prune", "--dry-run", "--json"]));
+    let maintained = document(&world.done(&["maintain", "--dry-run", "--json"]));
+    assert_eq!(planned["deleted"]["objects"], 3, "{planned}");
+    let done = document(&world.done(&["prune", "--json"]));
+    for told in [&planned, &maintained["prune"]] {
+        for kind in ["objects", "bytes"] {
+            assert_eq!(told["deleted"][kind], done["deleted"][kind], "{told}");
+            assert_eq!(told["locked"][kind], done["locked"][kind], "{told}");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_repacked_keeps_nothing_from_being_deleted() {
     let world = with_small_packs();
     world.give_to_nobody("repo");

@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use crate::world::{World, messages};
+use crate::world::{Ran, World, messages};
 
 /// Overwrites a part in the middle of a file.
 fn damage(path: &Path) {
@@ -171,4 +171,94 @@ fn a_snapshot_linked_under_another_writers_name_hides_nothing() {
     std::fs::remove_dir_all(world.path("cache")).unwrap();
     assert_eq!(world.snapshots().len(), 1);
     assert_eq!(world.snapshots().len(), 1);
+}
+
+#[test]
+fn junk_that_nothing_needs_is_mentioned_and_is_no_damage() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    let writer = world.objects("snapshots").pop().unwrap();
+    let writer = writer.parent().unwrap().file_name().unwrap();
+    let (writer, id) = (writer.to_str().unwrap(), "ab".repeat(32));
+    let stranger = "5a".repeat(16);
+    let planted = [
+        "snapshots/note.txt".to_owned(),
+        format!("snapshots/{writer}/{id}"),
+        format!("snapshots/{stranger}/{id}"),
+        format!("index/{writer}/{id}"),
+        format!("ledger/{writer}/{id}"),
+        format!("packs/{writer}/ab/{id}"),
+        "packs/junk".to_owned(),
+        "keys/junk".to_owned(),
+        format!("keys/{id}"),
+    ];
+    for name in &planted {
+        world.write(&format!("repo/{name}"), b"garbage garbage garbage");
+    }
+    let ran = world.run(&["check", "--read-data", "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let summary = messages(&ran.stdout).pop().unwrap();
+    assert_eq!(
+        (
+            &summary["num_errors"],
+            &summary["snapshots"],
+            &summary["snapshots_damaged"],
+            &summary["suggest_repair_index"],
+        ),
+        (&0.into(), &1.into(), &0.into(), &false.into())
+    );
+    for name in &planted {
+        assert!(ran.stderr.contains(name), "{name}: {}", ran.stderr);
+    }
+    assert_eq!(world.run(&["audit"]).code, 21);
+    world.done(&["recover"]);
+    world.done(&["audit"]);
+}
+
+#[test]
+fn a_snapshot_of_another_machine_that_has_rotted_is_damage() {
+    let world = World::with_files();
+    world.backup(&["."]);
+    damage(&world.objects("snapshots").pop().unwrap());
+    // Nothing here remembers it, and nothing follows it.
+    std::fs::remove_dir_all(world.path("state")).unwrap();
+    let ran = world.run(&["check", "--json"]);
+    let summary = messages(&ran.stdout).pop().unwrap();
+    assert_eq!((ran.code, &summary["snapshots_damaged"]), (20, &1.into()));
+}
+
+#[test]
+fn what_may_not_be_read_is_no_damage() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::with_files();
+    world.backup(&["."]);
+    world.write("files/sub/more", b"more");
+    world.backup(&["."]);
+    world.done(&["policy", "set", "--keep-daily", "7"]);
+    world.give_to_nobody("repo");
+    let close = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let check = || {
+        let arguments = ["check", "--read-data"];
+        Ran::of(world.command_as_nobody(&arguments).output().unwrap())
+    };
+    assert_eq!(check().code, 0);
+    for kind in ["packs", "index", "snapshots", "ledger", "keys"] {
+        for path in world.objects(kind) {
+            close(&path, 0);
+            let ran = check();
+            assert_eq!(ran.code, 1, "{kind}: {}", ran.stderr);
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let told = format!("{name}: cannot be read: permission denied");
+            assert!(ran.stderr.contains(&told), "{kind}: {}", ran.stderr);
+            assert!(ran.stderr.contains("hint: permission to read is missing"));
+            close(&path, 0o644);
+        }
+    }
+    // Damage beside it is damage.
+    let packs = world.objects("packs");
+    close(packs.first().unwrap(), 0);
+    damage(packs.last().unwrap());
+    assert_eq!(check().code, 20);
 }

@@ -415,6 +415,28 @@ fn a_snapshot_of_the_future_is_warned_of() {
 }
 
 #[test]
+fn rules_pass_over_what_latest_passes_over() {
+    let world = World::with_files();
+    let old = world.backup(&["--time", "2020-01-01", "."]);
+    let future = world.backup(&["--time", "2099-01-01", "."]);
+    world.done(&["ls", "-q", "latest"]);
+    let planned = world.done(&["forget", "-l", "1", "--json"]);
+    let groups = messages(&planned).remove(0);
+    let group = &groups[0];
+    assert_eq!(group["remove"], serde_json::json!([]), "{planned}");
+    let why = |id: &serde_json::Value| {
+        let reasons = group["reasons"].as_array().unwrap().iter();
+        let mut of = reasons.filter(|reason| reason["snapshot"]["id"] == *id);
+        of.next().unwrap()["matches"][0].clone()
+    };
+    assert_eq!(why(&old["snapshot_id"]), "last snapshot");
+    assert_eq!(why(&future["snapshot_id"]), "takes no slot");
+    assert_eq!(group["set_aside"][0]["id"], future["snapshot_id"]);
+    assert_eq!(group["set_aside"][0]["why"][0], "dated in the future");
+    assert_eq!(world.snapshots().len(), 2);
+}
+
+#[test]
 fn status_names_the_files_under_way() {
     let world = World::with_repository();
     let mut command = world.command(&["backup", "--stdin", "--json"]);

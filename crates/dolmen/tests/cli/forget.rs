@@ -149,7 +149,15 @@ fn a_policy_is_shown_and_changed() {
     assert_eq!(shown["protect_seconds"], 30 * 86400);
     let arguments = ["policy", "set", "--protect", "40d", "--keep-daily", "7"];
     world.done(&arguments);
-    let ran = world.run(&["policy", "set", "--protect-class", "monthly=180d", "--json"]);
+    let class = ["policy", "set", "--protect-class", "monthly=180d", "--json"];
+    // Nobody can undo so long a lock.
+    world.run(&class).says(2, "--confirm-policy");
+    for century in ["monthly=1000y", "monthly=101y"] {
+        world
+            .run(&["policy", "set", "--protect-class", century])
+            .says(2, "is longer than a century");
+    }
+    let ran = world.run(&[&class[..], &["--confirm-policy"]].concat());
     let set = document(&ran.stdout);
     assert_eq!(set["protect_seconds"], 40 * 86400);
     assert_eq!(set["keep"]["daily"], 7);
@@ -159,7 +167,16 @@ fn a_policy_is_shown_and_changed() {
     let too_long = world.run(&["policy", "set", "--protect", "200d"]);
     assert_eq!(too_long.code, 2);
     assert!(too_long.stderr.contains("--confirm-policy"));
-    assert_eq!(world.run(&["policy", "set"]).code, 2);
+    let records = world.objects("ledger");
+    for arguments in [
+        &["policy", "set", "--json"][..],
+        &["policy", "set", "--protect", "40d", "--json"],
+    ] {
+        let ran = world.run(arguments);
+        ran.says(0, "nothing to change");
+        assert_eq!(document(&ran.stdout), set);
+    }
+    assert_eq!(world.objects("ledger"), records);
     world.done(&["check"]);
 }
 
@@ -177,7 +194,7 @@ fn a_lock_that_the_store_cannot_keep_is_refused() {
     );
     world
         .run(&["policy", "set", "--lock", "none"])
-        .says(2, "nothing is to change");
+        .says(0, "nothing to change");
 }
 
 #[test]
@@ -190,6 +207,7 @@ fn a_class_counts_where_it_was_set_and_waits_on_other_machines() {
         "2",
         "--protect-class",
         "last=90d",
+        "--confirm-policy",
     ];
     let ran = world.run(&set);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -254,4 +272,25 @@ fn renew_says_that_a_folder_keeps_no_locks() {
     assert_eq!(told["protected_until"], Value::Null);
     assert_eq!(told["renewed"], 0);
     assert!(told["examined"].as_u64().unwrap() > 5);
+}
+
+#[test]
+fn an_undo_of_what_is_gone_says_when_it_was_retired() {
+    let world = with_snapshots();
+    let id = world.snapshots()[0]["id"].as_str().unwrap().to_owned();
+    world.done(&["forget", &id]);
+    let gone = world.objects("snapshots").into_iter();
+    let gone = gone.filter(|path| path.ends_with(&id));
+    for path in gone {
+        std::fs::remove_file(path).unwrap();
+    }
+    let prefix: String = id.chars().take(10).collect();
+    for wanted in [&id, &prefix] {
+        let ran = world.run(&["forget", "--undo", wanted]);
+        ran.says(1, &format!("snapshot {id} was retired at "));
+        assert!(ran.stderr.contains(", could be brought back until "));
+    }
+    world
+        .run(&["forget", "--undo", &"0".repeat(64)])
+        .says(1, "no snapshot matches");
 }
