@@ -25,8 +25,8 @@ enum Keeping {
 pub(super) enum Longer {
     /// A later end.
     Lock(Lock),
-    /// A legal hold.
-    Hold,
+    /// A legal hold; the later end is for whoever may place none.
+    Hold(Lock),
 }
 
 impl Longer {
@@ -41,7 +41,7 @@ impl Longer {
                     LockStatus::Until(lock)
                 }
             },
-            Self::Hold => LockStatus::Held {
+            Self::Hold(_) => LockStatus::Held {
                 retention: status.retention(),
             },
         }
@@ -53,7 +53,7 @@ impl Longer {
             Self::Lock(lock) => status
                 .retention()
                 .is_some_and(|now| now.until >= lock.until),
-            Self::Hold => matches!(status, LockStatus::Held { .. }),
+            Self::Hold(_) => matches!(status, LockStatus::Held { .. }),
         }
     }
 }
@@ -189,12 +189,13 @@ impl Locking {
         let until = status.retention().map(|lock| lock.until);
         let (clocks, terms) = (self.clocks(), self.terms.protecting(promise_seconds));
         let next = clocks.next(&terms, id, until)?;
+        let lock = Lock {
+            mode: self.mode,
+            until: limited(&clocks, &terms, next),
+        };
         Some(match self.keeping {
-            Keeping::Hold => Longer::Hold,
-            Keeping::Extend => Longer::Lock(Lock {
-                mode: self.mode,
-                until: limited(&clocks, &terms, next),
-            }),
+            Keeping::Hold => Longer::Hold(lock),
+            Keeping::Extend => Longer::Lock(lock),
         })
     }
 
