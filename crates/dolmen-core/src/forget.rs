@@ -119,7 +119,8 @@ pub struct UndoOptions<'a> {
 }
 
 /// Brings retired snapshots back to life: one record for each retirement in force that names any of them. Nothing is
-/// written when something that they need is gone; what is then missing is returned.
+/// written when something that they need is gone; what is then missing is returned. What is locked for too short a time, and
+/// may not be extended, is told: the next renewal does it.
 ///
 /// Cost: three listings, one request for each manifest node and for the clock, one put for each retirement.
 pub fn undo(
@@ -229,12 +230,27 @@ fn lacking(
     options: &UndoOptions<'_>,
     observer: &dyn Observer,
 ) -> Result<Findings> {
-    let mut missing = missing(repository, list, snapshots, options)?;
+    let Lacking { mut missing, short } = missing(repository, list, snapshots, options)?;
     missing.extend(lapsed(repository, list, snapshots)?);
     for finding in &missing {
         observer.finding(finding);
     }
+    if short > 0 && missing.is_empty() {
+        // To refuse would let them lapse: what lives is renewed by whoever may.
+        observer.notice(&format!(
+            "{short} objects have too short a lock, which this key may not extend: what is brought back is protected once \
+             dolmen renew or maintain has run with a key that may"
+        ));
+    }
     Ok(missing)
+}
+
+/// What an undo finds wanting.
+#[derive(Debug, Default)]
+struct Lacking {
+    missing: Findings,
+    /// Objects whose locks end before the protection period does.
+    short: u64,
 }
 
 /// Writes one undo for each retirement in force that names any of the snapshots and is to be taken back.
@@ -306,18 +322,25 @@ fn protect(
     repository: &Repository,
     mut keys: Vec<ObjectKey>,
     kind: ObjectKind,
-    findings: &mut Findings,
+    lacking: &mut Lacking,
 ) -> Result<()> {
     let objects = &repository.objects;
-    if objects.locking().is_none() {
+    let Some(locking) = objects.locking() else {
         return Ok(());
-    }
+    };
+    let wanted = locking.protected_now();
     keys.sort_unstable();
     keys.dedup();
-    objects.protect_all(&keys, kind, |key, until| match until {
-        Ok(Some(_)) => {}
-        Ok(None) => findings.push(Finding::new(key.to_string(), "missing, or not locked")),
-        Err(error) => findings.push(Finding::new(key.to_string(), chain(&error))),
+    objects.protect_all(&keys, kind, |key, until| {
+        let problem = match until {
+            Ok(Some(until)) => {
+                lacking.short = lacking.short.saturating_add(u64::from(until < wanted));
+                return;
+            }
+            Ok(None) => "missing, or not locked".to_owned(),
+            Err(error) => chain(&error),
+        };
+        lacking.missing.push(Finding::new(key.to_string(), problem));
     })
 }
 
@@ -327,7 +350,7 @@ fn missing(
     list: &SnapshotList,
     snapshots: &[&SnapshotEntry],
     options: &UndoOptions<'_>,
-) -> Result<Findings> {
+) -> Result<Lacking> {
     let segments = segments_of(snapshots.iter().copied());
     let mut index = Index::load(repository, options.index_cache)?;
     index.complete(repository, &segments)?;
@@ -337,15 +360,18 @@ fn missing(
         walk.add(repository, entry.id, &entry.snapshot, 0)?;
     }
     let live = walk.finish(&mut StoredNodes::new(&blobs, options.cancel))?;
-    let mut missing: Findings = live.lost().iter().map(LostNode::finding).collect();
+    let mut lacking = Lacking {
+        missing: live.lost().iter().map(LostNode::finding).collect(),
+        short: 0,
+    };
     let keys = snapshots.iter().map(|entry| entry.key()).collect();
-    protect(repository, keys, ObjectKind::Snapshot, &mut missing)?;
+    protect(repository, keys, ObjectKind::Snapshot, &mut lacking)?;
     let keys = snapshots.iter().flat_map(|entry| {
         let writer = entry.snapshot.stamp.writer;
         let segments = entry.snapshot.segments.iter();
         segments.map(move |id| ObjectKey::Index(writer, *id))
     });
-    protect(repository, keys.collect(), ObjectKind::Index, &mut missing)?;
+    protect(repository, keys.collect(), ObjectKind::Index, &mut lacking)?;
     let places = Places::look(repository, &list.facts)?;
     let lasting = live.placed(&places, options.scratch)?;
     let moved: BTreeMap<_, _> = places
@@ -366,16 +392,17 @@ fn missing(
         }
         if keys.len() >= PROTECT_OBJECTS {
             let keys = std::mem::take(&mut keys);
-            protect(repository, keys, ObjectKind::Pack, &mut missing)?;
+            protect(repository, keys, ObjectKind::Pack, &mut lacking)?;
         }
         let at = pack.and_then(|pack| usize::try_from(pack.number()).ok());
         let is_there = at.and_then(|at| present.get(at)).copied().unwrap_or(false);
         if !is_there && !moved.contains_key(&id) {
-            missing.push(Finding::new(key.to_string(), "missing or cut short"));
+            let finding = Finding::new(key.to_string(), "missing or cut short");
+            lacking.missing.push(finding);
         }
     }
-    protect(repository, keys, ObjectKind::Pack, &mut missing)?;
-    Ok(missing)
+    protect(repository, keys, ObjectKind::Pack, &mut lacking)?;
+    Ok(lacking)
 }
 
 /// Which packs of the index the store lists with their sizes, by their numbers.

@@ -274,11 +274,11 @@ fn credential(kit: &Kit, act: &Act) -> Credential {
         | Act::Forget(_)
         | Act::KeepLast(_)
         | Act::ForgetAll
+        | Act::Undo(_)
         | Act::Audit
         | Act::SetPolicy(_)
         | Act::ChangePassphrase(_)
         | Act::Pass { .. } => kit.keeping.client(),
-        Act::Undo(_) => kit.keeping.undoer(),
     }
 }
 

@@ -372,10 +372,16 @@ impl Scene<'_> {
             .map_err(|error| failed(finding::chain(&error)))?;
         let held = self.model.held();
         let live: Vec<_> = held.filter(|one| self.model.lives(&one.id)).collect();
+        let authentic = self.all.iter().filter(|stored| stored.is_authentic);
+        let present: BTreeSet<_> = authentic.map(|stored| stored.key.as_str()).collect();
+        let is_present = |key: &str| present.contains(key);
         let hurts = |subject: &str| {
             live.iter().any(|promise| {
                 let is_named = subject.contains(&promise.id.to_string());
-                is_named || promise.needs.keys.contains(subject)
+                // Of a pack whose frames were moved, what was planted may name others that nobody keeps.
+                let needs = &promise.needs;
+                let is_moved = || self.model.places.are_elsewhere(needs, subject, is_present);
+                is_named || (needs.keys.contains(subject) && !is_moved())
             })
         };
         let mut findings = report.findings.iter();

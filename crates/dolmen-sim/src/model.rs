@@ -119,7 +119,7 @@ pub struct Promise {
     pub needs: Needs,
     /// Its lease has lapsed: nothing is promised any more.
     pub has_lapsed: bool,
-    /// Something that it needs was destroyed by whom nothing is promised against.
+    /// Something that it needs was destroyed, or lost its lock, by whom nothing is promised against.
     pub is_broken: bool,
     /// When a person brought it back after that, and nothing was missing.
     pub revived_at: Option<Timestamp>,
@@ -347,7 +347,9 @@ impl Model {
         all.filter(|promise| self.lives(&promise.id))
     }
 
-    /// Notes that nothing is promised any more of what lacks something, or a lock for as long: whoever took that was able to.
+    /// Notes that nothing is promised any more of what lacks something, or a lock for as long: against whoever may bypass
+    /// governance or lift holds nothing is promised (`docs/threats.md`). What only lost its locks is promised again once it
+    /// was renewed.
     pub fn note_destroyed(&mut self, all: &[Stored]) {
         let mut kept: BTreeMap<&str, Timestamp> = BTreeMap::new();
         for stored in all.iter().filter(|stored| stored.is_authentic) {
@@ -387,20 +389,29 @@ impl Model {
         promise.received <= at && !ends
     }
 
-    /// Notes that everything that lived and stands was renewed at a time.
-    pub fn renewed(&mut self, at: Timestamp, standing: impl IntoIterator<Item = String>) {
+    /// Notes that everything that lived and stands was renewed at a time, as far as the store holds it.
+    pub fn renewed(
+        &mut self,
+        at: Timestamp,
+        standing: impl IntoIterator<Item = String>,
+        all: &[Stored],
+    ) {
         let terms = self.terms_at(at);
         if !terms.is_kept {
             return;
         }
         let until = at.saturating_add_seconds(terms.lease_seconds());
         self.stand(standing, until);
+        let authentic = all.iter().filter(|stored| stored.is_authentic);
+        let present: BTreeSet<_> = authentic.map(|stored| stored.key.as_str()).collect();
         for id in self.ids() {
             let lived = self.lived_at(&id, at);
             if let Some(promise) = self.promises.get_mut(&id)
                 && lived
             {
                 promise.until = promise.until.max(until);
+                let is_present = |key: &str| present.contains(key);
+                promise.is_broken &= self.places.lacks(&promise.needs, is_present).is_some();
             }
         }
     }

@@ -137,15 +137,6 @@ impl Keeping {
             pruner
         }
     }
-
-    /// What a person holds who brings snapshots back: holds are placed by nobody else.
-    pub(crate) fn undoer(&self) -> Credential {
-        if self.lock == LockStrategy::Hold {
-            self.maintainer()
-        } else {
-            self.client()
-        }
-    }
 }
 
 /// What an attacker stole.

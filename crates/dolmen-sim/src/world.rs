@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dolmen_core::check::ReadData;
-use dolmen_core::{Error, finding};
+use dolmen_core::finding;
 use dolmen_crypto::VerifyKey;
 use dolmen_format::ledger::LockStrategy;
 use dolmen_format::{ObjectId, ObjectKey, SnapshotId, Timestamp};
@@ -321,7 +321,9 @@ impl World {
         }
     }
 
-    /// Somebody looks; whoever sees a policy that is not theirs supersedes it.
+    /// Somebody looks; whoever sees a policy that is not theirs supersedes it. They have the old protection period to do so:
+    /// until then it does not count (DESIGN §3), and whoever leaves it in force has what it says, which is all that the model
+    /// promises them.
     fn audit(&mut self, client: &Machine) -> Result<(), Failure> {
         self.act(client, &Act::Audit, Weather::default())?;
         if self.model.is_policy_owned() {
@@ -599,7 +601,7 @@ impl World {
     }
 
     fn attack(&mut self) -> Result<(), Failure> {
-        let Some((attacker, attacks)) = &mut self.attacker else {
+        let Some((_, attacks)) = &self.attacker else {
             return Ok(());
         };
         let bait = self.stage.and_then(Mutation::bait);
@@ -608,6 +610,15 @@ impl World {
         };
         self.log.push(format!("  attack: {attack}"));
         *self.tally.attacks.entry(attack).or_default() += 1;
+        if attack == Attack::Destroy {
+            // What is wrong by then is not excused by what comes.
+            let scene = self.scene();
+            scene.nothing_needed_is_gone()?;
+            scene.everything_needed_is_locked()?;
+        }
+        let Some((attacker, _)) = &mut self.attacker else {
+            return Ok(());
+        };
         attacker.strike(&self.kit, &self.model, attack, &mut self.dice)?;
         if attack == Attack::Destroy {
             self.refresh()?;
@@ -627,9 +638,6 @@ impl World {
         for outcome in outcomes {
             let retry = self.take_in(&outcome)?;
             if retry {
-                if self.waits_for_a_hold(&outcome) {
-                    self.renew()?;
-                }
                 self.clear_away(&outcome)?;
                 let (machine, act) = (&outcome.machine, &outcome.act);
                 let again = perform(
@@ -647,14 +655,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// Whether a client is told that something is not kept for long enough which it may not hold itself: what an intruder put
-    /// into the ledger stands, too. It waits for maintenance.
-    fn waits_for_a_hold(&self, outcome: &Outcome) -> bool {
-        let is_held = self.kit.keeping.lock == LockStrategy::Hold;
-        let is_client = matches!(outcome.act, Act::Backup { .. });
-        is_held && is_client && matches!(outcome.result, Err(Error::Unprotected { .. }))
     }
 
     /// A backup that came too late says so, and its snapshot lies there all the same: a person retires it.
@@ -697,7 +697,6 @@ impl World {
         self.credit(outcome)?;
         let is_at_odds = outcome.is_faulted || outcome.is_interleaved;
         match &outcome.result {
-            Err(_) if self.waits_for_a_hold(outcome) => return Ok(true),
             Err(_) if !is_at_odds => return Err(refused(outcome).into()),
             Err(_) if outcome.is_interleaved => return Ok(true),
             Ok(_) | Err(_) => {}
@@ -731,7 +730,7 @@ impl World {
                 }
                 if !outcome.is_faulted || report.failed == 0 {
                     let standing = self.standing_at(outcome.began);
-                    self.model.renewed(outcome.began, standing);
+                    self.model.renewed(outcome.began, standing, &self.all);
                 }
             }
             Done::Recovered(report) if is_calm && report.failed == 0 => {
@@ -914,9 +913,6 @@ impl World {
         self.maintainer.skew = honest_skew(&self.kit);
         for client in self.clients.clone() {
             self.backup(&client, Weather::default())?;
-        }
-        if !self.model.is_policy_owned() {
-            self.set_policy()?;
         }
         let maintainer = self.maintainer.clone();
         let prune = Act::Prune {

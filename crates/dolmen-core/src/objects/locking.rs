@@ -25,8 +25,8 @@ enum Keeping {
 pub(super) enum Longer {
     /// A later end.
     Lock(Lock),
-    /// A legal hold.
-    Hold,
+    /// A legal hold; the later end is for whoever may place none.
+    Hold(Lock),
 }
 
 impl Longer {
@@ -41,7 +41,7 @@ impl Longer {
                     LockStatus::Until(lock)
                 }
             },
-            Self::Hold => LockStatus::Held {
+            Self::Hold(_) => LockStatus::Held {
                 retention: status.retention(),
             },
         }
@@ -51,7 +51,7 @@ impl Longer {
     pub(super) fn is_done(self, status: LockStatus) -> bool {
         match self {
             Self::Lock(lock) => counted(lock.mode, status).is_some_and(|until| until >= lock.until),
-            Self::Hold => matches!(status, LockStatus::Held { .. }),
+            Self::Hold(_) => matches!(status, LockStatus::Held { .. }),
         }
     }
 }
@@ -195,14 +195,17 @@ impl Locking {
         let until = counted(self.mode, status);
         let (clocks, terms) = (self.clocks(), self.terms.protecting(promise_seconds));
         let next = clocks.next(&terms, id, until)?;
-        // A date that a weaker lock has is not made earlier.
-        let next = status.retention().map_or(next, |lock| next.max(lock.until));
+        let until = limited(&clocks, &terms, next);
+        let lock = Lock {
+            mode: self.mode,
+            // A date that a weaker lock has is not made earlier.
+            until: status
+                .retention()
+                .map_or(until, |lock| until.max(lock.until)),
+        };
         Some(match self.keeping {
-            Keeping::Hold => Longer::Hold,
-            Keeping::Extend => Longer::Lock(Lock {
-                mode: self.mode,
-                until: limited(&clocks, &terms, next),
-            }),
+            Keeping::Hold => Longer::Hold(lock),
+            Keeping::Extend => Longer::Lock(lock),
         })
     }
 

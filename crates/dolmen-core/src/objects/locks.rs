@@ -121,8 +121,8 @@ impl Objects {
     /// Extends the locks of listed objects where they are due, by the terms or by a longer promise in seconds, each by the
     /// version that is authentic and several at once; `each` sees them in the order given, and may end it.
     ///
-    /// Cost: at most three requests each, none for what the listing shows not to be due, and for a key with several
-    /// versions one for each until the authentic one.
+    /// Cost: at most three requests each (four for whoever may place no holds, under holds), none for what the listing shows
+    /// not to be due, and for a key with several versions one for each until the authentic one.
     pub fn extend_all(
         &self,
         promised: &[(Listed, u64)],
@@ -224,8 +224,8 @@ impl Objects {
 
     /// Extends the lock of one version where it is due, by the terms or by a longer promise.
     ///
-    /// Cost: at most one request for the lock, none where it was read in this generation and is not due, one to extend it, and one to read it back where that was refused or had no
-    /// answer.
+    /// Cost: at most one request for the lock, none where it was read in this generation and is not due, one to extend it
+    /// (two for whoever may place no holds, under holds), and one to read it back where that was refused or had no answer.
     pub(super) async fn extend(
         &self,
         key: &ObjectKey,
@@ -281,22 +281,24 @@ impl Objects {
         Ok(extended)
     }
 
-    /// Asks for a longer lock. Where that was refused, somebody may have made it longer meanwhile; where no answer came, it
-    /// may have been done: what the store then states counts.
+    /// Asks for a longer lock. Clients may place no holds and make locks longer instead: else an object that an intruder put
+    /// without a lock would stop them until maintenance holds it. Where that was refused, too, somebody may have made the lock
+    /// longer meanwhile; where no answer came, it may have been done: what the store then states counts.
     async fn lengthen(
         &self,
         object: &ObjectRef,
-        longer: Longer,
+        mut longer: Longer,
         extended: &mut Extended,
     ) -> Result<(), StoreError> {
-        extended.calls = extended.calls.saturating_add(1);
-        let wanted = longer.over(extended.status);
-        let done = match longer {
-            Longer::Lock(lock) => self.store().extend(object, lock).await,
-            Longer::Hold => self.store().hold(object, Hold::On).await,
-        };
+        let mut done = self.ask_for(object, longer, extended).await;
+        if let (Longer::Hold(lock), Err(error)) = (longer, &done)
+            && error.kind == StoreErrorKind::Denied
+        {
+            longer = Longer::Lock(lock);
+            done = self.ask_for(object, longer, extended).await;
+        }
         let Err(error) = done else {
-            extended.status = wanted;
+            extended.status = longer.over(extended.status);
             extended.is_renewed = true;
             return Ok(());
         };
@@ -313,6 +315,19 @@ impl Objects {
         extended.is_renewed = is_unanswered && longer.is_done(status);
         extended.refused = Some(error);
         Ok(())
+    }
+
+    async fn ask_for(
+        &self,
+        object: &ObjectRef,
+        longer: Longer,
+        extended: &mut Extended,
+    ) -> Result<(), StoreError> {
+        extended.calls = extended.calls.saturating_add(1);
+        match longer {
+            Longer::Lock(lock) => self.store().extend(object, lock).await,
+            Longer::Hold(_) => self.store().hold(object, Hold::On).await,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::finding::chain;
 use crate::index::Index;
 use crate::lease::{Clocks, Terms};
-use crate::live::{CompleteLive, ENDED, LIVES, LiveWalk, NeededOf, Placed, StoredNodes};
+use crate::live::{CompleteLive, ENDED, LIVES, Live, LiveWalk, NeededOf, Placed, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
 use crate::numbers;
@@ -36,6 +36,15 @@ pub(super) enum End {
     Done,
     /// The listing grew too old.
     Late,
+}
+
+/// Snapshots and checkpoints whose lives have ended.
+#[derive(Debug, Default)]
+struct Past {
+    /// They are gone or, in a dry run, would be.
+    gone: BTreeSet<SnapshotId>,
+    /// Their grace is over, and something keeps them.
+    over: BTreeSet<SnapshotId>,
 }
 
 /// What a round knows.
@@ -171,22 +180,17 @@ impl Round<'_> {
                 report.live.add(bytes_of(&object));
             })?;
         }
-        let Some(gone) = self.let_snapshots_go()? else {
+        let Some(Past { gone, over }) = self.let_snapshots_go()? else {
             return Ok(End::Late);
         };
         let lives = lives::lives(self.list, &self.terms, self.now.unwrap_or_default());
-        let kept: Vec<_> = lives
+        let mut kept: Vec<_> = lives
             .into_iter()
             .filter(|(entry, _)| !gone.contains(&entry.id))
             .collect();
         let index = self.load_index(&kept)?;
         let blobs = BlobReader::new(self.repository, &index.blobs);
-        let mut walk = LiveWalk::new(self.options.scratch);
-        for (entry, life) in &kept {
-            let promise = if *life == Life::Live { LIVES } else { ENDED };
-            walk.add(self.repository, entry.id, &entry.snapshot, promise)?;
-        }
-        let live = walk.finish(&mut StoredNodes::new(&blobs, self.options.cancel))?;
+        let live = self.walk_readable(&mut kept, &over, &blobs)?;
         if live.complete().is_none() {
             for lost in live.lost() {
                 self.observer.finding(&lost.finding());
@@ -212,6 +216,40 @@ impl Round<'_> {
         self.let_packs_go(&lasting)
     }
 
+    /// Walks what is needed. What is over and cannot be read keeps nothing: else whoever locks a planted snapshot for ever
+    /// would stop every prune for as long.
+    fn walk_readable(
+        &self,
+        kept: &mut Vec<(&SnapshotEntry, Life)>,
+        over: &BTreeSet<SnapshotId>,
+        blobs: &BlobReader<'_>,
+    ) -> Result<Live> {
+        let mut live = self.walk(kept, blobs)?;
+        // Of those that need a lost node only the first is told: the second time all are left out.
+        for are_all_dropped in [false, true] {
+            let is_over = |entry: &SnapshotEntry| over.contains(&entry.id);
+            if live.complete().is_some() || !kept.iter().any(|(entry, _)| is_over(entry)) {
+                break;
+            }
+            let lost = live.lost().iter().map(|lost| lost.first.id());
+            let lost: BTreeSet<_> = lost.collect();
+            kept.retain(|(entry, _)| {
+                !is_over(entry) || !(are_all_dropped || lost.contains(&entry.id))
+            });
+            live = self.walk(kept, blobs)?;
+        }
+        Ok(live)
+    }
+
+    fn walk(&self, kept: &[(&SnapshotEntry, Life)], blobs: &BlobReader<'_>) -> Result<Live> {
+        let mut walk = LiveWalk::new(self.options.scratch);
+        for (entry, life) in kept {
+            let promise = if *life == Life::Live { LIVES } else { ENDED };
+            walk.add(self.repository, entry.id, &entry.snapshot, promise)?;
+        }
+        walk.finish(&mut StoredNodes::new(blobs, self.options.cancel))
+    }
+
     fn load_index(&self, kept: &[(&SnapshotEntry, Life)]) -> Result<Index> {
         let mut index = Index::load(self.repository, self.options.index_cache)?;
         let wanted = segments_of(kept.iter().map(|(entry, _)| *entry));
@@ -220,8 +258,8 @@ impl Round<'_> {
     }
 
     /// Deletes snapshots and checkpoints whose lives have ended and whose leases have lapsed, before what they needed.
-    /// Returns those that are gone or, in a dry run, would be; `None`: too late.
-    fn let_snapshots_go(&mut self) -> Result<Option<BTreeSet<SnapshotId>>> {
+    /// `None`: too late.
+    fn let_snapshots_go(&mut self) -> Result<Option<Past>> {
         let mut listed = Vec::new();
         self.repository
             .objects
@@ -236,7 +274,7 @@ impl Round<'_> {
             .collect();
         let incomplete: BTreeSet<SnapshotId> =
             self.list.incomplete.iter().map(|entry| entry.id).collect();
-        let mut gone = BTreeSet::new();
+        let mut past = Past::default();
         for object in listed {
             // What is live, came after the list was loaded, or is none of ours, stays.
             let verdict = match ends.get(&object.key.id()) {
@@ -254,19 +292,24 @@ impl Round<'_> {
                 && self.now.is_some()
             {
                 // What it needed is free; itself it stays, because it bears a number that would be missed.
-                gone.insert(object.key.id());
+                past.gone.insert(object.key.id());
                 self.report.live.add(bytes_of(&object));
                 continue;
             }
+            let ended = ends.get(&object.key.id());
+            let is_over = ended.is_some_and(|(_, at)| self.judge_grace(*at) == Verdict::Delete);
             match self.carry_out(&object, verdict)? {
                 Done::Gone => {
-                    gone.insert(object.key.id());
+                    past.gone.insert(object.key.id());
+                }
+                Done::Stays if is_over => {
+                    past.over.insert(object.key.id());
                 }
                 Done::Stays => {}
                 Done::Late => return Ok(None),
             }
         }
-        Ok(Some(gone))
+        Ok(Some(past))
     }
 
     /// Deletes segments that no kept snapshot lists and that describe nothing that only they describe.

@@ -65,12 +65,12 @@ impl World {
         report
     }
 
-    fn compact(&self, compared: &mut Compared) -> Report {
+    pub(super) fn compact(&self, compared: &mut Compared) -> Report {
         self.compact_with(compared, |_| {}).unwrap()
     }
 
     /// Bytes of packs.
-    fn packed_bytes(&self) -> u64 {
+    pub(super) fn packed_bytes(&self) -> u64 {
         let mut bytes = 0;
         let objects = &self.repository.objects;
         objects
@@ -81,7 +81,7 @@ impl World {
         bytes
     }
 
-    fn outlive(&self) {
+    pub(super) fn outlive(&self) {
         self.wait(LEASE_DAYS * DAY + DELAY_SECONDS + 1);
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use dolmen_format::ledger::{Fact, LockStrategy, Policy};
+use dolmen_store::memory::{DefaultRetention, Right};
 use dolmen_store::{
-    Hold, LockStatus, MemoryModel, MemoryOptions, Operation, Store as _, StoreErrorKind,
-    VersionInfo,
+    Credential, Hold, LockMode, LockStatus, MemoryModel, MemoryOptions, Operation, Store as _,
+    StoreErrorKind, VersionInfo,
 };
 use futures_util::TryStreamExt as _;
 
@@ -209,4 +210,92 @@ fn locks_follow_a_policy_at_once() {
             line.name
         );
     }
+}
+
+/// What a client of a bucket with holds may: it sees them and places none.
+fn client() -> Credential {
+    Credential::locking_client()
+        .with(Right::GetObjectLegalHold)
+        .with(Right::ReadFileLegalHolds)
+}
+
+/// Everything that the newest snapshot needs is locked for the whole period.
+fn assert_locked(world: &World) {
+    let now = world.store.clock().seconds;
+    let list = world.list();
+    let (_, older) = list.snapshots.split_last().unwrap();
+    let older: Vec<_> = older.iter().map(|entry| entry.id.to_string()).collect();
+    for (line, lock) in versions(world) {
+        let until = lock.retention().unwrap().until.seconds;
+        let is_other = older.iter().any(|id| line.name.ends_with(id));
+        assert!(
+            is_other || until >= now + 30 * DAY,
+            "{}: {until} at {now}",
+            line.name
+        );
+    }
+}
+
+#[test]
+fn a_record_that_an_intruder_leaves_unlocked_stops_no_backup() {
+    for (model, may_extend) in [
+        (MemoryModel::s3(MemoryOptions::LOCKS), true),
+        (MemoryModel::b2(MemoryOptions::LOCKS), true),
+        (MemoryModel::s3(MemoryOptions::LOCKS), false),
+    ] {
+        let mut world = World::held(model);
+        world.write(HOME, "a", 1, 500_000);
+        world.backup(HOME);
+        // Whoever has the passphrase signs what they like, and puts it without a lock.
+        world.use_key(Credential::client());
+        world.sign(
+            HOME,
+            Fact::Witness {
+                receipts: Vec::new(),
+            },
+        );
+        let is_locked = |world: &World| {
+            let all = versions(world);
+            let mut records = all
+                .iter()
+                .filter(|(line, _)| line.name.starts_with("ledger/"));
+            records.any(|(_, lock)| lock.retention().is_some())
+        };
+        assert!(!is_locked(&world));
+        if may_extend {
+            world.use_key(client());
+        } else {
+            let retention = DefaultRetention {
+                mode: LockMode::Compliance,
+                days: 40,
+            };
+            world.store.set_default_retention(Some(retention)).unwrap();
+            world.use_key(Credential::client());
+        }
+        world.write(HOME, "b", 2, 500_000);
+        world.backup(HOME);
+        assert!(is_locked(&world));
+        world.assert_whole();
+    }
+}
+
+#[test]
+fn whoever_may_place_no_holds_makes_locks_longer() {
+    let mut world = World::held(MemoryModel::s3(MemoryOptions::LOCKS));
+    world.write(HOME, "a", 1, 500_000);
+    let first = world.backup(HOME);
+    world.use_key(client());
+    // Nobody maintains.
+    world.wait(25 * DAY);
+    world.write(HOME, "b", 2, 500_000);
+    let before = versions(&world).len();
+    world.backup(HOME);
+    assert_locked(&world);
+    // New packs and what names them: nothing is stored again for its lock.
+    assert!(versions(&world).len() <= before + 4);
+    world.retire(HOME, &[&first]);
+    world.wait(25 * DAY);
+    assert_eq!(world.undo(HOME, &first), []);
+    world.assert_whole();
+    assert!(world.renew(HOME).is_protected);
 }

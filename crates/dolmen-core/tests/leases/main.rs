@@ -17,6 +17,7 @@ mod hiding;
 mod holds;
 mod locks;
 mod moves;
+mod nodes;
 mod policies;
 mod puts;
 mod recover;

@@ -3,7 +3,10 @@
 use dolmen_core::lives;
 use dolmen_core::prune::Tally;
 use dolmen_format::ledger::{Fact, Policy};
-use dolmen_store::Store as _;
+use dolmen_format::signed::Stamp;
+use dolmen_format::snapshot::Snapshot;
+use dolmen_format::{InstanceId, ObjectKey};
+use dolmen_store::{Lock, LockMode, Place, Store as _, StoreKey};
 use futures_util::TryStreamExt as _;
 
 use super::world::{Client, DAY, DELAY_SECONDS, LEASE_DAYS, World, policy};
@@ -135,7 +138,7 @@ fn while_a_number_is_missing_nothing_goes() {
     world.write(OTHER, "x", 3, 1000);
     let lost = world.backup(OTHER);
     world.backup(OTHER);
-    let key = dolmen_format::ObjectKey::Snapshot(lost.snapshot.stamp.writer, lost.id).to_string();
+    let key = ObjectKey::Snapshot(lost.snapshot.stamp.writer, lost.id).to_string();
     let objects = &world.repository.objects;
     let lines: Vec<_> = objects
         .block_on(world.store.list_versions(&key).try_collect())
@@ -209,11 +212,65 @@ fn an_unfinished_backup_keeps_its_packs_for_their_lease_only() {
     world.backup(HOME);
     let body = vec![7; 100].into();
     let id = dolmen_format::ObjectId::of(&[7; 100]);
-    let key = dolmen_format::ObjectKey::Pack(world.repository.writer(), id);
+    let key = ObjectKey::Pack(world.repository.writer(), id);
     world.repository.objects.put(&key, body).unwrap();
     world.wait(LEASE_DAYS * DAY + DELAY_SECONDS);
     assert_eq!(world.prune().locked.objects, 1);
     world.wait(1);
     assert_eq!(world.prune().deleted.objects, 1);
     world.assert_whole();
+}
+
+#[test]
+fn what_is_over_and_cannot_be_read_stops_no_prune_though_it_is_locked_for_ever() {
+    // A person retires one; the other came too late to count, and ends by itself.
+    for relied_until in [None, Some(0)] {
+        let world = World::locked();
+        world.write(HOME, "old", 1, 500_000);
+        let first = world.backup(HOME);
+        let mut manifest = first.snapshot.manifest.clone();
+        manifest.ciphertext[0] ^= 1;
+        let planted = Snapshot {
+            stamp: Stamp {
+                instance: InstanceId([9; 16]),
+                number: 1,
+                ..first.snapshot.stamp
+            },
+            relied_until,
+            manifest,
+            ..first.snapshot.clone()
+        };
+        let repository = &world.repository;
+        let signed = repository
+            .signing_key()
+            .sign(&repository.id(), &planted)
+            .unwrap();
+        let key = ObjectKey::Snapshot(planted.stamp.writer, signed.1).to_string();
+        let key = StoreKey::try_from(key).unwrap();
+        let lock = Lock {
+            mode: LockMode::Compliance,
+            until: world.store.clock().saturating_add_seconds(7300 * DAY),
+        };
+        let put = world
+            .store
+            .put(&key, signed.0.into(), Some(lock), Place::OnTop);
+        repository.objects.block_on(put).unwrap();
+        world.remove(HOME, "old");
+        world.write(HOME, "new", 2, 400_000);
+        world.backup(HOME);
+        let list = world.list();
+        assert_eq!(list.incomplete.len(), usize::from(relied_until.is_some()));
+        let (_, gone) = list.snapshots.split_last().unwrap();
+        world.retire(HOME, &gone.iter().collect::<Vec<_>>());
+        let (mut deleted, mut held) = (0, None);
+        for _ in 0..40 {
+            world.wait(3 * DAY);
+            world.renew(HOME);
+            let pruned = world.prune();
+            deleted += pruned.deleted.bytes;
+            held = pruned.held;
+        }
+        assert_eq!(held, None);
+        assert!(deleted > 400_000, "{deleted}");
+    }
 }
