@@ -1,6 +1,7 @@
 //! The index: segments of the store, gathered into the client's tables.
 
 pub(crate) mod segments;
+mod stand_ins;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::moves::{Moves, gone};
 use crate::objects::{Listed, seen};
 use crate::pack::describe::{READS_MAX, describe_all};
 use crate::repository::Repository;
+pub(crate) use stand_ins::StandIns;
 
 /// The index of a repository, as far as its segments are intact.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub struct Index {
     pub segment_bytes: BTreeMap<SegmentId, u64>,
     /// What does not verify.
     pub findings: Findings,
+    /// Packs with a smaller number are described by segments, the others by themselves alone.
+    described: u32,
 }
 
 impl Index {
@@ -50,6 +54,7 @@ impl Index {
             segments,
             segment_bytes: listed.iter().flat_map(sizes).collect(),
             findings: Vec::new(),
+            described: 0,
         };
         for name in foreign {
             index
@@ -99,6 +104,7 @@ impl Index {
             None => {}
         }
         index.findings.sort();
+        index.described = index.blobs.pack_count();
         Ok(index)
     }
 
