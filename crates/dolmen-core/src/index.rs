@@ -135,7 +135,7 @@ impl Index {
         let mut unnamed = Vec::new();
         repository.objects.list("packs/", |pack| {
             gone.remove(&pack.key.id());
-            if !is_described(&pack.key.id()) && !destinations.contains(&pack.key) {
+            if !is_described(&pack.key.id()) {
                 unnamed.push(pack);
             }
         })?;
@@ -153,6 +153,8 @@ impl Index {
                         self.blobs.settle(truth);
                         added = added.saturating_add(u64::from(!is_known));
                     }
+                    // What frames were moved to tells of their origins. A claim alone makes no pack one.
+                    Err(_) if destinations.contains(&pack.key) => {}
                     Err(problem) => self
                         .findings
                         .push(Finding::new(pack.key.to_string(), problem)),
@@ -161,9 +163,13 @@ impl Index {
         }
         let (index, go_on) = (&self.blobs, AtomicBool::new(false));
         gone::describe(repository, index, &moves, &gone, &go_on, |entry, frames| {
-            let truth = index.add_pack(info_of(repository.writer(), &entry), &frames)?;
+            let truth = if let Some(known) = index.find_agreeing(&entry.pack, &frames) {
+                known
+            } else {
+                added = added.saturating_add(1);
+                index.add_pack(info_of(repository.writer(), &entry), &frames)?
+            };
             index.settle(truth);
-            added = added.saturating_add(1);
             Ok(())
         })?;
         Ok(added)
