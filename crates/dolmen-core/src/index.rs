@@ -1,6 +1,7 @@
 //! The index: segments of the store, gathered into the client's tables.
 
 pub(crate) mod segments;
+mod stand_ins;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::moves::{Moves, gone};
 use crate::objects::{Listed, seen};
 use crate::pack::describe::{READS_MAX, describe_all};
 use crate::repository::Repository;
+pub(crate) use stand_ins::StandIns;
 
 /// The index of a repository, as far as its segments are intact.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub struct Index {
     pub segment_bytes: BTreeMap<SegmentId, u64>,
     /// What does not verify.
     pub findings: Findings,
+    /// Packs with a smaller number are described by segments, the others by themselves alone.
+    described: u32,
 }
 
 impl Index {
@@ -50,6 +54,7 @@ impl Index {
             segments,
             segment_bytes: listed.iter().flat_map(sizes).collect(),
             findings: Vec::new(),
+            described: 0,
         };
         for name in foreign {
             index.findings.push(Finding::foreign(name));
@@ -97,6 +102,7 @@ impl Index {
             None => {}
         }
         index.findings.sort();
+        index.described = index.blobs.pack_count();
         Ok(index)
     }
 
@@ -127,7 +133,7 @@ impl Index {
         let mut unnamed = Vec::new();
         repository.objects.list("packs/", |pack| {
             gone.remove(&pack.key.id());
-            if !is_described(&pack.key.id()) && !destinations.contains(&pack.key) {
+            if !is_described(&pack.key.id()) {
                 unnamed.push(pack);
             }
         })?;
@@ -145,6 +151,8 @@ impl Index {
                         self.blobs.settle(truth);
                         added = added.saturating_add(u64::from(!is_known));
                     }
+                    // What frames were moved to tells of their origins. A claim alone makes no pack one.
+                    Err(_) if destinations.contains(&pack.key) => {}
                     Err(problem) => self
                         .findings
                         .push(Finding::new(pack.key.to_string(), problem)),
@@ -153,9 +161,13 @@ impl Index {
         }
         let (index, go_on) = (&self.blobs, AtomicBool::new(false));
         gone::describe(repository, index, &moves, &gone, &go_on, |entry, frames| {
-            let truth = index.add_pack(info_of(repository.writer(), &entry), &frames)?;
+            let truth = if let Some(known) = index.find_agreeing(&entry.pack, &frames) {
+                known
+            } else {
+                added = added.saturating_add(1);
+                index.add_pack(info_of(repository.writer(), &entry), &frames)?
+            };
             index.settle(truth);
-            added = added.saturating_add(1);
             Ok(())
         })?;
         Ok(added)

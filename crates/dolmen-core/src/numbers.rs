@@ -122,8 +122,8 @@ pub fn lost(list: &SnapshotList, remembered: &Remembered) -> BTreeSet<ObjectKey>
     let recalled = signed.filter(|key| list.recalled.is_gone(key));
     let unknown = missing_signed(list, &remembered.signed);
     let unknown = unknown.map(|own| ObjectKey::Ledger(own.writer, own.digest));
-    let lost = heads.chain(recalled).chain(unknown);
-    lost.filter(|key| !remembered.given_up.has(&key.id()))
+    let all = heads.chain(recalled).chain(unknown);
+    all.filter(|key| !remembered.given_up.has(&key.id()))
         .collect()
 }
 

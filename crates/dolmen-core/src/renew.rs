@@ -6,13 +6,13 @@
 mod note;
 mod wanted;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dolmen_format::ledger::{Fact, Receipt};
-use dolmen_format::{ObjectId, ObjectKey, ObjectKind, Timestamp};
+use dolmen_format::{ObjectId, ObjectKey, ObjectKind, SegmentId, SnapshotId, Timestamp};
 use dolmen_state::Instance;
 use dolmen_state::state::Sightings;
 use dolmen_store::StoreErrorKind;
@@ -21,16 +21,16 @@ use crate::by_policy;
 use crate::check::Observer;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, chain, counted};
-use crate::index::Index;
+use crate::index::{Index, StandIns};
 use crate::ledger::{self, Receipts};
-use crate::live::{LiveWalk, LostNode, NeededOf, Placed, StoredNodes};
+use crate::live::{Live, LiveWalk, LostNode, NeededOf, Placed, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
 use crate::objects::{Extended, Extension, FetchError, Listed};
 use crate::pack::BlobReader;
 use crate::recall;
 use crate::repository::Repository;
-use crate::snapshots::SnapshotList;
+use crate::snapshots::{SnapshotEntry, SnapshotList};
 use wanted::{Promised, Wanted};
 
 /// Needed objects in memory while their locks are looked at.
@@ -151,22 +151,52 @@ impl Renewal<'_> {
             &wanted.snapshots,
             &wanted.told,
         )?;
-        self.those("index/", ObjectKind::Index, &wanted.segments, &wanted.told)?;
+        let missing = self.found("index/", ObjectKind::Index, &wanted.segments)?;
         let segments: Vec<_> = wanted.segments.keys().copied().collect();
+        let looked = self.look_into_manifests(&lives, &promises, &segments);
+        let excused = looked
+            .as_ref()
+            .ok()
+            .map(|(_, stand_ins)| &stand_ins.excused);
+        let is_excused = |id: &ObjectId| excused.is_some_and(|excused| excused.contains(id));
+        for id in missing.iter().filter(|id| !wanted.told.contains(*id)) {
+            if !is_excused(id) {
+                self.fail(&format!("index/…/{id}"), "missing");
+            }
+        }
+        let (live, stand_ins) = looked?;
+        if !stand_ins.needed.is_empty() {
+            let longest = promises.values().copied().max().unwrap_or(0);
+            let needed = stand_ins.needed.into_iter();
+            let needed = needed.map(|id| (id, longest)).collect();
+            self.those("index/", ObjectKind::Index, &needed, &wanted.told)?;
+        }
+        let places = Places::look(repository, &list.facts)?;
+        self.packs(&live.placed(&places, self.options.scratch)?)
+    }
+
+    /// Finds what live snapshots need of packs, and what stands in for segments that are gone. Tells of what cannot be read.
+    fn look_into_manifests(
+        &mut self,
+        lives: &[(&SnapshotEntry, Life)],
+        promises: &BTreeMap<SnapshotId, u64>,
+        segments: &[SegmentId],
+    ) -> Result<(Live, StandIns)> {
+        let repository = self.repository;
         let mut index = Index::load(repository, self.options.index_cache)?;
-        index.complete(repository, &segments)?;
+        index.complete(repository, segments)?;
         let blobs = BlobReader::new(repository, &index.blobs);
         let mut walk = LiveWalk::new(self.options.scratch);
         for (entry, _) in lives.iter().filter(|(_, life)| *life == Life::Live) {
             let promise = promises.get(&entry.id).copied().unwrap_or(0);
             walk.add(repository, entry.id, &entry.snapshot, promise)?;
         }
-        let needed = walk.finish(&mut StoredNodes::new(&blobs, self.options.cancel))?;
-        for part in needed.lost().iter().map(LostNode::finding) {
+        let live = walk.finish(&mut StoredNodes::new(&blobs, self.options.cancel))?;
+        for part in live.lost().iter().map(LostNode::finding) {
             self.fail(&part.subject, &part.problem);
         }
-        let places = Places::look(repository, &list.facts)?;
-        self.packs(&needed.placed(&places, self.options.scratch)?)
+        let stand_ins = index.stand_ins(segments, &live, 0)?;
+        Ok((live, stand_ins))
     }
 
     /// Renews the objects below a prefix that are needed, and tells of those that are missing.
@@ -177,6 +207,20 @@ impl Renewal<'_> {
         needed: &Promised,
         told: &BTreeSet<ObjectId>,
     ) -> Result<()> {
+        let missing = self.found(prefix, kind, needed)?;
+        for id in missing.iter().filter(|id| !told.contains(*id)) {
+            self.fail(&format!("{prefix}…/{id}"), "missing");
+        }
+        Ok(())
+    }
+
+    /// Renews the objects below a prefix that are needed. Returns those that are missing; none where the listing broke off.
+    fn found(
+        &mut self,
+        prefix: &str,
+        kind: ObjectKind,
+        needed: &Promised,
+    ) -> Result<BTreeSet<ObjectId>> {
         let (mut found, mut missing) = (Vec::new(), needed.clone());
         let listed = self.repository.objects.list(prefix, |object| {
             if let Some(promise) = needed.get(&object.key.id()) {
@@ -190,12 +234,9 @@ impl Renewal<'_> {
         self.witness(&found, kind)?;
         self.renew(&found, kind)?;
         if self.broke_off(prefix, listed)?.is_break() {
-            return Ok(());
+            return Ok(BTreeSet::new());
         }
-        for id in missing.keys().filter(|id| !told.contains(*id)) {
-            self.fail(&format!("{prefix}…/{id}"), "missing");
-        }
-        Ok(())
+        Ok(missing.into_keys().collect())
     }
 
     /// Says when the store first received what may have to be put again: the older version goes when the bucket's rules

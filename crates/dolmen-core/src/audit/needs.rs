@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::finding::Findings;
 use crate::index::Index;
 use crate::lease::{Clocks, Terms};
-use crate::live::{ENDED, LIVES, LiveWalk, LostPart, StoredNodes};
+use crate::live::{ENDED, LIVES, Live, LiveWalk, LostPart, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
 use crate::numbers::{self, Remembered};
@@ -80,13 +80,9 @@ impl Needs {
         let (live, kept) = split(list, terms.as_ref(), now);
         let mut index = Index::load(repository, options.index_cache)?;
         let segments = segments_of(live.iter().copied());
-        // What is known from here on is known from packs alone.
-        let described = index.blobs.pack_count();
         index.complete(repository, &segments)?;
-        let listed = segments.iter().copied();
-        let mut ids: BTreeMap<ObjectId, String> = listed
-            .map(|id| (id, format!("index segment {id}")))
-            .collect();
+        let listed = segments.iter().copied().map(named_segment);
+        let mut ids: BTreeMap<ObjectId, String> = listed.collect();
         let named = |key: ObjectKey| (key.id(), key.to_string());
         let snapshots = live
             .iter()
@@ -121,8 +117,12 @@ impl Needs {
             protect_until: from.saturating_add_seconds(seconds(protected)),
             whole_lease: from.saturating_add_seconds(seconds(leased)),
         };
-        needs.walk(repository, list, [&live, &kept], options)?;
-        needs.excuse_segments(&segments, described);
+        let found = needs.walk(repository, list, [&live, &kept], options)?;
+        let stand_ins = needs.index.stand_ins(&segments, &found, LIVES)?;
+        needs.ids.retain(|id, _| !stand_ins.excused.contains(id));
+        needs
+            .ids
+            .extend(stand_ins.needed.into_iter().map(named_segment));
         Ok(needs)
     }
 
@@ -133,7 +133,7 @@ impl Needs {
         list: &SnapshotList,
         [live, kept]: [&[&SnapshotEntry]; 2],
         options: &Options<'_>,
-    ) -> Result<()> {
+    ) -> Result<Live> {
         let mut walk = LiveWalk::new(options.scratch);
         for (entries, promise) in [(live, LIVES), (kept, ENDED)] {
             for entry in entries {
@@ -177,20 +177,7 @@ impl Needs {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// A segment that is gone is missed only where a needed pack is described by no other: a rebuilt index has other ones.
-    fn excuse_segments(&mut self, listed: &[SegmentId], described: u32) {
-        let described = usize::try_from(described).unwrap_or(usize::MAX);
-        let mut beyond = self.packs.iter().skip(described);
-        if !self.unknown_packs.is_empty() || beyond.any(|want| *want == Want::Needed) {
-            return;
-        }
-        let present: BTreeSet<SegmentId> = self.index.segment_ids().collect();
-        for gone in listed.iter().filter(|id| !present.contains(id)) {
-            self.ids.remove(gone);
-        }
+        Ok(found)
     }
 
     fn find(&mut self, pack: &PackId) -> Option<&mut Want> {
@@ -253,6 +240,11 @@ impl Needs {
         self.terms
             .is_none_or(|terms| judge(stored_at, None, &terms, self.now) != Verdict::Delete)
     }
+}
+
+/// A needed segment, and what to call it where it is missing.
+fn named_segment(id: SegmentId) -> (ObjectId, String) {
+    (id, format!("index segment {id}"))
 }
 
 /// What lives, and what has ended and is kept for its lease.

@@ -1,6 +1,6 @@
 //! Packs: the listing held against the index, and their bytes against both.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,6 +20,8 @@ use crate::repository::Repository;
 
 /// Packs that no segment names are named up to this number.
 const ORPHANS_NAMED_MAX: usize = 20;
+/// Moved frames of which it is remembered whether they can be had.
+const FOUND_MAX: usize = 1 << 16;
 
 /// The state of all packs that the index names, and of those that frames were moved into.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(super) struct Health<'a> {
     places: Places<'a>,
     /// Moved packs that were read and found to be damaged.
     moved: BTreeMap<PackId, LostFrames>,
+    /// Whether a moved frame can be had, by its origin: a frame holds thousands of small blobs, each of which is asked for.
+    found: Mutex<HashMap<(PackRef, u32), bool>>,
     /// Whether the index and a pack contradict each other.
     pub(super) index_is_wrong: bool,
 }
@@ -66,6 +70,20 @@ impl Health<'_> {
         if !is_named {
             return Ok(false);
         }
+        if let Some(found) = lock(&self.found).get(&(pack, ordinal)) {
+            return Ok(*found);
+        }
+        let has = self.is_moved(blobs, pack, ordinal)?;
+        let mut found = lock(&self.found);
+        if found.len() >= FOUND_MAX {
+            found.clear();
+        }
+        found.insert((pack, ordinal), has);
+        Ok(has)
+    }
+
+    /// Whether a frame can be had from where it was moved.
+    fn is_moved(&self, blobs: &BlobReader<'_>, pack: PackRef, ordinal: u32) -> Result<bool> {
         let may_hold = |info: &PackInfo, position| match self.moved.get(&info.pack) {
             None | Some(LostFrames::None) => true,
             Some(LostFrames::Some(lost)) => !lost.contains(position),
@@ -234,6 +252,7 @@ pub(super) fn compare<'a>(
         packs,
         places,
         moved: BTreeMap::new(),
+        found: Mutex::default(),
         index_is_wrong: false,
     })
 }

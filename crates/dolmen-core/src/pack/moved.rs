@@ -45,7 +45,9 @@ struct Tables {
 /// The table of a pack that frames were moved into.
 #[derive(Debug)]
 struct Table {
-    table: PackTable,
+    decoded: PackTable,
+    /// Where each frame begins.
+    offsets: Vec<u64>,
     /// By the origin's number.
     keys: Mutex<HashMap<u32, Arc<PackKey>>>,
 }
@@ -274,7 +276,7 @@ impl BlobReader<'_> {
                 found.pack == Some(*origin) && entry.ordinal == ordinal
             });
             let described = found.and_then(|(_, entry, found)| {
-                describe_frame(self.repository(), found, table.table.recipient, entry).ok()
+                describe_frame(self.repository(), found, table.decoded.recipient, entry).ok()
             });
             if described.is_some() {
                 return Ok(described);
@@ -286,7 +288,7 @@ impl BlobReader<'_> {
     /// The key that opens a moved frame; `None`: it is not for this repository.
     pub(crate) fn moved_key(&self, place: &MovedPlace) -> Option<Arc<PackKey>> {
         let origin = usize::try_from(place.origin).ok()?;
-        let origin = place.table.table.origins.get(origin)?;
+        let origin = place.table.decoded.origins.get(origin)?;
         place.table.key(self.repository(), place.origin, origin)
     }
 
@@ -341,10 +343,7 @@ impl BlobReader<'_> {
         if let Some(table) = lock(&self.moved.tables).by_pack.get(&info.pack) {
             return Ok(Arc::clone(table));
         }
-        let table = Arc::new(Table {
-            table: self.read_table(info)?,
-            keys: Mutex::default(),
-        });
+        let table = Arc::new(Table::new(self.read_table(info)?));
         let mut tables = lock(&self.moved.tables);
         tables.bytes = tables.bytes.saturating_add(u64::from(info.table_bytes));
         if tables.bytes > TABLES_BYTES_MAX {
@@ -364,25 +363,37 @@ impl BlobError {
 }
 
 impl Table {
+    fn new(table: PackTable) -> Self {
+        let head = u64::try_from(PROLOGUE_BYTES).unwrap_or(u64::MAX);
+        let frames = table.frames.iter();
+        let offsets = frames.scan(head, |end, frame| {
+            let begin = *end;
+            *end = begin.saturating_add(u64::from(frame.frame_bytes));
+            Some(begin)
+        });
+        Self {
+            offsets: offsets.collect(),
+            decoded: table,
+            keys: Mutex::default(),
+        }
+    }
+
     /// Where a frame lies, and what the table says of it.
     fn frame(&self, position: u32) -> Option<(u64, &FrameEntry, &Origin)> {
         let at = usize::try_from(position).ok()?;
-        let entry = self.table.frames.get(at)?;
+        let entry = self.decoded.frames.get(at)?;
         let origin = self
-            .table
+            .decoded
             .origins
             .get(usize::try_from(entry.origin).ok()?)?;
-        let before = self.table.frames.iter().take(at);
-        let before: u64 = before.map(|frame| u64::from(frame.frame_bytes)).sum();
-        let head = u64::try_from(PROLOGUE_BYTES).ok()?;
-        Some((head.saturating_add(before), entry, origin))
+        Some((*self.offsets.get(at)?, entry, origin))
     }
 
     fn key(&self, repository: &Repository, number: u32, origin: &Origin) -> Option<Arc<PackKey>> {
         if let Some(key) = lock(&self.keys).get(&number) {
             return Some(Arc::clone(key));
         }
-        let key = Arc::new(open_origin(repository, self.table.recipient, origin).ok()?);
+        let key = Arc::new(open_origin(repository, self.decoded.recipient, origin).ok()?);
         lock(&self.keys).insert(number, Arc::clone(&key));
         Some(key)
     }

@@ -297,7 +297,8 @@ impl Round<'_> {
                 continue;
             }
             let ended = ends.get(&object.key.id());
-            let is_over = ended.is_some_and(|(_, at)| self.judge_grace(*at) == Verdict::Delete);
+            let is_over =
+                ended.is_some_and(|(_, at)| self.judge_grace(*at, now) == Verdict::Delete);
             match self.carry_out(&object, verdict)? {
                 Done::Gone => {
                     past.gone.insert(object.key.id());

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dolmen_format::ledger::{Fact, Receipt};
-use dolmen_format::{ObjectKey, Timestamp};
+use dolmen_format::{ObjectId, ObjectKey, Timestamp};
 use dolmen_state::state::{Instance, Sightings};
 use dolmen_store::StoreErrorKind;
 
@@ -28,12 +28,12 @@ pub fn put_remembered(
     observer: &dyn Observer,
 ) -> Result<Report> {
     let mut report = Report::default();
-    let lost = lost(repository, list, sightings);
-    let Some(instance) = instance.filter(|_| !lost.is_empty()) else {
-        report.healed = u64::try_from(lost.len()).unwrap_or(u64::MAX);
+    let bodies = lost(repository, list, sightings);
+    let Some(instance) = instance.filter(|_| !bodies.is_empty()) else {
+        report.healed = u64::try_from(bodies.len()).unwrap_or(u64::MAX);
         return Ok(report);
     };
-    let receipts = lost.iter().map(|(key, received, _)| Receipt {
+    let receipts = bodies.iter().map(|(key, received, _)| Receipt {
         object: key.id(),
         received: *received,
     });
@@ -41,7 +41,7 @@ pub fn put_remembered(
     if !receipts.is_empty() {
         ledger::write(repository, instance, Fact::Witness { receipts })?;
     }
-    for (key, _, body) in lost {
+    for (key, _, body) in bodies {
         let objects = &repository.objects;
         match objects.block_on(objects.put_on_top(&key, &body)) {
             Ok(_) => {
@@ -71,7 +71,7 @@ fn lost(
     let bytes = alive.filter_map(|key| {
         let seen = sightings.get(&key.to_string())?;
         let body = Bytes::from(seen.body.clone());
-        (dolmen_format::ObjectId::of(&body) == key.id()).then_some((key, seen.stored_at, body))
+        (ObjectId::of(&body) == key.id()).then_some((key, seen.stored_at, body))
     });
     bytes.collect()
 }

@@ -121,6 +121,41 @@ fn a_lost_index_is_rebuilt_from_the_packs() {
 }
 
 #[test]
+fn of_an_index_only_what_is_missing_is_written() {
+    let world = World::new(1);
+    let (segments, relied_on) = (world.objects("index"), world.instance().record().clone());
+    let (whole, _) = world.rebuild_index();
+    assert_eq!((whole.packs, whole.blobs), (0, 0));
+    assert_eq!(world.objects("index"), segments);
+    assert_eq!(world.instance().record().segments, relied_on.segments);
+
+    std::fs::remove_file(&segments[0]).unwrap();
+    let (part, _) = world.rebuild_index();
+    let packs = u64::try_from(world.objects("packs").len()).unwrap();
+    assert!(0 < part.packs && part.packs < packs, "{part:?}");
+    assert_eq!(world.objects("index").len(), segments.len());
+    let listed = world.instance().record().segments.len();
+    assert_eq!(listed, relied_on.segments.len());
+    let (again, _) = world.rebuild_index();
+    assert_eq!((again.packs, again.blobs), (0, 0));
+    assert_eq!(world.check(ReadData::All).0.findings, []);
+}
+
+#[test]
+fn a_rebuilt_index_is_relied_on_though_the_state_was_lost() {
+    let world = World::new(1);
+    for path in world.objects("index") {
+        std::fs::remove_file(path).unwrap();
+    }
+    world.rebuild_index();
+    let rebuilt = world.instance().record().segments.clone();
+    std::fs::remove_dir_all(world.path("state")).unwrap();
+    let (again, _) = world.rebuild_index();
+    assert_eq!(again.packs, 0);
+    assert_eq!(world.instance().record().segments, rebuilt);
+}
+
+#[test]
 fn a_damaged_segment_is_replaced_and_removed() {
     let world = World::new(1);
     let segments = world.objects("index");
@@ -144,6 +179,9 @@ fn a_rebuilt_index_leaves_unreadable_packs_out() {
     let pack = world.objects("packs").into_iter().next().unwrap();
     let body = std::fs::read(&pack).unwrap();
     std::fs::write(&pack, &body[..body.len() - 10]).unwrap();
+    for path in world.objects("index") {
+        std::fs::remove_file(path).unwrap();
+    }
     let (rebuilt, notes) = world.rebuild_index();
     let id = pack.file_name().unwrap().to_str().unwrap();
     assert!(

@@ -24,7 +24,7 @@ const HOME: Client = Client("home");
 const OTHER: Client = Client("other");
 
 /// A store whose owner can break locks.
-fn locked() -> World {
+pub(crate) fn locked() -> World {
     let policy = Policy {
         lock: LockStrategy::Governance,
         ..policy()
@@ -57,7 +57,7 @@ fn versions(world: &World) -> Vec<VersionInfo> {
 }
 
 /// Removes every version of a name, whatever kept it.
-fn lose(world: &World, name: &str) {
+pub(crate) fn lose(world: &World, name: &str) {
     for line in versions(world).iter().filter(|line| line.name == name) {
         world
             .store
@@ -104,7 +104,7 @@ fn two_seen(world: &World) -> ([SnapshotEntry; 2], String, Sightings) {
 }
 
 /// Days of a lock that are left.
-fn days_left(world: &World, name: &str) -> i64 {
+pub(crate) fn days_left(world: &World, name: &str) -> i64 {
     let line = versions(world).into_iter().find(|line| line.name == name);
     let LockStatus::Until(lock) = line.unwrap().lock else {
         panic!("{name} is not locked");

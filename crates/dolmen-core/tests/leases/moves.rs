@@ -373,3 +373,21 @@ fn nothing_is_listed_twice_where_nothing_was_moved() {
     };
     assert_eq!(listings(&after), listings(&before).map(|count| count + 1));
 }
+
+#[test]
+fn an_index_that_is_gone_is_missed_until_something_says_what_was_moved() {
+    let world = World::new();
+    let origins = fill(&world);
+    world.move_packs(&origins);
+    world.delete(&origins);
+    let segments = world.names("index/");
+    let segments: Vec<_> = segments.iter().map(|name| name.parse().unwrap()).collect();
+    world.delete(&segments);
+    let lost = u64::try_from(segments.len()).unwrap();
+    assert_eq!(world.renew(M).failed, lost);
+    assert_eq!(world.audit(&Compared::default()).missing, lost);
+    world.rebuild_index(M);
+    assert_eq!(world.renew(M).failed, 0);
+    assert_eq!(world.audit(&Compared::default()), Counts::default());
+    world.assert_whole();
+}

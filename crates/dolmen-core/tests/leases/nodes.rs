@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 
-use dolmen_core::audit::{self, Counts, Depth};
+use dolmen_core::audit::{self, Counts};
 use dolmen_core::backup::{self, Context};
 use dolmen_core::check::ReadData;
 use dolmen_core::index::Index;
@@ -16,6 +15,7 @@ use dolmen_format::{ObjectKey, ObjectKind};
 use dolmen_fs::pattern::PatternList;
 use dolmen_state::Compared;
 
+use super::looking::look;
 use super::world::{Client, Deaf, World};
 use crate::client::noise;
 
@@ -135,15 +135,10 @@ impl World {
     }
 
     fn assert_audited(&self, compared: &Compared) {
-        let cancel = AtomicBool::new(false);
         let scratch = self.path("");
         let options = audit::Options {
-            depth: Depth::Hashes(ReadData::All),
-            heads: &[],
             compared,
-            index_cache: None,
-            scratch: &scratch,
-            cancel: &cancel,
+            ..look(&scratch, ReadData::All)
         };
         let view = audit::look(&self.repository, &options).unwrap();
         assert_eq!(view.counts, Counts::default(), "{:?}", view.troubles);

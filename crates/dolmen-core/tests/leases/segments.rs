@@ -1,9 +1,10 @@
-//! Whose word a backup takes, and how many segments its snapshots list.
+//! Whose word a backup takes, how many segments its snapshots list, and what stands in for those that are gone.
 
 use dolmen_core::check::ReadData;
 use dolmen_store::{Fault, FaultPlan, Operation};
 
-use super::world::{Client, World};
+use super::absence::{self, days_left, lose};
+use super::world::{Client, DAY, World};
 
 const HOME: Client = Client("home");
 const OTHER: Client = Client("other");
@@ -113,5 +114,35 @@ fn a_crash_between_a_merged_segment_and_its_snapshot_costs_nothing() {
     world.write(HOME, "a", 0, 2000);
     // All that the merged ones described is still known.
     assert!(added_by(&world, HOME) < 2000);
+    world.assert_whole();
+}
+
+/// A locked repository with one snapshot, whose segments are gone.
+fn without_index() -> World {
+    let world = absence::locked();
+    world.write(HOME, "a", 1, LARGE);
+    world.backup(HOME);
+    for segment in world.names("index/") {
+        lose(&world, &segment);
+    }
+    world
+}
+
+#[test]
+fn a_rebuilt_index_stays_locked_as_what_it_replaces() {
+    let world = without_index();
+    let short = world.renew(HOME);
+    assert_eq!((short.failed, short.is_protected), (1, false));
+    world.rebuild_index(HOME);
+    let rebuilt = world.names("index/");
+    // Its first lock lapses ten times over.
+    for _ in 0..60 {
+        world.wait(6 * DAY);
+        let report = world.renew(HOME);
+        assert_eq!((report.failed, report.is_protected), (0, true));
+        world.prune();
+    }
+    assert_eq!(world.names("index/"), rebuilt);
+    assert!(days_left(&world, &rebuilt[0]) >= 30);
     world.assert_whole();
 }

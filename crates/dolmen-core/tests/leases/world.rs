@@ -10,6 +10,7 @@ use dolmen_core::check::{self, ReadData};
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::index::Index;
 use dolmen_core::numbers::Remembered;
+use dolmen_core::repair::{IndexReport, rebuild_index};
 use dolmen_core::repository::{self, Accept};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{
@@ -406,6 +407,22 @@ impl World {
             cancel: &cancel,
         };
         renew::run(&self.repository, signer, list, sightings, &options, &Deaf).unwrap()
+    }
+
+    /// Describes all packs anew, in segments that no snapshot lists.
+    pub(crate) fn rebuild_index(&self, client: Client) -> IndexReport {
+        let (mut instance, cancel) = (self.instance(client), AtomicBool::new(false));
+        rebuild_index(&self.repository, &mut instance, &Deaf, &cancel).unwrap()
+    }
+
+    /// The names of all objects below a prefix.
+    pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        let objects = &self.repository.objects;
+        objects
+            .list(prefix, |object| names.push(object.key.to_string()))
+            .unwrap();
+        names
     }
 
     /// The requests of what is done, by operation.

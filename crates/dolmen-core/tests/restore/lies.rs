@@ -1,12 +1,14 @@
 //! Index segments with a good signature that lie: whoever holds a copy of the passphrase can sign them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::index::Index;
 use dolmen_core::numbers::Remembered;
 use dolmen_core::pack::BlobReader;
+use dolmen_core::repair::rebuild_index;
 use dolmen_core::tree::TreeReader;
 use dolmen_format::index::{IndexedFrame, PackEntry, Segment, decode_frames, encode_frames};
 use dolmen_format::ledger::LockStrategy;
@@ -14,6 +16,7 @@ use dolmen_format::{InstanceId, ObjectKey, ObjectKind, PackId, Salt, SegmentId, 
 use dolmen_store::{MemoryOptions, MemoryStore, ObjectRef, Store, StoreKey};
 
 use super::beneath::Deaf;
+use super::moves;
 use super::world::{Notes, World, noise};
 
 /// A pack as a segment describes it.
@@ -313,4 +316,33 @@ fn lies_change_nothing_where_all_that_is_true_was_deleted() {
         assert_eq!(report.errors, 0);
         world.assert_restored();
     }
+}
+
+/// The truth, but for one frame of the last pack.
+fn of_the_last_pack(packs: &mut [Described]) {
+    packs.last_mut().unwrap().1[0].frame_bytes += 1;
+}
+
+#[test]
+fn a_rebuilt_index_says_again_what_only_a_liar_says() {
+    let world = World::new();
+    for number in 0..3 {
+        world.write("a", &noise(number, 3_000_000));
+        world.backup();
+    }
+    let honest = segments(&world);
+    let liar = plant(&world, of_the_last_pack);
+    for key in honest {
+        std::fs::remove_file(world.path("store").join(key.to_string())).unwrap();
+    }
+    let rebuild = || {
+        let (mut writer, cancel) = (moves::instance(&world), AtomicBool::new(false));
+        let report = rebuild_index(&world.repository, &mut writer, &Deaf, &cancel).unwrap();
+        (report.packs, writer.record().segments.clone())
+    };
+    let (packs, believed) = rebuild();
+    assert_eq!(packs, u64::try_from(world.packs().len()).unwrap());
+    assert_eq!(believed.len(), 1);
+    assert!(!believed.contains(&liar));
+    assert_eq!(rebuild(), (0, believed));
 }

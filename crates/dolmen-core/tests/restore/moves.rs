@@ -28,7 +28,7 @@ fn world() -> World {
     world
 }
 
-fn instance(world: &World) -> Instance {
+pub(super) fn instance(world: &World) -> Instance {
     let repository = &world.repository;
     let state = StateFolder::open(world.path("state")).unwrap();
     let fresh = InstanceId(repository.environment.bytes());
@@ -185,6 +185,55 @@ fn an_index_is_rebuilt_though_packs_are_gone_whose_frames_moved() {
     let mut writer = instance(&world);
     let again = rebuild_index(&world.repository, &mut writer, &Deaf, &cancel).unwrap();
     assert_eq!((again.packs, again.blobs), (0, 0));
+    // Reading finds nothing missing any more.
+    let segments = world.latest().snapshot.segments;
+    let mut index = Index::load(&world.repository, None).unwrap();
+    assert_eq!(index.complete(&world.repository, &segments).unwrap(), 0);
+    assert_eq!(index.findings, []);
+}
+
+#[test]
+fn an_index_that_was_rebuilt_before_frames_moved_misses_nothing() {
+    let world = world();
+    std::fs::remove_dir_all(world.path("store").join("index")).unwrap();
+    let cancel = AtomicBool::new(false);
+    let rebuild = || {
+        let mut writer = instance(&world);
+        rebuild_index(&world.repository, &mut writer, &Deaf, &cancel).unwrap()
+    };
+    assert!(rebuild().packs > 0);
+    move_all(&world, &world.packs());
+    let segments = world.latest().snapshot.segments;
+    let mut index = Index::load(&world.repository, None).unwrap();
+    assert_eq!(index.complete(&world.repository, &segments).unwrap(), 0);
+    assert_eq!(rebuild().packs, 0);
+    assert_exact(&world);
+}
+
+#[test]
+fn a_pack_that_a_false_move_names_is_described_all_the_same() {
+    let world = world();
+    let packs = world.packs();
+    for group in groups(&packs) {
+        let copied = copy_all(&group);
+        for (path, stored) in &group {
+            let (_, mut entry) = copied.seal();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            entry.pack = name.parse().unwrap();
+            entry.pack_bytes = u32::try_from(stored.len()).unwrap();
+            copied.sign(&world.repository, &mut instance(&world), entry);
+        }
+    }
+    std::fs::remove_dir_all(world.path("store").join("index")).unwrap();
+    let segments = world.latest().snapshot.segments;
+    let mut index = Index::load(&world.repository, None).unwrap();
+    let told = index.complete(&world.repository, &segments).unwrap();
+    assert_eq!(told, u64::try_from(packs.len()).unwrap());
+    let (mut writer, cancel) = (instance(&world), AtomicBool::new(false));
+    let report = rebuild_index(&world.repository, &mut writer, &Deaf, &cancel).unwrap();
+    assert_eq!(report.packs, told);
+    drop(writer);
+    assert_exact(&world);
 }
 
 #[test]

@@ -145,6 +145,15 @@ impl BlobIndex {
     pub fn find_description(&self, info: &PackInfo, frames: &[IndexedFrame]) -> Option<PackRef> {
         self.read().find_description(info, frames)
     }
+
+    /// Finds a description of a pack that says just this of those of the frames that are known, wherever they lay, and
+    /// whatever of others.
+    pub fn find_agreeing(&self, pack: &PackId, frames: &[IndexedFrame]) -> Option<PackRef> {
+        let inner = self.read();
+        inner
+            .find_packs(pack)
+            .find(|found| inner.agrees(*found, frames))
+    }
 }
 
 impl Inner {
@@ -175,6 +184,20 @@ impl Inner {
             offset = offset.saturating_add(frame.frame_bytes);
         }
         self.frame(pack, to_u32(frames.len())).is_none()
+    }
+
+    /// Whether a description has those of these frames that are known.
+    fn agrees(&self, pack: PackRef, frames: &[IndexedFrame]) -> bool {
+        let mut known = (0_u32..)
+            .zip(frames)
+            .filter(|(_, frame)| **frame != IndexedFrame::UNKNOWN);
+        known.all(|(ordinal, frame)| {
+            let found = self.frame(pack, ordinal);
+            found.is_some_and(|found| {
+                (found.frame_bytes, found.raw_bytes, found.compression)
+                    == (frame.frame_bytes, frame.raw_bytes, frame.compression)
+            }) && self.holds(pack, ordinal, frame)
+        })
     }
 
     fn holds(&self, pack: PackRef, ordinal: u32, frame: &IndexedFrame) -> bool {

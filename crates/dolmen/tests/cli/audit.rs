@@ -190,8 +190,11 @@ fn a_lost_index_is_missed_until_it_is_rebuilt() {
     assert_eq!(ran.code, 20, "{}", ran.stderr);
     assert_eq!(world.objects("index").len(), 0);
     assert_restores(&world, "back");
+    world.run(&["renew"]).says(21, "error: index/…/");
     world.done(&["repair", "index"]);
     world.done(&["audit"]);
+    world.done(&["renew"]);
+    world.done(&["maintain"]);
 }
 
 #[test]

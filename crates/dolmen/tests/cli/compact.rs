@@ -53,6 +53,17 @@ fn prune_merges_small_packs_once_and_all_comes_back() {
         let restored = file.replacen("files", "back", 1);
         assert_eq!(world.read(&restored), world.read(&file), "{file}");
     }
+
+    // An index can be made of what is left, once.
+    std::fs::remove_dir_all(world.path("repo/index")).unwrap();
+    let rebuilt = document(&world.done(&["repair", "index", "--json"]));
+    assert!(rebuilt["packs"].as_u64() > Some(0), "{rebuilt}");
+    let again = document(&world.done(&["repair", "index", "--json"]));
+    assert_eq!((&again["packs"], &again["blobs"]), (&0.into(), &0.into()));
+    let ran = world.run(&["restore", "latest", "--target", &world.text("again")]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    world.done(&["check", "--read-data"]);
+    world.done(&["maintain"]);
 }
 
 #[test]

@@ -34,6 +34,17 @@ fn assert_two_descriptions(index: &BlobIndex) {
     );
     assert_eq!(index.find_description(&info(1), &frames(100, 4)), None);
     assert_eq!(index.find_description(&info(1), &frames(100, 6)), None);
+    // What is known of a pack that is gone agrees with what says the same of it, and more.
+    let known = |of: Vec<IndexedFrame>, unknown: usize| {
+        let mut of = of;
+        of[unknown] = IndexedFrame::UNKNOWN;
+        index.find_agreeing(&info(1).pack, &of)
+    };
+    assert_eq!(known(frames(100, 4), 0), Some(honest));
+    assert_eq!(known(frames(100, 5), 2), Some(honest));
+    assert_eq!(known(frames(900, 5), 4), Some(lying));
+    assert_eq!(known(frames(100, 6), 0), None);
+    assert_eq!(known(frames(101, 4), 0), None);
     assert_eq!(index.lookup(&blob_id(100)).unwrap().pack, honest);
     assert_eq!(index.lookup(&blob_id(900)).unwrap().pack, lying);
     let by = |numbers: &[u32]| numbers.iter().map(|number| segment(*number).id).collect();
