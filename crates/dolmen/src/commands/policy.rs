@@ -30,6 +30,7 @@ enum PolicyCommand {
 
 /// What is to change.
 #[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
 struct SetArgs {
     /// How long nobody is to be able to take a snapshot away
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]

@@ -167,9 +167,10 @@ fn a_policy_is_shown_and_changed() {
     let too_long = world.run(&["policy", "set", "--protect", "200d"]);
     assert_eq!(too_long.code, 2);
     assert!(too_long.stderr.contains("--confirm-policy"));
+    world.run(&["policy", "set"]).says(2, "--protect");
     let records = world.objects("ledger");
     for arguments in [
-        &["policy", "set", "--json"][..],
+        &["policy", "set", "--keep-daily", "7", "--json"][..],
         &["policy", "set", "--protect", "40d", "--json"],
     ] {
         let ran = world.run(arguments);
