@@ -131,7 +131,7 @@ pub fn run(
         for (entry, promise) in &kept {
             walk.add(repository, entry.id, &entry.snapshot, *promise)?;
         }
-        let blobs = BlobReader::new(repository, &index.blobs);
+        let blobs = BlobReader::new(repository, &index.blobs).knowing(&list.facts.moves);
         let needed = walk.finish(&mut StoredNodes::new(&blobs, options.cancel))?;
         (index, needed)
     };

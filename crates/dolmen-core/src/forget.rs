@@ -353,7 +353,7 @@ fn missing(
     let segments = segments_of(snapshots.iter().copied());
     let mut index = Index::load(repository, options.index_cache)?;
     index.complete(repository, &segments)?;
-    let blobs = BlobReader::new(repository, &index.blobs);
+    let blobs = BlobReader::new(repository, &index.blobs).knowing(&list.facts.moves);
     let mut walk = LiveWalk::new(options.scratch);
     for entry in snapshots {
         walk.add(repository, entry.id, &entry.snapshot, 0)?;

@@ -9,6 +9,7 @@ mod wanted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dolmen_format::ledger::{Fact, Receipt};
@@ -25,6 +26,7 @@ use crate::index::{Index, StandIns};
 use crate::ledger::{self, Receipts};
 use crate::live::{Live, LiveWalk, LostNode, NeededOf, Placed, StoredNodes};
 use crate::lives::{self, Life};
+use crate::moves::Moves;
 use crate::moves::places::Places;
 use crate::objects::{Extended, Extension, FetchError, Listed};
 use crate::pack::BlobReader;
@@ -153,7 +155,7 @@ impl Renewal<'_> {
         )?;
         let missing = self.found("index/", ObjectKind::Index, &wanted.segments)?;
         let segments: Vec<_> = wanted.segments.keys().copied().collect();
-        let looked = self.look_into_manifests(&lives, &promises, &segments);
+        let looked = self.look_into_manifests(&list.facts.moves, &lives, &promises, &segments);
         let excused = looked
             .as_ref()
             .ok()
@@ -178,6 +180,7 @@ impl Renewal<'_> {
     /// Finds what live snapshots need of packs, and what stands in for segments that are gone. Tells of what cannot be read.
     fn look_into_manifests(
         &mut self,
+        moves: &Arc<Moves>,
         lives: &[(&SnapshotEntry, Life)],
         promises: &BTreeMap<SnapshotId, u64>,
         segments: &[SegmentId],
@@ -185,7 +188,7 @@ impl Renewal<'_> {
         let repository = self.repository;
         let mut index = Index::load(repository, self.options.index_cache)?;
         index.complete(repository, segments)?;
-        let blobs = BlobReader::new(repository, &index.blobs);
+        let blobs = BlobReader::new(repository, &index.blobs).knowing(moves);
         let mut walk = LiveWalk::new(self.options.scratch);
         for (entry, _) in lives.iter().filter(|(_, life)| *life == Life::Live) {
             let promise = promises.get(&entry.id).copied().unwrap_or(0);

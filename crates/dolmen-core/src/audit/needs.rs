@@ -141,7 +141,7 @@ impl Needs {
             }
         }
         let found = {
-            let blobs = BlobReader::new(repository, &self.index.blobs);
+            let blobs = BlobReader::new(repository, &self.index.blobs).knowing(&list.facts.moves);
             walk.finish(&mut StoredNodes::new(&blobs, options.cancel))?
         };
         let places = Places::look(repository, &list.facts)?;

@@ -41,7 +41,7 @@ impl<'a> MovedFrames<'a> {
             repository,
             facts,
             index,
-            blobs: BlobReader::new(repository, index),
+            blobs: BlobReader::new(repository, index).knowing(&facts.moves),
             known: Mutex::default(),
         }
     }

@@ -116,7 +116,7 @@ impl Reuse {
         // What is let go is let go by the earlier clock; what lives must do so by the later one, too.
         let (earlier, later) = (now.min(store.earliest), now.max(store.latest));
         let terms = lives::terms(&list.facts, earlier);
-        let blobs = BlobReader::new(repository, index);
+        let blobs = BlobReader::new(repository, index).knowing(&list.facts.moves);
         let mut walk = LiveWalk::new(scratch);
         // Without terms nobody may prune, and no checkpoint ends.
         let lives = terms.map(|terms| lives::lives(list, &terms, later));

@@ -35,7 +35,8 @@ pub(super) fn check(
     progress: &Progress,
     report: &mut Report,
 ) -> Result<()> {
-    let blobs = BlobReader::new(context.repository, &context.index.blobs);
+    let moves = &context.list.facts.moves;
+    let blobs = BlobReader::new(context.repository, &context.index.blobs).knowing(moves);
     let numbers = FrameNumbers::new(&context.index.blobs);
     let mut trees = Trees::new(&blobs, health, &numbers, sink, progress);
     let mut manifests = Manifests::new(&blobs, health, &numbers, progress);

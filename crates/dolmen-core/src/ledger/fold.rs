@@ -5,6 +5,7 @@ mod receipts;
 mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use dolmen_format::certificate::Role;
 use dolmen_format::ledger::{Fact, Policy};
@@ -39,7 +40,7 @@ pub struct Facts {
     /// Packs that a holder of the read key read in full.
     pub attested: BTreeSet<PackId>,
     /// Where frames also lie, as is claimed.
-    pub moves: Moves,
+    pub moves: Arc<Moves>,
     /// What this client's maintenance found of these claims.
     pub compared: Compared,
     /// Snapshots that an admin took for what they should be.
@@ -135,7 +136,7 @@ pub fn fold(records: &BTreeMap<ObjectId, Entry>, known: &[Known], origin: Origin
         },
         chained,
         confirmed: BTreeSet::new(),
-        moves: Moves::fold(records),
+        moves: Arc::new(Moves::fold(records)),
         compared: Compared::default(),
         retired: BTreeMap::new(),
         by_maintenance: Vec::new(),

@@ -73,6 +73,19 @@ struct Wanted {
     frame: FrameInfo,
 }
 
+impl MovedFrames {
+    pub(super) fn knowing(moves: Arc<Moves>) -> Self {
+        let loaded = Loaded {
+            moves: Some(moves),
+            loads: 0,
+        };
+        Self {
+            loaded: Mutex::new(loaded),
+            tables: Mutex::default(),
+        }
+    }
+}
+
 impl BlobReader<'_> {
     /// Opens a frame that cannot be had from its origin where a move says that it also lies. False: nowhere. `was_gone`
     /// says that the origin is not there at all: somebody may have moved its frames since the moves were read.

@@ -12,6 +12,7 @@ use dolmen_store::{ByteRange, StoreError, StoreErrorKind};
 
 use super::moved::MovedFrames;
 use crate::error::Error;
+use crate::moves::Moves;
 use crate::repository::Repository;
 
 /// Pack keys kept open at the same time; each is a few hundred bytes.
@@ -113,6 +114,15 @@ impl<'a> BlobReader<'a> {
             frames: Mutex::default(),
             gone: Mutex::default(),
             moved: MovedFrames::default(),
+        }
+    }
+
+    /// The same of a caller that has read the ledger: moves are asked for again only where they led nowhere.
+    #[must_use]
+    pub fn knowing(self, moves: &Arc<Moves>) -> Self {
+        Self {
+            moved: MovedFrames::knowing(Arc::clone(moves)),
+            ..self
         }
     }
 

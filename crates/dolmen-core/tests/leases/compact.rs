@@ -261,6 +261,32 @@ fn a_crash_at_any_call_leaves_everything_whole() {
 }
 
 #[test]
+fn what_a_crash_left_is_taken_over_by_the_next_run() {
+    let world = World::new();
+    half_dead(&world);
+    world.compact(&mut Compared::default());
+    let whole = world.names("packs/").len();
+    for put in 0.. {
+        let world = World::new();
+        half_dead(&world);
+        let plan = |layer: &FaultLayer| {
+            let call = layer.calls_of(Operation::Put).saturating_add(put);
+            let fault = Fault::Crash(Effect::Done);
+            FaultPlan::none().at_call_of(Operation::Put, call, fault)
+        };
+        let mut compared = Compared::default();
+        let outcome = world.compact_under(&mut compared, plan, |_| {});
+        if outcome.is_ok() {
+            assert!(put >= 2);
+            return;
+        }
+        world.compact(&mut compared);
+        assert_eq!(world.names("packs/").len(), whole, "put {put}");
+        restored(&world);
+    }
+}
+
+#[test]
 fn on_a_store_with_locks_an_old_half_dead_pack_is_repacked_and_its_origin_lapses() {
     let world = World::locked();
     for number in 0..6 {

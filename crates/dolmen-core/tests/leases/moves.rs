@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use dolmen_core::audit::{self, Counts, Depth};
+use dolmen_core::check::ReadData;
 use dolmen_core::moves::compare;
 use dolmen_core::numbers::Remembered;
 use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
@@ -390,4 +391,27 @@ fn an_index_that_is_gone_is_missed_until_something_says_what_was_moved() {
     assert_eq!(world.renew(M).failed, 0);
     assert_eq!(world.audit(&Compared::default()), Counts::default());
     world.assert_whole();
+}
+
+#[test]
+fn whoever_knows_the_ledger_reads_moved_frames_without_listing_it_again() {
+    let world = World::new();
+    let origins = fill(&world);
+    let listings = || {
+        world.record.take_requests();
+        world.check(ReadData::None);
+        assert_eq!(world.audit(&Compared::default()), Counts::default());
+        assert_eq!(world.renew(M).failed, 0);
+        let requests = world.record.take_requests().into_iter();
+        let of_ledger = requests.filter(|request| {
+            request.operation == Operation::ListVersions
+                && request.key.as_deref() == Some("ledger/")
+        });
+        of_ledger.count()
+    };
+    let before = listings();
+    assert!(before >= 2);
+    world.move_packs(&origins);
+    world.delete(&origins);
+    assert_eq!(listings(), before);
 }
