@@ -325,10 +325,9 @@ fn protect(
     lacking: &mut Lacking,
 ) -> Result<()> {
     let objects = &repository.objects;
-    let Some(locking) = objects.locking() else {
+    let Some(wanted) = objects.locking().map(|how| how.protected_now()) else {
         return Ok(());
     };
-    let wanted = locking.protected_now();
     keys.sort_unstable();
     keys.dedup();
     objects.protect_all(&keys, kind, |key, until| {
