@@ -141,6 +141,15 @@ impl Attack {
         Self::ReplaceRoot,
         Self::ReplaceBundle,
     ];
+
+    /// Every kind.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let lists = Self::WITH_CREDENTIAL
+            .into_iter()
+            .chain(Self::ON_LOCKS)
+            .chain(Self::WITH_PASSPHRASE);
+        lists.chain([Self::PlantAsBackup, Self::Destroy])
+    }
 }
 
 impl fmt::Display for Attack {
@@ -215,6 +224,11 @@ impl Attacker {
             next_number: 1,
             seen: Vec::new(),
         }
+    }
+
+    /// What it stole.
+    pub fn stolen(&self) -> Stolen {
+        self.stolen
     }
 
     /// Whether it can sign as the owner.

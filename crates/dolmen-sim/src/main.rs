@@ -29,6 +29,9 @@ struct Arguments {
     /// Makes Dolmen err: the number of a mutation, from 0.
     #[arg(long)]
     mutation: Option<usize>,
+    /// Half of the steps are attacks, several at once, each kind in its turn.
+    #[arg(long)]
+    siege: bool,
     /// The world in which a mutation shows, without it: its number.
     #[arg(long, conflicts_with = "mutation")]
     stage: Option<usize>,
@@ -102,6 +105,7 @@ fn run(seed: u64, arguments: &Arguments, sums: &mut Sums) -> Result<(), Failure>
     let options = Options {
         stage: mutation.or_else(|| arguments.stage.and_then(numbered)),
         mutation,
+        is_siege: arguments.siege,
     };
     let mut world = World::new(seed, &options)?;
     let ran = world.run(arguments.steps);

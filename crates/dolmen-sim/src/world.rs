@@ -27,6 +27,8 @@ use crate::mutation::{Mutation, Purpose};
 use crate::tap::Moment;
 use crate::theft::{Keeping, Stolen};
 
+/// Attacks of one step of a siege.
+const SIEGE_ATTACKS: usize = 3;
 /// Snapshots that a step restores.
 const RESTORED: usize = 1;
 /// Snapshots that a step restores after which more may be wrong.
@@ -39,6 +41,8 @@ pub struct Options {
     pub stage: Option<Mutation>,
     /// How Dolmen is made to err; `None`: it is not.
     pub mutation: Option<Mutation>,
+    /// Half of the steps are attacks, several at once, each kind in its turn.
+    pub is_siege: bool,
 }
 
 /// What was done in a world.
@@ -70,6 +74,7 @@ pub struct World {
     /// When maintenance renews next, where locks are kept.
     renew_at: Timestamp,
     stage: Option<Mutation>,
+    is_siege: bool,
     model: Model,
     all: Vec<Stored>,
     /// What honest processes put.
@@ -200,6 +205,7 @@ impl World {
             restorer,
             attacker,
             stage: options.stage,
+            is_siege: options.is_siege,
             model,
             all,
             honest,
@@ -227,6 +233,7 @@ impl World {
         let favoured = self.stage.map_or(&[][..], favoured);
         let step = match self.dice.pick(favoured) {
             Some(step) if self.dice.chance(600) => *step,
+            Some(_) | None if self.is_siege && self.dice.chance(500) => Step::Attack,
             Some(_) | None => drawn,
         };
         let step = match step {
@@ -604,10 +611,21 @@ impl World {
         let Some((_, attacks)) = &self.attacker else {
             return Ok(());
         };
+        if self.is_siege {
+            let struck: u64 = self.tally.attacks.values().sum();
+            let struck = usize::try_from(struck).unwrap_or(0);
+            let next = attacks.iter().cycle().skip(struck).take(SIEGE_ATTACKS);
+            let next: Vec<_> = next.copied().collect();
+            return next.into_iter().try_for_each(|attack| self.strike(attack));
+        }
         let bait = self.stage.and_then(Mutation::bait);
-        let Some(attack) = bait.or_else(|| self.dice.pick(attacks).copied()) else {
-            return Ok(());
-        };
+        match bait.or_else(|| self.dice.pick(attacks).copied()) {
+            Some(attack) => self.strike(attack),
+            None => Ok(()),
+        }
+    }
+
+    fn strike(&mut self, attack: Attack) -> Result<(), Failure> {
         self.log.push(format!("  attack: {attack}"));
         *self.tally.attacks.entry(attack).or_default() += 1;
         if attack == Attack::Destroy {
@@ -1011,6 +1029,15 @@ impl World {
             }
             None => Ok(()),
         }
+    }
+
+    /// What keeps its objects, and what was stolen.
+    pub fn kind(&self) -> (LockStrategy, Option<Stolen>) {
+        let stolen = self
+            .attacker
+            .as_ref()
+            .map(|(attacker, _)| attacker.stolen());
+        (self.kit.keeping.lock, stolen)
     }
 
     /// Each version in the store: its key, when it was received, and the hash of its bytes.

@@ -15,6 +15,7 @@ fn is_noticed(mutation: Mutation, seed: u64, by: Invariant) {
     let mut options = Options {
         stage: Some(mutation),
         mutation: Some(mutation),
+        is_siege: false,
     };
     let mut world = World::new(seed, &options).expect("the world begins");
     let violation = match world.run(STEPS) {
