@@ -399,9 +399,10 @@ fn select(context: &Context<'_>, health: &Health<'_>) -> Result<Vec<(Option<Pack
     packs.extend(health.places.packs().map(|claim| (None, claim.pack)));
     let of = |(_, info): &(Option<PackRef>, PackInfo)| (info.pack, u64::from(info.pack_bytes));
     if read_data == ReadData::Unattested {
-        // What no snapshot's segment describes is nobody's to build upon.
+        // Of several descriptions those of listed segments alone; after a repair there may be no other than that one's.
+        let is_only = |pack, info: &PackInfo| context.index.find_pack(&info.pack) == Some(pack);
         packs.retain(|(pack, info)| {
-            pack.is_some_and(|pack| !context.index.is_doubted(pack))
+            pack.is_some_and(|pack| !context.index.is_doubted(pack) || is_only(pack, info))
                 && !context.attested.contains(&info.pack)
         });
     }

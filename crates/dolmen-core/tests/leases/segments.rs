@@ -146,3 +146,33 @@ fn a_rebuilt_index_stays_locked_as_what_it_replaces() {
     assert!(days_left(&world, &rebuilt[0]) >= 30);
     world.assert_whole();
 }
+
+#[test]
+fn a_rebuilt_index_lapses_once_listed_segments_say_the_same() {
+    let world = without_index();
+    world.rebuild_index(HOME);
+    let old = world.list().snapshots.remove(0);
+    assert_eq!(world.attest(HOME), 1);
+    let new = world.backup(HOME);
+    assert!(new.snapshot.counts.added_bytes < 100_000);
+    world.retire(HOME, &[&old]);
+    for _ in 0..20 {
+        world.wait(6 * DAY);
+        assert!(world.renew(HOME).is_protected);
+        world.prune();
+    }
+    let listed: Vec<_> = new
+        .snapshot
+        .segments
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let left = world.names("index/");
+    assert!(
+        left.iter()
+            .all(|name| listed.iter().any(|id| name.ends_with(id))),
+        "{left:?}"
+    );
+    assert_eq!(left.len(), listed.len());
+    world.assert_whole();
+}
