@@ -146,7 +146,7 @@ impl Round<'_> {
             }
         }
         gaps.extend(self.unreadable());
-        let now = self.now.unwrap_or_default();
+        let now = self.now.unwrap_or(self.latest);
         gaps.extend(recall::alarms(self.list, Some(&self.terms), now));
         if gaps.is_empty() || self.options.confirm_missing {
             return;
@@ -189,7 +189,8 @@ impl Round<'_> {
             .filter(|(entry, _)| !gone.contains(&entry.id))
             .collect();
         let index = self.load_index(&kept)?;
-        let blobs = BlobReader::new(self.repository, &index.blobs);
+        let moves = &self.list.facts.moves;
+        let blobs = BlobReader::new(self.repository, &index.blobs).knowing(moves);
         let live = self.walk_readable(&mut kept, &over, &blobs)?;
         if live.complete().is_none() {
             for lost in live.lost() {

@@ -49,11 +49,13 @@ fn index(app: &App) -> Outcome {
             "unreadable": unreadable,
         }));
     } else if !output.is_quiet() {
-        output.line(format!(
-            "rebuilt the index: {}, {}",
-            render::count(report.packs, "pack"),
-            render::count(report.blobs, "blob")
-        ));
+        output.line(if report.packs == 0 && report.unreadable.is_empty() {
+            "nothing to rebuild: the index says of every pack what it says of itself".to_owned()
+        } else {
+            let packs = render::count(report.packs, "pack");
+            let blobs = render::count(report.blobs, "blob");
+            format!("rebuilt the index: {packs}, {blobs}")
+        });
     }
     Ok(if report.unreadable.is_empty() {
         Exit::Done
