@@ -14,7 +14,6 @@ use dolmen_core::keep::{Count, Fate, Group, GroupBy, Rules};
 use dolmen_core::numbers::Remembered;
 use dolmen_core::objects::Source;
 use dolmen_core::pack::Effort;
-use dolmen_core::recall::{self, Recall};
 use dolmen_core::snapshots::{Filter, SnapshotList};
 use dolmen_core::{
     Error, Finding, Repository, audit, compact, ledger, own, prune, recover, renew, repair,
@@ -459,19 +458,14 @@ impl Process<'_> {
         let scratch = self.machine.scratch();
         let compared = self.compared(repository)?;
         let is_dead = self.kit.mutation == Some(crate::Mutation::AbsenceIsDeath);
-        let (remembered, sightings) = if is_dead {
-            (Remembered::default(), Sightings::default())
-        } else {
-            self.memory(repository, confirm_missing)?
-        };
         let options = prune::Options {
             dry_run: false,
             confirm_clock,
             confirm_missing: confirm_missing || is_dead,
             confirmed: &BTreeSet::new(),
             compared: &compared,
-            remembered: &remembered,
-            sightings: &sightings,
+            remembered: Remembered::nothing(),
+            sightings: &Sightings::default(),
             remembered_store: instance.record().store_time,
             index_cache: None,
             scratch: &scratch,
@@ -482,28 +476,6 @@ impl Process<'_> {
         record.store_time = record.store_time.max(report.store_time);
         instance.save(record)?;
         Ok(Done::Pruned(report))
-    }
-
-    /// What this machine remembers, and its maintenance has seen, without what its user gives up.
-    fn memory(
-        &self,
-        repository: &Repository,
-        gives_up: bool,
-    ) -> Result<(Remembered, Sightings), Error> {
-        let (state, id) = (StateFolder::open(self.machine.state())?, repository.id());
-        let mut sightings = state.sightings(&id)?;
-        let signed = state.signed(&id)?.into_iter();
-        let mut remembered = Remembered {
-            heads: state.heads(&id),
-            signed: signed.map(|signed| signed.reference).collect(),
-            given_up: state.given_up(&id)?,
-        };
-        if gives_up {
-            recall::give_up(repository, &mut sightings, &mut remembered)?;
-            state.note_given_up(&id, &remembered.given_up)?;
-            state.note_sightings(&id, &sightings)?;
-        }
-        Ok((remembered, sightings))
     }
 
     /// What this machine knows of places of moved frames.
@@ -519,8 +491,7 @@ impl Process<'_> {
     }
 
     fn compact(&self, repository: &Repository) -> Result<Done, Error> {
-        let (_, sightings) = self.memory(repository, false)?;
-        let mut list = SnapshotList::load_recalling(repository, Recall::Seen(&sightings))?;
+        let mut list = SnapshotList::load(repository, None)?;
         list.facts.compared = self.compared(repository)?;
         let mut instance = self.settled(repository, &list)?;
         let scratch = self.machine.scratch();
@@ -543,9 +514,7 @@ impl Process<'_> {
     }
 
     fn renew(&self, repository: &Repository) -> Result<Done, Error> {
-        let state = StateFolder::open(self.machine.state())?;
-        let mut sightings = state.sightings(&repository.id())?;
-        let mut list = SnapshotList::load_recalling(repository, Recall::Whatever(&sightings))?;
+        let mut list = SnapshotList::load(repository, None)?;
         list.facts.compared = self.compared(repository)?;
         // Whoever renews follows the policy as it is now.
         let mut instance = self.settled(repository, &list)?;
@@ -556,32 +525,20 @@ impl Process<'_> {
             scratch: &scratch,
             cancel: &AtomicBool::new(false),
         };
-        let report = renew::run(
+        renew::run(
             repository,
             Some(&mut instance),
             &list,
-            &mut sightings,
+            &mut Sightings::default(),
             &options,
             self.notes,
-        );
-        // Also what an interrupted run has seen.
-        state.note_sightings(&repository.id(), &sightings)?;
-        report.map(Done::Renewed)
+        )
+        .map(Done::Renewed)
     }
 
     fn recover(&self, repository: &Repository) -> Result<Done, Error> {
-        let state = StateFolder::open(self.machine.state())?;
-        let sightings = state.sightings(&repository.id())?;
-        let seen = SnapshotList::load_recalling(repository, Recall::Seen(&sightings))?;
-        let mut instance = self.settled(repository, &seen)?;
-        let own = recover::put_remembered(
-            repository,
-            &seen,
-            &sightings,
-            Some(&mut instance),
-            self.notes,
-        )?;
         let list = SnapshotList::load_from(repository, None, Source::Store)?;
+        let mut instance = self.settled(repository, &list)?;
         let (compared, scratch) = (self.compared(repository)?, self.machine.scratch());
         let cancel = AtomicBool::new(false);
         let options = recover::Options {
@@ -590,8 +547,7 @@ impl Process<'_> {
             then: None,
         };
         let action = recover::Action::Apply(&mut instance);
-        let report = recover::run(repository, &options, action, self.notes)?;
-        Ok(Done::Recovered(report.and(own)))
+        recover::run(repository, &options, action, self.notes).map(Done::Recovered)
     }
 
     fn set_policy(&self, repository: &Repository, days: [u64; 3]) -> Result<Done, Error> {
