@@ -152,10 +152,10 @@ impl Index {
                         added = added.saturating_add(u64::from(!is_known));
                     }
                     // What frames were moved to tells of their origins. A claim alone makes no pack one.
-                    Err(_) if destinations.contains(&pack.key) => {}
-                    Err(problem) => self
+                    Err(wrong) if wrong.is_gone || destinations.contains(&pack.key) => {}
+                    Err(wrong) => self
                         .findings
-                        .push(Finding::new(pack.key.to_string(), problem)),
+                        .push(Finding::new(pack.key.to_string(), wrong.problem)),
                 }
             }
         }

@@ -181,6 +181,13 @@ impl Objects {
         });
     }
 
+    /// Whether the store has no version of an object, be it hidden.
+    ///
+    /// Cost: one listing of the key.
+    pub(crate) fn is_gone(&self, key: &ObjectKey) -> Result<bool, StoreError> {
+        Ok(self.block_on(self.list_key(key))?.is_none())
+    }
+
     /// Whether an object that could not be fetched is no longer listed.
     async fn was_deleted<T>(&self, key: &ObjectKey, result: &Result<T, FetchError>) -> bool {
         match result {

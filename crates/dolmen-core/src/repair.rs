@@ -130,9 +130,9 @@ impl Rebuild<'_> {
                 let (entry, frames) = match described {
                     Ok(described) => described,
                     // What frames were moved to tells of their origins. A claim alone makes no pack one.
-                    Err(_) if destinations.contains(&object.key) => continue,
-                    Err(problem) => {
-                        let finding = Finding::new(object.key.to_string(), problem);
+                    Err(wrong) if wrong.is_gone || destinations.contains(&object.key) => continue,
+                    Err(wrong) => {
+                        let finding = Finding::new(object.key.to_string(), wrong.problem);
                         self.observer.finding(&finding);
                         self.report.unreadable.push(finding);
                         continue;

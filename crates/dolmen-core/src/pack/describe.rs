@@ -79,8 +79,17 @@ pub(crate) fn entry_of(
     })
 }
 
-/// What a pack's table says, for a segment; or why it cannot be believed.
-pub(crate) type Described = Result<(PackEntry, Vec<IndexedFrame>), String>;
+/// What a pack's table says, for a segment.
+pub(crate) type Described = Result<(PackEntry, Vec<IndexedFrame>), Undescribed>;
+
+/// Why a pack says nothing that can be believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Undescribed {
+    /// In words.
+    pub(crate) problem: String,
+    /// Whether it was deleted since it was listed: prune may run beside whoever reads.
+    pub(crate) is_gone: bool,
+}
 
 /// Describes several packs at once, in their order.
 pub(crate) fn describe_all(
@@ -115,7 +124,14 @@ fn describe_listed(repository: &Repository, pack: &Listed) -> crate::error::Resu
     objects.look_beneath(&pack.key)?;
     let authentic = objects.authentic_copy(&pack.key);
     let bytes = authentic.map_or(bytes, |copy| copy.bytes);
-    describe_copy(repository, &pack.key, bytes)
+    let mut described = describe_copy(repository, &pack.key, bytes)?;
+    if let Err(undescribed) = &mut described
+        && undescribed.is_gone
+    {
+        // A marker may be all that is to be seen.
+        undescribed.is_gone = objects.is_gone(&pack.key)?;
+    }
+    Ok(described)
 }
 
 /// Reads the end of a pack of `pack_bytes` and describes it.
@@ -129,7 +145,12 @@ fn describe_copy(
         let tail = match repository.objects.read(key, ByteRange::Last { len }) {
             Ok(tail) => tail,
             Err(error) if error.kind == StoreErrorKind::Unavailable => return Err(error.into()),
-            Err(error) => return Ok(Err(chain(&error))),
+            Err(error) => {
+                return Ok(Err(Undescribed {
+                    problem: chain(&error),
+                    is_gone: error.kind == StoreErrorKind::NotFound,
+                }));
+            }
         };
         let table = match PackTable::decode_tail(&tail, pack_bytes) {
             Err(FormatError::Truncated { wanted_bytes, .. })
@@ -146,10 +167,47 @@ fn describe_copy(
                 describe_table(repository, &table)?,
             ))
         });
-        return Ok(described.map_err(|error| chain(&error)));
+        return Ok(described.map_err(|error| Undescribed {
+            problem: chain(&error),
+            is_gone: false,
+        }));
     }
 }
 
 fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use dolmen_format::WriterId;
+    use dolmen_store::StoreKey;
+
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn what_is_deleted_since_it_was_listed_is_gone_and_what_is_no_pack_is_wrong() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let repository = fixture::repository(&runtime);
+        let objects = &repository.objects;
+        let key = ObjectKey::Pack(WriterId([1; 16]), PackId::of(b"a pack"));
+        let name = StoreKey::try_from(key.to_string()).unwrap();
+        let junk = bytes::Bytes::from_static(b"no pack at all");
+        let put = objects
+            .store()
+            .put(&name, junk, None, dolmen_store::Place::IfAbsent);
+        let object = objects.block_on(put).unwrap().object;
+        let mut listed = Vec::new();
+        objects.list("packs/", |found| listed.push(found)).unwrap();
+        let is_gone = || {
+            let described = describe_all(&repository, &listed).unwrap();
+            described.into_iter().next().unwrap().unwrap_err().is_gone
+        };
+        assert!(!is_gone());
+        objects
+            .block_on(objects.store().delete_version(&object))
+            .unwrap();
+        assert!(is_gone());
+    }
 }
