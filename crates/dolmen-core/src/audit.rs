@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dolmen_format::Timestamp;
-use dolmen_state::state::Compared;
+use dolmen_state::state::{Compared, Remembered};
 use dolmen_store::{LockStatus, ObjectRef, StoreError, StoreErrorKind, Version};
 use futures_util::StreamExt as _;
 
@@ -25,7 +25,6 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
 use crate::lives;
 use crate::moves::compare;
-use crate::numbers::Remembered;
 use crate::objects::{Objects, Source};
 use crate::prune::Tally;
 use crate::renew::SILENCES_MAX;
@@ -251,7 +250,7 @@ pub(crate) fn look_for(
     if options.depth == Depth::Listing {
         damaged.extend(list.damaged());
     }
-    look.note_history(list, options.remembered, &damaged);
+    look.note_history(list, &damaged);
     packs.finish(&mut look)?;
     look.ask_for_locks()?;
     Ok(look.finish())

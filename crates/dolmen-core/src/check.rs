@@ -26,12 +26,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dolmen_format::{ObjectKey, PackId, Timestamp};
 use dolmen_state::index::BlobIndex;
+use dolmen_state::state::Remembered;
 use dolmen_store::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Nature, counted};
 use crate::index::Index;
-use crate::numbers::{self, Remembered};
+use crate::numbers;
 use crate::objects::Source;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotList, segments_of};
@@ -155,14 +156,20 @@ pub fn run(
     let mut needed = listed.clone();
     let missing = numbers::missing(&list, &options.remembered);
     needed.extend(missing.objects.keys().map(ObjectKey::id));
-    needed.extend(options.remembered.signed.iter().map(|own| own.digest));
+    needed.extend(
+        options
+            .remembered
+            .signed
+            .iter()
+            .map(|own| own.reference.digest),
+    );
     let strays = Strays::new(repository, needed);
     let unusable = strays.judge(&list.findings, &sink)?;
     let damaged = list.damaged().filter(|id| unusable.contains(id)).collect();
     let mut unread = list.findings.iter();
     sink.doubt(unread.any(|finding| finding.nature == Nature::Unreadable));
     let gone = match options.at {
-        None => history::check(repository, &list, damaged, &options.remembered, &sink),
+        None => history::check(repository, &list, damaged, &missing, &sink),
         Some(_) => damaged,
     };
     sink.doubt(false);

@@ -1,36 +1,16 @@
 //! What objects tell of others: numbers count up, each used once, and heads are named.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 use dolmen_format::signed::Reference;
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, SnapshotId, WriterId};
-use dolmen_state::state::{GivenUp, NumberRange};
+use dolmen_state::state::{NumberRange, Remembered};
 
 use crate::finding::{Finding, Findings};
 use crate::snapshots::SnapshotList;
 
 /// The objects that use each number of an instance.
 type Numbers = BTreeMap<(WriterId, InstanceId), BTreeMap<u64, BTreeSet<ObjectId>>>;
-
-/// What a client knows by itself of a repository, whatever the store shows.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Remembered {
-    /// The snapshots, or checkpoints, that it made last.
-    pub heads: Vec<Reference>,
-    /// The latest ledger records that it signed: nothing that follows them need be there.
-    pub signed: Vec<Reference>,
-    /// What its user takes as lost for good.
-    pub given_up: GivenUp,
-}
-
-impl Remembered {
-    /// What a client knows that was never here.
-    pub fn nothing() -> &'static Self {
-        static NOTHING: LazyLock<Remembered> = LazyLock::new(Remembered::default);
-        &NOTHING
-    }
-}
 
 /// What the repository, or this client, tells of and the store does not hold: it may be late, or gone.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -94,9 +74,9 @@ pub(crate) fn missing(list: &SnapshotList, remembered: &Remembered) -> Missing {
             );
         }
     }
-    for own in missing_signed(list, &remembered.signed) {
+    for own in missing_signed(list, remembered) {
         let problem = format!("missing; this client signed it as number {}", own.number);
-        note(ObjectKey::Ledger(own.writer, own.digest), *own, problem);
+        note(key_of(own), *own, problem);
     }
     missing.numbers = missing_ranges(list);
     let found = missing.objects.len().saturating_add(missing.numbers.len());
@@ -118,10 +98,9 @@ pub fn lost(list: &SnapshotList, remembered: &Remembered) -> BTreeSet<ObjectKey>
     let heads = heads.filter(|head| !known.contains(&head.digest));
     let heads = heads.map(|head| ObjectKey::Snapshot(head.writer, head.digest));
     let signed = remembered.signed.iter();
-    let signed = signed.map(|own| ObjectKey::Ledger(own.writer, own.digest));
+    let signed = signed.map(|own| key_of(&own.reference));
     let recalled = signed.filter(|key| list.recalled.is_gone(key));
-    let unknown = missing_signed(list, &remembered.signed);
-    let unknown = unknown.map(|own| ObjectKey::Ledger(own.writer, own.digest));
+    let unknown = missing_signed(list, remembered).map(key_of);
     let all = heads.chain(recalled).chain(unknown);
     all.filter(|key| !remembered.given_up.has(&key.id()))
         .collect()
@@ -152,15 +131,20 @@ fn missing_heads(list: &SnapshotList) -> Vec<(Reference, SnapshotId)> {
 /// Records that this client signed and that are neither there nor told of as damaged.
 fn missing_signed<'a>(
     list: &SnapshotList,
-    signed: &'a [Reference],
+    remembered: &'a Remembered,
 ) -> impl Iterator<Item = &'a Reference> {
     let present: BTreeSet<ObjectId> = list.facts.stamps.iter().map(|(_, id)| *id).collect();
     let findings = list.findings.iter();
     let told: BTreeSet<String> = findings.map(|finding| finding.subject.clone()).collect();
-    signed.iter().filter(move |own| {
-        let name = ObjectKey::Ledger(own.writer, own.digest).to_string();
-        !present.contains(&own.digest) && !told.contains(&name)
+    let signed = remembered.signed.iter().map(|signed| &signed.reference);
+    signed.filter(move |own| {
+        !present.contains(&own.digest) && !told.contains(&key_of(own).to_string())
     })
+}
+
+/// The name of a ledger record.
+const fn key_of(record: &Reference) -> ObjectKey {
+    ObjectKey::Ledger(record.writer, record.digest)
 }
 
 /// Finds numbers that several objects use.

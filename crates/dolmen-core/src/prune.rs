@@ -12,13 +12,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use dolmen_format::{ObjectId, Timestamp};
-use dolmen_state::state::{Compared, Sightings};
+use dolmen_state::state::{Compared, Remembered, Sightings};
 
 use self::tellers::Tellers;
 use crate::check::Observer;
 use crate::compact;
 use crate::error::Result;
-use crate::numbers::Remembered;
 use crate::repository::Repository;
 
 pub use verdict::{Verdict, judge, judge_lock};

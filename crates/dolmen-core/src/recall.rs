@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dolmen_format::{ObjectId, ObjectKey, Timestamp};
-use dolmen_state::state::{Sighting, Sightings};
+use dolmen_state::state::{Remembered, Sighting, Sightings};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
 use crate::lease::Terms;
 use crate::lives::{self, Life};
-use crate::numbers::{self, Remembered};
+use crate::numbers;
 use crate::objects::{Listed, Objects};
 use crate::repository::Repository;
 use crate::snapshots::SnapshotList;

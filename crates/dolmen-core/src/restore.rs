@@ -72,6 +72,25 @@ pub struct Options {
     pub threads: usize,
 }
 
+impl Options {
+    /// Restores everything, on one thread; what is there gets the snapshot's content, and nothing is removed.
+    pub fn all_to(target: PathBuf) -> Self {
+        Self {
+            target,
+            subpath: None,
+            include: PatternList::default(),
+            exclude: PatternList::default(),
+            overwrite: Overwrite::Always,
+            delete: false,
+            protected: Vec::new(),
+            sparse: false,
+            verify: false,
+            dry_run: false,
+            threads: 1,
+        }
+    }
+}
+
 /// What happens to files that are there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overwrite {

@@ -11,7 +11,6 @@ use dolmen_core::compact::plan::{MaxUnused, Prices};
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::index::Index;
 use dolmen_core::keep::{Count, Fate, Group, GroupBy, Rules};
-use dolmen_core::numbers::Remembered;
 use dolmen_core::objects::Source;
 use dolmen_core::pack::Effort;
 use dolmen_core::snapshots::{Filter, SnapshotList};
@@ -21,7 +20,7 @@ use dolmen_core::{
 use dolmen_format::ledger::Fact;
 use dolmen_format::{InstanceId, SnapshotId, Timestamp};
 use dolmen_fs::{PathKey, Place, Root};
-use dolmen_state::state::{Compared, Instance, Sightings, StateFolder};
+use dolmen_state::state::{Compared, Instance, Remembered, Sightings, StateFolder};
 use dolmen_store::{Credential, Fault, FaultLayer, FaultPlan, Store};
 
 use crate::files::{self, Picture};

@@ -7,13 +7,12 @@ use std::path::PathBuf;
 use dolmen_core::audit::{State, View};
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::index::Index;
-use dolmen_core::numbers::Remembered;
-use dolmen_core::restore::{self, Action, FailureKind, Overwrite};
+use dolmen_core::restore::{self, Action, FailureKind};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{Error, Repository, finding};
 use dolmen_format::manifest::ManifestNode;
 use dolmen_format::{ObjectKey, SnapshotId, Timestamp};
-use dolmen_fs::pattern::PatternList;
+use dolmen_state::state::Remembered;
 use dolmen_store::Credential;
 
 use crate::act::{Notes, SOURCE};
@@ -451,17 +450,8 @@ fn word_of(state: &State) -> &'static str {
 
 fn restore_options(target: PathBuf) -> restore::Options {
     restore::Options {
-        target,
         subpath: Some(SOURCE.to_vec()),
-        include: PatternList::default(),
-        exclude: PatternList::default(),
-        overwrite: Overwrite::Always,
-        delete: false,
-        protected: Vec::new(),
-        sparse: false,
-        verify: false,
-        dry_run: false,
-        threads: 1,
+        ..restore::Options::all_to(target)
     }
 }
 

@@ -19,14 +19,15 @@ mod given_up;
 mod instance;
 mod journal;
 mod record;
+mod remembered;
 mod sightings;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
-use dolmen_format::signed::Reference;
-use dolmen_format::{InstanceId, ObjectId, ObjectKey, RepositoryId, Timestamp};
+use dolmen_format::{InstanceId, ObjectId, RepositoryId, Timestamp};
+use minicbor::{Decode, Encode};
 
 use crate::durable;
 use crate::error::StateError;
@@ -36,28 +37,48 @@ pub use given_up::{GivenUp, NumberRange};
 pub use instance::Instance;
 pub use journal::JournalEntry;
 pub use record::{InstanceRecord, Signed};
+pub use remembered::Remembered;
 pub use sightings::{SIGHTED_BYTES_MAX, SIGHTED_OBJECTS_MAX, Sighting, Sightings};
 
 /// What can be done about a damaged pin.
 const PIN_REMEDY: &str =
     "if you know the repository's id otherwise, remove the file and confirm the id again";
 
-/// What can be done about a damaged list of confirmed policies.
-const CONFIRMED_REMEDY: &str = "remove the file and confirm again with --confirm-policy";
+/// A file of one repository.
+struct File {
+    name: &'static str,
+    /// What messages call it.
+    what: &'static str,
+    /// What can be done about a damaged one.
+    remedy: &'static str,
+}
 
-/// What can be done about a damaged list of what was given up.
-const GIVEN_UP_REMEDY: &str = "remove the file and give up again with --confirm-missing";
-
-/// What can be done about damaged results of comparisons.
-const COMPARED_REMEDY: &str = "remove the file; maintenance compares again";
-
-/// What can be done about a damaged note of the last maintenance.
-const MAINTAINED_REMEDY: &str = "remove the file; the next dolmen maintain writes it anew";
-
-/// What can be done about a damaged record of what maintenance has seen.
-const SIGHTINGS_REMEDY: &str = "restore the file if you can; without it maintenance knows only what the store shows now. \
-                                To begin a new one, remove it";
-
+const CONFIRMED: File = File {
+    name: "confirmed",
+    what: "the list of confirmed policies",
+    remedy: "remove the file and confirm again with --confirm-policy",
+};
+const GIVEN_UP: File = File {
+    name: "given-up",
+    what: "the list of what was given up",
+    remedy: "remove the file and give up again with --confirm-missing",
+};
+const COMPARED: File = File {
+    name: "compared",
+    what: "what moved frames were held against",
+    remedy: "remove the file; maintenance compares again",
+};
+const MAINTAINED: File = File {
+    name: "maintained",
+    what: "the time of the last maintenance",
+    remedy: "remove the file; the next dolmen maintain writes it anew",
+};
+const SIGHTINGS: File = File {
+    name: "sightings",
+    what: "the record of what maintenance has seen",
+    remedy: "restore the file if you can; without it maintenance knows only what the store shows now. To begin a new one, \
+             remove it",
+};
 /// A client's state folder.
 #[derive(Debug, Clone)]
 pub struct StateFolder {
@@ -110,24 +131,20 @@ impl StateFolder {
         Instance::claim(&self.path.join(repository.to_string()), fresh)
     }
 
-    /// The latest snapshots that this client's instances know of, as far as their records can be read. Claims nothing.
-    pub fn heads(&self, repository: &RepositoryId) -> Vec<Reference> {
-        Instance::heads(&self.path.join(repository.to_string()))
-    }
-
-    /// The latest ledger records that this client's instances signed, without those that the user gave up. Claims nothing.
-    pub fn signed(&self, repository: &RepositoryId) -> Result<Vec<Signed>, StateError> {
-        let given_up = self.given_up(repository)?;
-        let mut signed = Instance::signed(&self.path.join(repository.to_string()));
-        signed.retain(|signed| !given_up.has(&signed.reference.digest));
-        Ok(signed)
-    }
-
-    /// What the user of this machine takes as lost for good.
-    pub fn given_up(&self, repository: &RepositoryId) -> Result<GivenUp, StateError> {
-        let path = self.given_up_path(repository);
-        let given_up = record::read(&path, "the list of what was given up", GIVEN_UP_REMEDY)?;
-        Ok(given_up.unwrap_or_default())
+    /// What this client knows by itself, as far as its instances' records can be read. Claims nothing.
+    pub fn remembered(&self, repository: &RepositoryId) -> Result<Remembered, StateError> {
+        let mut remembered = Remembered {
+            given_up: self.read(repository, &GIVEN_UP)?.unwrap_or_default(),
+            ..Remembered::default()
+        };
+        for record in Instance::records(&self.path.join(repository.to_string())) {
+            remembered.heads.extend(record.head);
+            remembered.signed.extend(record.signed);
+        }
+        let given_up = &remembered.given_up;
+        let is_kept = |signed: &Signed| !given_up.has(&signed.reference.digest);
+        remembered.signed.retain(is_kept);
+        Ok(remembered)
     }
 
     /// Remembers what the user takes as lost for good. Durable when it returns.
@@ -136,16 +153,12 @@ impl StateFolder {
         repository: &RepositoryId,
         given_up: &GivenUp,
     ) -> Result<(), StateError> {
-        let path = self.given_up_path(repository);
-        durable::create_folder(durable::folder_of(&path))?;
-        record::write(&path, given_up)
+        self.write(repository, &GIVEN_UP, given_up)
     }
 
     /// The policies of a repository that the user confirmed, by their records' ids.
     pub fn confirmed(&self, repository: &RepositoryId) -> Result<Vec<ObjectId>, StateError> {
-        let path = self.confirmed_path(repository);
-        let confirmed = record::read(&path, "the list of confirmed policies", CONFIRMED_REMEDY)?;
-        Ok(confirmed.unwrap_or_default())
+        Ok(self.read(repository, &CONFIRMED)?.unwrap_or_default())
     }
 
     /// Remembers that the user confirmed policies, besides those confirmed before. Durable when it returns.
@@ -158,15 +171,12 @@ impl StateFolder {
         confirmed.extend_from_slice(policies);
         confirmed.sort();
         confirmed.dedup();
-        let path = self.confirmed_path(repository);
-        durable::create_folder(durable::folder_of(&path))?;
-        record::write(&path, &confirmed)
+        self.write(repository, &CONFIRMED, &confirmed)
     }
 
     /// When maintenance of a repository last did all its steps from here; `None`: never.
     pub fn maintained(&self, repository: &RepositoryId) -> Result<Option<Timestamp>, StateError> {
-        let path = self.maintained_path(repository);
-        record::read(&path, "the time of the last maintenance", MAINTAINED_REMEDY)
+        self.read(repository, &MAINTAINED)
     }
 
     /// Remembers when maintenance did all its steps. Durable when it returns.
@@ -175,20 +185,12 @@ impl StateFolder {
         repository: &RepositoryId,
         at: Timestamp,
     ) -> Result<(), StateError> {
-        let path = self.maintained_path(repository);
-        durable::create_folder(durable::folder_of(&path))?;
-        record::write(&path, &at)
+        self.write(repository, &MAINTAINED, &at)
     }
 
     /// What maintenance from here knows of places of moved frames.
     pub fn compared(&self, repository: &RepositoryId) -> Result<Compared, StateError> {
-        let path = self.compared_path(repository);
-        let compared = record::read(
-            &path,
-            "what moved frames were held against",
-            COMPARED_REMEDY,
-        )?;
-        Ok(compared.unwrap_or_default())
+        Ok(self.read(repository, &COMPARED)?.unwrap_or_default())
     }
 
     /// Remembers what maintenance knows of places of moved frames. Durable when it returns.
@@ -197,48 +199,12 @@ impl StateFolder {
         repository: &RepositoryId,
         compared: &Compared,
     ) -> Result<(), StateError> {
-        let path = self.compared_path(repository);
-        durable::create_folder(durable::folder_of(&path))?;
-        record::write(&path, compared)
+        self.write(repository, &COMPARED, compared)
     }
 
-    /// The same as what was seen, as far as their bytes are known.
-    pub fn signed_sightings(&self, repository: &RepositoryId) -> Result<Sightings, StateError> {
-        let mut sightings = Sightings::default();
-        self.add_signed(repository, &mut sightings)?;
-        Ok(sightings)
-    }
-
-    fn add_signed(
-        &self,
-        repository: &RepositoryId,
-        sightings: &mut Sightings,
-    ) -> Result<(), StateError> {
-        for Signed {
-            reference,
-            sighting,
-        } in self.signed(repository)?
-        {
-            // Without its bytes it would count by a time that nobody stated.
-            if let Some(sighting) = sighting {
-                let key = ObjectKey::Ledger(reference.writer, reference.digest);
-                sightings.note(key.to_string(), sighting);
-            }
-        }
-        Ok(())
-    }
-
-    /// What maintenance of a repository has seen alive from here, and the latest that was signed here.
+    /// What maintenance of a repository has seen alive from here.
     pub fn sightings(&self, repository: &RepositoryId) -> Result<Sightings, StateError> {
-        let path = self.sightings_path(repository);
-        let sightings: Option<Sightings> = record::read(
-            &path,
-            "the record of what maintenance has seen",
-            SIGHTINGS_REMEDY,
-        )?;
-        let mut sightings = sightings.unwrap_or_default();
-        self.add_signed(repository, &mut sightings)?;
-        Ok(sightings)
+        Ok(self.read(repository, &SIGHTINGS)?.unwrap_or_default())
     }
 
     /// Remembers what maintenance has seen alive. Durable when it returns.
@@ -247,29 +213,30 @@ impl StateFolder {
         repository: &RepositoryId,
         sightings: &Sightings,
     ) -> Result<(), StateError> {
-        let path = self.sightings_path(repository);
+        self.write(repository, &SIGHTINGS, sightings)
+    }
+
+    fn read<T: for<'b> Decode<'b, ()>>(
+        &self,
+        repository: &RepositoryId,
+        file: &File,
+    ) -> Result<Option<T>, StateError> {
+        record::read(&self.file_path(repository, file), file.what, file.remedy)
+    }
+
+    fn write<T: Encode<()>>(
+        &self,
+        repository: &RepositoryId,
+        file: &File,
+        value: &T,
+    ) -> Result<(), StateError> {
+        let path = self.file_path(repository, file);
         durable::create_folder(durable::folder_of(&path))?;
-        record::write(&path, sightings)
+        record::write(&path, value)
     }
 
-    fn sightings_path(&self, repository: &RepositoryId) -> PathBuf {
-        self.path.join(repository.to_string()).join("sightings")
-    }
-
-    fn given_up_path(&self, repository: &RepositoryId) -> PathBuf {
-        self.path.join(repository.to_string()).join("given-up")
-    }
-
-    fn compared_path(&self, repository: &RepositoryId) -> PathBuf {
-        self.path.join(repository.to_string()).join("compared")
-    }
-
-    fn maintained_path(&self, repository: &RepositoryId) -> PathBuf {
-        self.path.join(repository.to_string()).join("maintained")
-    }
-
-    fn confirmed_path(&self, repository: &RepositoryId) -> PathBuf {
-        self.path.join(repository.to_string()).join("confirmed")
+    fn file_path(&self, repository: &RepositoryId, file: &File) -> PathBuf {
+        self.path.join(repository.to_string()).join(file.name)
     }
 
     fn pin_path(&self, address: &str) -> PathBuf {

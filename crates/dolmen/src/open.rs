@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dolmen_core::index::Index;
-use dolmen_core::numbers::{self, Remembered};
+use dolmen_core::numbers;
 use dolmen_core::objects::Oddities;
 use dolmen_core::recall::{self, Recall};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 use dolmen_core::{Environment, Error, Objects, Repository, lives, own, repository, status};
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, PackId, RepositoryId, Timestamp};
-use dolmen_state::state::Sightings;
+use dolmen_state::state::{Remembered, Sightings};
 use dolmen_state::{Compared, Instance, StateFolder};
 use dolmen_store::{LocalStore, StoreErrorKind};
 
@@ -249,26 +249,32 @@ impl Opened {
     /// Loads the snapshots; what is wrong with them is only warned of. What this machine said of them in the ledger counts
     /// even where the store holds it no longer.
     pub(crate) fn load_snapshots(&self, app: &App) -> Outcome<SnapshotList> {
-        let signed = self.state.signed_sightings(&self.repository.id());
-        let signed = signed.during("cannot tell what this machine signed")?;
-        self.load_recalling(app, Recall::Seen(&signed))
+        let (remembered, mut signed) = (self.remembered()?, Sightings::default());
+        remembered.add_to(&mut signed);
+        self.load_recalling(app, Recall::Seen(&signed), &remembered)
     }
 
     /// As [`Self::load_snapshots`], for whoever lets go: what this machine's maintenance has seen counts as long as nobody
     /// has retired it.
     pub(crate) fn load_all_seen(&self, app: &App) -> Outcome<SnapshotList> {
-        self.load_recalling(app, Recall::Seen(&self.sightings()?))
+        let (remembered, sightings) = self.memory()?;
+        self.load_recalling(app, Recall::Seen(&sightings), &remembered)
     }
 
     /// As [`Self::load_snapshots`], with what this machine remembers.
-    pub(crate) fn load_recalling(&self, app: &App, recall: Recall<'_>) -> Outcome<SnapshotList> {
+    pub(crate) fn load_recalling(
+        &self,
+        app: &App,
+        recall: Recall<'_>,
+        remembered: &Remembered,
+    ) -> Outcome<SnapshotList> {
         let mut snapshots = SnapshotList::load_recalling(&self.repository, recall)
             .during(&format!("cannot list the snapshots of {}", self.address))?;
         for finding in &snapshots.findings {
             app.output.warn(finding.to_string());
         }
         self.settle_facts(app, &mut snapshots)?;
-        for key in numbers::lost(&snapshots, &self.remembered()?) {
+        for key in numbers::lost(&snapshots, remembered) {
             app.output.warn(match key {
                 ObjectKey::Ledger(..) => {
                     format!("{key} is gone, which this machine signed: run dolmen check")
@@ -348,12 +354,6 @@ impl Opened {
         self.note_compared(&compared)
     }
 
-    /// What this machine's maintenance has seen alive.
-    pub(crate) fn sightings(&self) -> Outcome<Sightings> {
-        let sightings = self.state.sightings(&self.repository.id());
-        sightings.during("cannot tell what maintenance has seen")
-    }
-
     /// Remembers what this machine's maintenance has seen alive.
     pub(crate) fn note_sightings(&self, sightings: &Sightings) -> Outcome<()> {
         self.state
@@ -417,34 +417,30 @@ impl Opened {
 
     /// What this machine knows by itself.
     pub(crate) fn remembered(&self) -> Outcome<Remembered> {
-        let id = self.repository.id();
-        let tried = "cannot tell what this machine remembers";
-        let signed = self.state.signed(&id).during(tried)?.into_iter();
-        Ok(Remembered {
-            heads: self.state.heads(&id),
-            signed: signed.map(|signed| signed.reference).collect(),
-            given_up: self.state.given_up(&id).during(tried)?,
-        })
+        let remembered = self.state.remembered(&self.repository.id());
+        remembered.during("cannot tell what this machine remembers")
     }
 
-    /// What this machine remembers and has seen; where its user takes what is missing as lost for good, without that, which
-    /// is remembered unless nothing may change.
-    pub(crate) fn memory(
-        &self,
-        confirm_missing: bool,
-        dry_run: bool,
-    ) -> Outcome<(Remembered, Sightings)> {
-        let (mut remembered, mut sightings) = (self.remembered()?, self.sightings()?);
-        if confirm_missing {
-            recall::give_up(&self.repository, &mut sightings, &mut remembered)
-                .during(&format!("cannot tell what is missing in {}", self.address))?;
-            if !dry_run {
-                let id = self.repository.id();
-                self.state
-                    .note_given_up(&id, &remembered.given_up)
-                    .during("cannot remember what was given up")?;
-                self.note_sightings(&sightings)?;
-            }
+    /// What this machine knows by itself, and what its maintenance has seen alive or it signed.
+    pub(crate) fn memory(&self) -> Outcome<(Remembered, Sightings)> {
+        let remembered = self.remembered()?;
+        let sightings = self.state.sightings(&self.repository.id());
+        let mut sightings = sightings.during("cannot tell what maintenance has seen")?;
+        remembered.add_to(&mut sightings);
+        Ok((remembered, sightings))
+    }
+
+    /// As [`Self::memory`], without what is missing: the user takes that as lost for good. It is remembered unless nothing
+    /// may change.
+    pub(crate) fn memory_without_missing(&self, dry_run: bool) -> Outcome<(Remembered, Sightings)> {
+        let (mut remembered, mut sightings) = self.memory()?;
+        recall::give_up(&self.repository, &mut sightings, &mut remembered)
+            .during(&format!("cannot tell what is missing in {}", self.address))?;
+        if !dry_run {
+            self.state
+                .note_given_up(&self.repository.id(), &remembered.given_up)
+                .during("cannot remember what was given up")?;
+            self.note_sightings(&sightings)?;
         }
         Ok((remembered, sightings))
     }

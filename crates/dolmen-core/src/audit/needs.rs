@@ -13,7 +13,7 @@ use crate::lease::{Clocks, Terms};
 use crate::live::{ENDED, LIVES, Live, LiveWalk, LostPart, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
-use crate::numbers::{self, Remembered};
+use crate::numbers::{self, Missing};
 use crate::pack::BlobReader;
 use crate::prune::{Verdict, judge};
 use crate::repository::Repository;
@@ -25,8 +25,8 @@ pub(crate) struct Needs {
     pub(super) index: Index,
     /// Objects that are no packs, with what to call them where they are missing.
     pub(super) ids: BTreeMap<ObjectId, String>,
-    /// Snapshots that others name, or this client remembers, and that are not there whole.
-    pub(super) told: BTreeSet<ObjectId>,
+    /// What others tell of, or this client remembers, and what is not there whole.
+    missing: Missing,
     /// Of packs that the index knows, by their numbers.
     packs: Vec<Want>,
     /// Packs that frames were moved into, ascending. Their numbers follow those of the index.
@@ -106,7 +106,7 @@ impl Needs {
             index,
             moved: Vec::new(),
             ids,
-            told: told_of(list, options.remembered),
+            missing: numbers::missing(list, options.remembered),
             unknown_packs: BTreeSet::new(),
             lost_packs: BTreeSet::new(),
             lost: Findings::new(),
@@ -271,17 +271,19 @@ fn split<'l>(
     (live, kept)
 }
 
+impl Needs {
+    /// The objects that are told of and not there whole: needed, whatever lies under their names.
+    pub(super) fn told(&self) -> BTreeSet<ObjectId> {
+        self.missing.objects.keys().map(ObjectKey::id).collect()
+    }
+}
+
 impl Look<'_> {
     /// Notes what others tell of and what is not there, and what is odd about the snapshots together. What is `damaged`
     /// where it lies was told; what lies elsewhere, or is no object, is not there.
-    pub(super) fn note_history(
-        &mut self,
-        list: &SnapshotList,
-        remembered: &Remembered,
-        damaged: &BTreeSet<ObjectId>,
-    ) {
+    pub(super) fn note_history(&mut self, list: &SnapshotList, damaged: &BTreeSet<ObjectId>) {
         let needs = self.needs;
-        let missing = numbers::missing(list, remembered);
+        let missing = &needs.missing;
         let gone = missing.objects.iter();
         for (key, object) in gone.filter(|(key, _)| !damaged.contains(&key.id())) {
             self.view.objects = self.view.objects.saturating_add(1);
@@ -301,10 +303,4 @@ impl Look<'_> {
         let counts = &mut self.view.counts;
         counts.corrupt = counts.corrupt.saturating_add(needs.lost_roots);
     }
-}
-
-/// The objects that are told of and not there whole: needed, whatever lies under their names.
-fn told_of(list: &SnapshotList, remembered: &Remembered) -> BTreeSet<ObjectId> {
-    let missing = numbers::missing(list, remembered);
-    missing.objects.keys().map(ObjectKey::id).collect()
 }

@@ -103,10 +103,10 @@ fn conclude(
     altered: &[(ObjectKey, Held)],
 ) -> BTreeSet<ObjectId> {
     let needs = look.needs;
-    let mut lost = BTreeSet::new();
+    let (mut lost, told) = (BTreeSet::new(), needs.told());
     for (key, held) in altered {
         let id = key.id();
-        let is_needed = needs.ids.contains_key(&id) || needs.told.contains(&id);
+        let is_needed = needs.ids.contains_key(&id) || told.contains(&id);
         if is_needed && !whole.contains(&id) && lost.insert(id) {
             look.lost(held, true, "no version of it hashes to its name");
         } else {

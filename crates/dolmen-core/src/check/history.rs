@@ -6,7 +6,7 @@ use dolmen_format::{ObjectKey, SnapshotId};
 
 use super::sink::Sink;
 use crate::finding::counted;
-use crate::numbers::{self, Remembered};
+use crate::numbers::{self, Missing};
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
 
@@ -15,14 +15,13 @@ pub(super) fn check(
     repository: &Repository,
     list: &SnapshotList,
     damaged: BTreeSet<SnapshotId>,
-    remembered: &Remembered,
+    missing: &Missing,
     sink: &Sink<'_>,
 ) -> BTreeSet<SnapshotId> {
     let mut gone = damaged;
     for entry in list.all() {
         check_certificate(repository, entry, sink);
     }
-    let missing = numbers::missing(list, remembered);
     let snapshots = missing.objects.keys();
     let snapshots = snapshots.filter(|key| matches!(key, ObjectKey::Snapshot(..)));
     gone.extend(snapshots.map(ObjectKey::id));

@@ -141,8 +141,8 @@ impl Locking {
         self.clocks().protect_from()
     }
 
-    /// Until when what has a lock is protected; a lock in a weaker mode does not count, a hold in force counts as a whole lease from now on where holds protect.
-    /// `None`: not at all.
+    /// Until when what has a lock is protected; `None`: not at all. A lock in a weaker mode does not count, a hold in force
+    /// counts as a whole lease from now on where holds protect.
     pub(super) fn protects_until(&self, status: LockStatus) -> Option<Timestamp> {
         let until = counted(self.mode, status);
         match (self.keeping, status) {

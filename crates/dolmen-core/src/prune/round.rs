@@ -278,15 +278,14 @@ impl Round<'_> {
         let mut past = Past::default();
         for object in listed {
             // What is live, came after the list was loaded, or is none of ours, stays.
-            let verdict = match ends.get(&object.key.id()) {
-                None => Verdict::Live,
-                Some((stored_at, ended)) => match self.judge_by_lock(&object) {
-                    Some(by_lock) => later(
-                        by_lock,
-                        self.judge_grace(*ended, self.now.unwrap_or_default()),
-                    ),
+            let ended = ends.get(&object.key.id());
+            let grace = ended.map(|(_, ended)| self.judge_grace(*ended, now));
+            let verdict = match (ended, grace) {
+                (Some((stored_at, ended)), Some(grace)) => match self.judge_by_lock(&object) {
+                    Some(by_lock) => later(by_lock, grace),
                     None => judge(*stored_at, Some(*ended), &self.terms, now),
                 },
+                _ => Verdict::Live,
             };
             if verdict == Verdict::Delete
                 && incomplete.contains(&object.key.id())
@@ -297,14 +296,11 @@ impl Round<'_> {
                 self.report.live.add(bytes_of(&object));
                 continue;
             }
-            let ended = ends.get(&object.key.id());
-            let is_over =
-                ended.is_some_and(|(_, at)| self.judge_grace(*at, now) == Verdict::Delete);
             match self.carry_out(&object, verdict)? {
                 Done::Gone => {
                     past.gone.insert(object.key.id());
                 }
-                Done::Stays if is_over => {
+                Done::Stays if grace == Some(Verdict::Delete) => {
                     past.over.insert(object.key.id());
                 }
                 Done::Stays => {}

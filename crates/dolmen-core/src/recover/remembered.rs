@@ -50,10 +50,7 @@ pub fn put_remembered(
             }
             Err(Error::Store(error)) if error.kind != StoreErrorKind::Unavailable => {
                 observer.finding(&Finding::new(key.to_string(), chain(&error)));
-                report.failed = report.failed.saturating_add(1);
-                if error.kind == StoreErrorKind::Denied {
-                    report.denied = report.denied.saturating_add(1);
-                }
+                report.refuse(error.kind);
             }
             Err(error) => return Err(error),
         }

@@ -6,13 +6,13 @@ use dolmen_core::Error;
 use dolmen_core::Finding;
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::index::Index;
-use dolmen_core::numbers::Remembered;
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_core::stats::{self, Mode};
 use dolmen_format::index::IndexedFrame;
 use dolmen_format::pack::{BlobEntry, Compression};
 use dolmen_format::{BlobId, BlobKind, ObjectId};
 use dolmen_state::index::{BlobIndex, PackInfo};
+use dolmen_state::state::Remembered;
 
 use crate::world::{Notes, World};
 

@@ -4,14 +4,13 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use dolmen_core::check::Observer;
-use dolmen_core::numbers::Remembered;
 use dolmen_core::prune::Tally;
 use dolmen_core::recall::{self, Absence, Recall};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
 use dolmen_core::{Finding, audit, renew, status};
 use dolmen_format::ledger::{LockStrategy, Policy};
 use dolmen_state::Compared;
-use dolmen_state::state::Sightings;
+use dolmen_state::state::{Remembered, Sightings};
 use dolmen_store::{
     Fault, FaultPlan, LockStatus, MemoryOptions, Operation, Place, Store as _, StoreKey,
     VersionInfo,

@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 use dolmen_core::audit::{self, Counts, Depth};
 use dolmen_core::check::ReadData;
 use dolmen_core::moves::compare;
-use dolmen_core::numbers::Remembered;
 use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
 use dolmen_state::Compared;
+use dolmen_state::state::Remembered;
 use dolmen_store::{LockStatus, Operation, Store as _};
 use futures_util::TryStreamExt as _;
 

@@ -8,11 +8,10 @@ use dolmen_core::backup::{self, Context};
 use dolmen_core::check::ReadData;
 use dolmen_core::index::Index;
 use dolmen_core::pack::BlobReader;
-use dolmen_core::restore::{self, Action, FailureKind, Overwrite};
+use dolmen_core::restore::{self, Action, FailureKind};
 use dolmen_core::tree::TreeReader;
 use dolmen_format::pack::{PackTable, Recipient};
 use dolmen_format::{ObjectKey, ObjectKind};
-use dolmen_fs::pattern::PatternList;
 use dolmen_state::Compared;
 
 use super::looking::look;
@@ -105,17 +104,9 @@ impl World {
         let target = self.path("target");
         std::fs::create_dir(&target).unwrap();
         let options = restore::Options {
-            target: target.clone(),
             subpath: Some(b"/a".to_vec()),
-            include: PatternList::default(),
-            exclude: PatternList::default(),
-            overwrite: Overwrite::Always,
-            delete: false,
-            protected: Vec::new(),
-            sparse: false,
             verify: true,
-            dry_run: false,
-            threads: 1,
+            ..restore::Options::all_to(target.clone())
         };
         let progress = restore::Progress::default();
         let restored = restore::run(

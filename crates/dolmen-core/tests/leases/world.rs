@@ -9,7 +9,6 @@ use dolmen_core::backup::{self, Change, Context, Options, SourceError};
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::forget::{self, UndoOptions};
 use dolmen_core::index::Index;
-use dolmen_core::numbers::Remembered;
 use dolmen_core::repair::{IndexReport, rebuild_index};
 use dolmen_core::repository::{self, Accept};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
@@ -19,7 +18,7 @@ use dolmen_core::{
 use dolmen_format::ledger::{Fact, LockStrategy, Policy};
 use dolmen_format::{InstanceId, ObjectId, Timestamp};
 use dolmen_fs::{PathKey, Place, Root};
-use dolmen_state::state::Sightings;
+use dolmen_state::state::{Remembered, Sightings};
 use dolmen_state::{Compared, Instance, StateFolder};
 use dolmen_store::record::Detail;
 use dolmen_store::{

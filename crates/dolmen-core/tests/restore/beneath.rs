@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dolmen_core::check::{self, ReadData};
-use dolmen_core::numbers::Remembered;
 use dolmen_core::objects::Oddities;
 use dolmen_core::snapshots::SnapshotList;
 use dolmen_core::{Finding, Objects};
 use dolmen_format::ObjectKey;
+use dolmen_state::state::Remembered;
 use dolmen_store::{MemoryOptions, MemoryStore, Place, Store, StoreKey, VersionKind};
 use futures_util::TryStreamExt as _;
 

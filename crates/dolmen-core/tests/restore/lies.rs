@@ -6,13 +6,13 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use dolmen_core::check::{self, ReadData};
 use dolmen_core::index::Index;
-use dolmen_core::numbers::Remembered;
 use dolmen_core::pack::BlobReader;
 use dolmen_core::repair::rebuild_index;
 use dolmen_core::tree::TreeReader;
 use dolmen_format::index::{IndexedFrame, PackEntry, Segment, decode_frames, encode_frames};
 use dolmen_format::ledger::LockStrategy;
 use dolmen_format::{InstanceId, ObjectKey, ObjectKind, PackId, Salt, SegmentId, Timestamp};
+use dolmen_state::state::Remembered;
 use dolmen_store::{MemoryOptions, MemoryStore, ObjectRef, Store, StoreKey};
 
 use super::beneath::Deaf;

@@ -143,7 +143,6 @@ impl World {
         let policy = Policy { lock, ..policy() };
         let repository = Repository::create(objects, environment, b"secret", &policy).unwrap();
         let options = Options {
-            target: folder.path().join("target"),
             subpath: Some(
                 folder
                     .path()
@@ -151,15 +150,9 @@ impl World {
                     .into_os_string()
                     .into_encoded_bytes(),
             ),
-            include: PatternList::default(),
-            exclude: PatternList::default(),
             overwrite: Overwrite::default(),
-            delete: false,
-            protected: Vec::new(),
-            sparse: false,
-            verify: false,
-            dry_run: false,
             threads: 2,
+            ..Options::all_to(folder.path().join("target"))
         };
         Self {
             folder,

@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use dolmen_core::audit::{self, Depth};
 use dolmen_core::check::ReadData;
-use dolmen_core::numbers::Remembered;
 use dolmen_state::Compared;
+use dolmen_state::state::Remembered;
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 static NOTHING: Compared = Compared {

@@ -4,10 +4,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use dolmen_format::InstanceId;
-use dolmen_format::signed::Reference;
 
 use super::journal::{Journal, JournalEntry};
-use super::record::{self, InstanceRecord, NamedRecord, Signed};
+use super::record::{self, InstanceRecord, NamedRecord};
 use crate::durable;
 use crate::error::{Operation, StateError};
 
@@ -45,19 +44,8 @@ impl Instance {
         })
     }
 
-    /// The heads of all instances in `folder`, read beside whoever uses them.
-    pub(super) fn heads(folder: &Path) -> Vec<Reference> {
-        let records = Self::records(folder).into_iter();
-        records.filter_map(|record| record.head).collect()
-    }
-
-    /// The latest ledger records that all instances in `folder` signed, read beside whoever uses them.
-    pub(super) fn signed(folder: &Path) -> Vec<Signed> {
-        let records = Self::records(folder).into_iter();
-        records.flat_map(|record| record.signed).collect()
-    }
-
-    fn records(folder: &Path) -> Vec<InstanceRecord> {
+    /// The records of all instances in `folder`, as far as they can be read, beside whoever uses them.
+    pub(super) fn records(folder: &Path) -> Vec<InstanceRecord> {
         let slots = (0..INSTANCES_MAX).map(|slot| folder.join(slot.to_string()));
         slots
             .take_while(|slot| slot.is_dir())

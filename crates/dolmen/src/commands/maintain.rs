@@ -45,12 +45,17 @@ pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
     let opened = open(app)?;
     if args.confirm_missing && !args.dry_run {
         // No step waits for it, or tells of it, any more.
-        opened.memory(true, false)?;
+        opened.memory_without_missing(false)?;
     }
     let (mut steps, mut did_all) = (Vec::new(), !args.dry_run);
-    let mut repacked = None;
+    let mut run = Run {
+        app,
+        opened: &opened,
+        args,
+        repacked: None,
+    };
     for (name, step) in STEPS {
-        let step = match step(app, &opened, args, &mut repacked) {
+        let step = match step(&mut run) {
             Ok((document, exit)) => Step {
                 name,
                 document,
@@ -85,11 +90,17 @@ pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
     Ok(exit.unwrap_or(Exit::Done))
 }
 
-/// What compaction did, or would do, for the prune after it.
-type Repacked = Option<dolmen_core::compact::Report>;
+/// What the steps share.
+struct Run<'a> {
+    app: &'a App,
+    opened: &'a Opened,
+    args: &'a MaintainArgs,
+    /// What compaction did, or would do, for the prune after it.
+    repacked: Option<dolmen_core::compact::Report>,
+}
 
 /// Does one thing.
-type DoStep = fn(&App, &Opened, &MaintainArgs, &mut Repacked) -> Outcome<(Value, Exit)>;
+type DoStep = fn(&mut Run<'_>) -> Outcome<(Value, Exit)>;
 
 /// In this order.
 const STEPS: [(&str, DoStep); 5] = [
@@ -106,12 +117,10 @@ fn say(app: &App, text: &str) {
     }
 }
 
-fn renew(
-    app: &App,
-    opened: &Opened,
-    args: &MaintainArgs,
-    _repacked: &mut Repacked,
-) -> Outcome<(Value, Exit)> {
+fn renew(run: &mut Run<'_>) -> Outcome<(Value, Exit)> {
+    let Run {
+        app, opened, args, ..
+    } = *run;
     let renew_args = RenewArgs {
         dry_run: args.dry_run,
     };
@@ -123,12 +132,10 @@ fn renew(
 }
 
 /// Answers what was retired against the signed policy, then retires by it; without rules nothing.
-fn forget(
-    app: &App,
-    opened: &Opened,
-    args: &MaintainArgs,
-    _repacked: &mut Repacked,
-) -> Outcome<(Value, Exit)> {
+fn forget(run: &mut Run<'_>) -> Outcome<(Value, Exit)> {
+    let Run {
+        app, opened, args, ..
+    } = *run;
     let mut list = opened.load_all_seen(app)?;
     let answered = answer(app, opened, args, &list)?;
     if answered.undone > 0 && !args.dry_run {
@@ -266,38 +273,29 @@ fn count(entries: usize) -> u64 {
 }
 
 /// What cannot be repacked now is so later.
-fn compact(
-    app: &App,
-    opened: &Opened,
-    args: &MaintainArgs,
-    repacked: &mut Repacked,
-) -> Outcome<(Value, Exit)> {
+fn compact(run: &mut Run<'_>) -> Outcome<(Value, Exit)> {
+    let Run {
+        app, opened, args, ..
+    } = *run;
     let report = compact::compact(app, opened, &args.compact, args.dry_run)?;
     if !app.output.is_json() {
         compact::print(app, &report, args.dry_run);
     }
     let document = compact::document(&report);
-    *repacked = Some(report);
+    run.repacked = Some(report);
     Ok((document, Exit::Done))
 }
 
-fn prune(
-    app: &App,
-    opened: &Opened,
-    args: &MaintainArgs,
-    repacked: &mut Repacked,
-) -> Outcome<(Value, Exit)> {
+fn prune(run: &mut Run<'_>) -> Outcome<(Value, Exit)> {
+    let Run {
+        app, opened, args, ..
+    } = *run;
     let prune_args = PruneArgs {
         dry_run: args.dry_run,
         confirm_missing: args.confirm_missing,
         compact: args.compact.clone(),
     };
-    let mut report = prune::prune(app, opened, &prune_args)?;
-    if let Some(planned) = repacked
-        && args.dry_run
-    {
-        report.expect(planned);
-    }
+    let report = prune::prune(app, opened, &prune_args, run.repacked.as_ref())?;
     if !app.output.is_json() {
         prune::print(app, &report, args.dry_run);
     }
@@ -306,12 +304,8 @@ fn prune(
 }
 
 /// A light one: no pack is read that need not be.
-fn audit(
-    app: &App,
-    opened: &Opened,
-    _args: &MaintainArgs,
-    _repacked: &mut Repacked,
-) -> Outcome<(Value, Exit)> {
+fn audit(run: &mut Run<'_>) -> Outcome<(Value, Exit)> {
+    let Run { app, opened, .. } = *run;
     let read_data_subset = None;
     let view = audit::audit(app, opened, &AuditArgs { read_data_subset })?;
     if !app.output.is_json() {

@@ -41,12 +41,7 @@ pub(super) fn compact_and_prune(app: &App, opened: &Opened, args: &PruneArgs) ->
             Err(failure)
         }
     };
-    let mut report = prune(app, opened, args)?;
-    if let Ok(planned) = &repacked
-        && args.dry_run
-    {
-        report.expect(planned);
-    }
+    let report = prune(app, opened, args, repacked.as_ref().ok())?;
     if app.output.is_json() {
         let repacked = match &repacked {
             Ok(repacked) => compact::document(repacked),
@@ -69,13 +64,22 @@ pub(super) fn compact_and_prune(app: &App, opened: &Opened, args: &PruneArgs) ->
     Ok(worst.unwrap_or(Exit::Done))
 }
 
-/// Prunes, and remembers what time the store stated.
-pub(super) fn prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome<Report> {
+/// Prunes, and remembers what time the store stated. A dry run takes in what the compaction before it would have changed.
+pub(super) fn prune(
+    app: &App,
+    opened: &Opened,
+    args: &PruneArgs,
+    repacked: Option<&dolmen_core::compact::Report>,
+) -> Outcome<Report> {
     let mut instance = opened.claim_instance()?;
     let cancel = app.interrupt.flag();
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
     let (confirmed, compared) = (opened.confirmed()?, opened.compared()?);
-    let (remembered, sightings) = opened.memory(args.confirm_missing, args.dry_run)?;
+    let (remembered, sightings) = if args.confirm_missing {
+        opened.memory_without_missing(args.dry_run)?
+    } else {
+        opened.memory()?
+    };
     let options = Options {
         dry_run: args.dry_run,
         confirm_clock: app.config.confirm_clock,
@@ -90,8 +94,11 @@ pub(super) fn prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome<Rep
         cancel: &cancel,
     };
     let reported = Reported(Arc::clone(&app.output));
-    let report = prune::run(&opened.repository, &options, &reported)
+    let mut report = prune::run(&opened.repository, &options, &reported)
         .during(&format!("cannot prune {}", opened.address))?;
+    if let Some(planned) = repacked.filter(|_| args.dry_run) {
+        report.expect(planned);
+    }
     let mut record = instance.record().clone();
     record.store_time = record.store_time.max(report.store_time);
     instance

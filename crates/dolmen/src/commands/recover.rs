@@ -6,6 +6,7 @@ use clap::Args;
 use dolmen_core::audit::{self, Depth};
 use dolmen_core::check::{Observer, ReadData};
 use dolmen_core::objects::Source;
+use dolmen_core::recall::Recall;
 use dolmen_core::recover::{self, Action, Options, Report};
 use dolmen_core::snapshots::History;
 use dolmen_core::{Error, Finding};
@@ -34,14 +35,14 @@ pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
     let at = args.at.time(app)?;
     let opened = open(app)?;
     let tried = format!("cannot recover {}", opened.address);
-    let seen = opened.load_all_seen(app)?;
+    let (mut remembered, sightings) = opened.memory()?;
+    let seen = opened.load_recalling(app, Recall::Seen(&sightings), &remembered)?;
     let mut instance = if args.dry_run {
         None
     } else {
         Some(opened.writer(app, &seen)?)
     };
     let told = Told(Arc::clone(&app.output));
-    let sightings = opened.sightings()?;
     let own = recover::put_remembered(
         &opened.repository,
         &seen,
@@ -66,7 +67,6 @@ pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
     let list = list_of(history, None);
     let cancel = app.interrupt.flag();
     // What came later than that time is no loss then.
-    let mut remembered = opened.remembered()?;
     if at.is_some() {
         remembered.heads.clear();
         remembered.signed.clear();

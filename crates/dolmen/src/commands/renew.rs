@@ -35,9 +35,9 @@ pub(super) fn run(app: &App, args: &RenewArgs) -> Outcome {
 
 /// Renews.
 pub(super) fn renew(app: &App, opened: &Opened, args: &RenewArgs) -> Outcome<Report> {
-    let mut sightings = opened.sightings()?;
+    let (remembered, mut sightings) = opened.memory()?;
     let before = sightings.clone();
-    let list = opened.load_recalling(app, Recall::Whatever(&sightings))?;
+    let list = opened.load_recalling(app, Recall::Whatever(&sightings), &remembered)?;
     // Whoever renews follows the policy as it is now.
     let mut instance = opened.writer(app, &list)?;
     let cancel = app.interrupt.flag();

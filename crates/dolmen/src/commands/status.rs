@@ -31,7 +31,8 @@ pub(super) fn run(app: &App, args: &StatusArgs) -> Outcome {
     let opened = open(app)?;
     let cancel = app.interrupt.flag();
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
-    let (compared, remembered) = (opened.compared()?, opened.remembered()?);
+    let compared = opened.compared()?;
+    let (remembered, sightings) = opened.memory()?;
     let options = Options {
         depth: Depth::Listing,
         remembered: &remembered,
@@ -44,7 +45,7 @@ pub(super) fn run(app: &App, args: &StatusArgs) -> Outcome {
         max_age_seconds: args.max_age.map(|Seconds(seconds)| seconds),
         maintained: opened.maintained()?,
         confirmed: opened.confirmed()?,
-        sightings: opened.sightings()?,
+        sightings,
     };
     let status = status::run(&opened.repository, &options, own)
         .during(&format!("cannot tell how {} stands", opened.address))?;

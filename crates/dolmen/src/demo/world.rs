@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dolmen_core::backup::{self, Context, SourceError};
 use dolmen_core::index::Index;
-use dolmen_core::numbers::Remembered;
 use dolmen_core::pack::Effort;
 use dolmen_core::repository::{self, Accept};
 use dolmen_core::restore::{self, Action, FailureKind};
@@ -16,7 +15,7 @@ use dolmen_core::{Environment, Finding, Objects, Repository, check, repair};
 use dolmen_format::InstanceId;
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_fs::Root;
-use dolmen_fs::pattern::PatternList;
+use dolmen_state::state::Remembered;
 use dolmen_state::{Instance, StateFolder};
 use dolmen_store::{LocalStore, Store};
 
@@ -270,17 +269,9 @@ impl Site {
         let entry = snapshots.find("latest", &filter, now).during(tried)?;
         let target = self.home.join(target);
         let options = restore::Options {
-            target: target.clone(),
             subpath: Some(paths::bytes_of(files).to_vec()),
-            include: PatternList::default(),
-            exclude: PatternList::default(),
-            overwrite: restore::Overwrite::Always,
-            delete: false,
-            protected: Vec::new(),
-            sparse: false,
-            verify: false,
-            dry_run: false,
             threads: 2,
+            ..restore::Options::all_to(target.clone())
         };
         let silent = Silent::default();
         let progress = restore::Progress::default();
