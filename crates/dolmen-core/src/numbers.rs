@@ -179,6 +179,16 @@ pub(crate) fn unused(range: &NumberRange) -> Finding {
     Finding::new(format!("writer {writer}, instance {instance}"), problem)
 }
 
+/// The numbers that objects use.
+pub(crate) fn of_objects(list: &SnapshotList, ids: &BTreeSet<ObjectId>) -> Vec<NumberRange> {
+    let mut of_these = Vec::new();
+    for ((writer, instance), used) in numbers(list) {
+        let used = used.into_iter().filter(|(_, by)| !by.is_disjoint(ids));
+        of_these.extend(used.map(|(number, _)| NumberRange::of_one(writer, instance, number)));
+    }
+    of_these
+}
+
 fn missing_ranges(list: &SnapshotList) -> Vec<NumberRange> {
     let mut ranges = Vec::new();
     for ((writer, instance), used) in numbers(list) {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dolmen_format::{ObjectId, ObjectKey, Timestamp};
-use dolmen_state::state::{Remembered, Sighting, Sightings};
+use dolmen_state::state::{NumberRange, Remembered, Sighting, Sightings};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
@@ -168,14 +168,21 @@ pub fn give_up(
     let gone = absent.filter(|(_, absence)| **absence == Absence::Gone);
     let gone: BTreeSet<_> = gone.map(|(key, _)| *key).collect();
     sightings.retain(|key| !key.parse().is_ok_and(|key| gone.contains(&key)));
-    let ids = gone.iter().map(ObjectKey::id);
+    let ids: BTreeSet<ObjectId> = gone.iter().map(ObjectKey::id).collect();
+    // Later objects show that their numbers are used by nothing.
+    let used = numbers::of_objects(&list, &ids);
+    remembered.given_up.add_numbers(used);
     remembered.given_up.add_objects(ids);
     // What nobody remembers any more leaves its number unused.
     let list = SnapshotList::load_recalling(repository, Recall::Seen(sightings))?;
     let missing = numbers::missing(&list, remembered);
     let ids = missing.objects.keys().map(ObjectKey::id);
     remembered.given_up.add_objects(ids);
-    remembered.given_up.add_numbers(missing.numbers);
+    let named = missing.objects.values().map(|object| object.reference);
+    let named = named.map(|one| NumberRange::of_one(one.writer, one.instance, one.number));
+    remembered
+        .given_up
+        .add_numbers(named.chain(missing.numbers));
     Ok(())
 }
 

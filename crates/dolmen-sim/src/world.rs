@@ -932,6 +932,9 @@ impl World {
         for client in self.clients.clone() {
             self.backup(&client, Weather::default())?;
         }
+        if !self.model.is_policy_owned() {
+            self.set_policy()?;
+        }
         let maintainer = self.maintainer.clone();
         let prune = Act::Prune {
             confirm_clock: false,

@@ -79,14 +79,17 @@ impl Youth {
     }
 }
 
-/// Whether a pack was stored so lately that nobody deletes it while this run goes on: nothing needs it yet.
+/// Whether a pack was stored so lately that nobody deletes it while this run goes on: nothing needs it yet. What is out of
+/// view is not safe where the view is what protects, and nobody puts it back before something needs it.
 fn is_safe(session: &Session<'_>, key: &ObjectKey, youth: &Youth) -> Result<bool> {
     let repository = session.repository;
+    let is_view_needed = repository.objects.is_protected_by_view();
     let mut safe_since = None;
     repository.objects.list(&key.to_string(), |object| {
         let newest = object.copies.iter().map(|copy| copy.stored_at).max();
         let until = newest.map(|at| at.saturating_add_seconds(youth.protect_seconds));
-        if object.key == *key && until.is_some_and(|until| until > youth.now) {
+        let is_kept = !(is_view_needed && object.is_hidden);
+        if object.key == *key && is_kept && until.is_some_and(|until| until > youth.now) {
             safe_since = newest;
         }
     })?;

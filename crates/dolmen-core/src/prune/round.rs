@@ -8,13 +8,13 @@ use dolmen_format::{ObjectKey, ObjectKind, PackId, SegmentId, SnapshotId, Timest
 use dolmen_store::{LockStatus, StoreErrorKind};
 
 use super::tellers::Tellers;
-use super::{Options, Report, Verdict, judge, judge_lock};
+use super::{Options, Report, Tally, Verdict, judge, judge_lock};
 use crate::check::Observer;
 use crate::error::{Error, Result};
 use crate::finding::chain;
 use crate::index::Index;
 use crate::lease::{Clocks, Terms};
-use crate::live::{CompleteLive, ENDED, LIVES, Live, LiveWalk, NeededOf, Placed, StoredNodes};
+use crate::live::{CompleteLive, ENDED, LIVES, Live, LiveWalk, NeededOf, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
 use crate::numbers;
@@ -38,13 +38,39 @@ pub(super) enum End {
     Late,
 }
 
+/// A snapshot or checkpoint that is listed.
+struct Judged {
+    object: Listed,
+    verdict: Verdict,
+    /// Its life has ended, and the grace is over, too.
+    is_over: bool,
+}
+
 /// Snapshots and checkpoints whose lives have ended.
 #[derive(Debug, Default)]
 struct Past {
-    /// They are gone or, in a dry run, would be.
+    /// They go, or are gone.
     gone: BTreeSet<SnapshotId>,
     /// Their grace is over, and something keeps them.
     over: BTreeSet<SnapshotId>,
+}
+
+/// What stays, and what it needs.
+struct Kept<'a> {
+    entries: Vec<(&'a SnapshotEntry, Life)>,
+    live: Live,
+}
+
+/// The packs of a listing.
+#[derive(Default)]
+struct Packs {
+    /// Those that go or are released.
+    doomed: Vec<(Listed, Verdict)>,
+    /// There are more of these than one round deletes.
+    are_more: bool,
+    live: Tally,
+    locked: Tally,
+    next_unlock: Option<Timestamp>,
 }
 
 /// What a round knows.
@@ -125,7 +151,7 @@ pub(super) fn run(
     Ok((round.report, end))
 }
 
-impl Round<'_> {
+impl<'a> Round<'a> {
     /// Lets nothing go while the repository tells of something that is not there: it may only be late.
     fn hold_what_has_gaps(&mut self) {
         let mut gaps = numbers::missing(self.list, self.options.remembered).findings();
@@ -173,6 +199,7 @@ impl Round<'_> {
         self.report.held.get_or_insert(why);
     }
 
+    /// Looks at everything before anything goes: what is found missing on the way holds all of it.
     fn look_at_everything(&mut self) -> Result<End> {
         for prefix in ["root/", "keys/", "ledger/"] {
             let report = &mut self.report;
@@ -180,18 +207,37 @@ impl Round<'_> {
                 report.live.add(bytes_of(&object));
             })?;
         }
-        let Some(Past { gone, over }) = self.let_snapshots_go()? else {
+        let snapshots = self.judge_snapshots()?;
+        let mut past = Past::of(&snapshots);
+        let mut kept = self.keep(&past)?;
+        let mut packs = self.judge_packs(&kept.live)?;
+        let Some(stays) = self.let_snapshots_go(&snapshots)? else {
             return Ok(End::Late);
         };
+        if self.now.is_some() && !stays.is_empty() {
+            // What could not be deleted keeps what it needs.
+            past.gone.retain(|id| !stays.contains(id));
+            past.over.extend(stays);
+            kept = self.keep(&past)?;
+            packs = self.judge_packs(&kept.live)?;
+        }
+        if self.let_segments_go(&kept)? == End::Late {
+            return Ok(End::Late);
+        }
+        self.let_packs_go(&packs)
+    }
+
+    /// Finds what stays and what that needs; what cannot be read of it holds everything.
+    fn keep(&mut self, past: &Past) -> Result<Kept<'a>> {
         let lives = lives::lives(self.list, &self.terms, self.now.unwrap_or_default());
-        let mut kept: Vec<_> = lives
+        let mut entries: Vec<_> = lives
             .into_iter()
-            .filter(|(entry, _)| !gone.contains(&entry.id))
+            .filter(|(entry, _)| !past.gone.contains(&entry.id))
             .collect();
-        let index = self.load_index(&kept)?;
+        let index = self.load_index(&entries)?;
         let moves = &self.list.facts.moves;
         let blobs = BlobReader::new(self.repository, &index.blobs).knowing(moves);
-        let live = self.walk_readable(&mut kept, &over, &blobs)?;
+        let live = self.walk_readable(&mut entries, &past.over, &blobs)?;
         if live.complete().is_none() {
             for lost in live.lost() {
                 self.observer.finding(&lost.finding());
@@ -200,21 +246,7 @@ impl Round<'_> {
                 "a manifest cannot be read, so that it is not known what is needed".to_owned(),
             );
         }
-        let mut needed: BTreeMap<SegmentId, Life> = BTreeMap::new();
-        for (entry, life) in &kept {
-            for segment in &entry.snapshot.segments {
-                let by = needed.entry(*segment).or_insert(*life);
-                if *life == Life::Live {
-                    *by = Life::Live;
-                }
-            }
-        }
-        if self.let_segments_go(&needed, live.complete())? == End::Late {
-            return Ok(End::Late);
-        }
-        let places = Places::look(self.repository, &self.list.facts)?;
-        let lasting = live.placed(&places, self.options.scratch)?;
-        self.let_packs_go(&lasting)
+        Ok(Kept { entries, live })
     }
 
     /// Walks what is needed. What is over and cannot be read keeps nothing: else whoever locks a planted snapshot for ever
@@ -258,9 +290,8 @@ impl Round<'_> {
         Ok(index)
     }
 
-    /// Deletes snapshots and checkpoints whose lives have ended and whose leases have lapsed, before what they needed.
-    /// `None`: too late.
-    fn let_snapshots_go(&mut self) -> Result<Option<Past>> {
+    /// Judges all snapshots and checkpoints that are listed.
+    fn judge_snapshots(&self) -> Result<Vec<Judged>> {
         let mut listed = Vec::new();
         self.repository
             .objects
@@ -273,10 +304,7 @@ impl Round<'_> {
                 Life::Ended(at) => Some((entry.id, (entry.stored_at, at))),
             })
             .collect();
-        let incomplete: BTreeSet<SnapshotId> =
-            self.list.incomplete.iter().map(|entry| entry.id).collect();
-        let mut past = Past::default();
-        for object in listed {
+        let judged = listed.into_iter().map(|object| {
             // What is live, came after the list was loaded, or is none of ours, stays.
             let ended = ends.get(&object.key.id());
             let grace = ended.map(|(_, ended)| self.judge_grace(*ended, now));
@@ -287,35 +315,45 @@ impl Round<'_> {
                 },
                 _ => Verdict::Live,
             };
-            if verdict == Verdict::Delete
-                && incomplete.contains(&object.key.id())
-                && self.now.is_some()
-            {
+            Judged {
+                object,
+                verdict,
+                is_over: grace == Some(Verdict::Delete),
+            }
+        });
+        Ok(judged.collect())
+    }
+
+    /// Deletes snapshots and checkpoints whose lives have ended and whose leases have lapsed, before what they needed.
+    /// Returns those that were to go and stay; `None`: too late.
+    fn let_snapshots_go(&mut self, snapshots: &[Judged]) -> Result<Option<BTreeSet<SnapshotId>>> {
+        let incomplete: BTreeSet<SnapshotId> =
+            self.list.incomplete.iter().map(|entry| entry.id).collect();
+        let mut stays = BTreeSet::new();
+        for Judged {
+            object, verdict, ..
+        } in snapshots
+        {
+            let id = object.key.id();
+            if *verdict == Verdict::Delete && incomplete.contains(&id) && self.now.is_some() {
                 // What it needed is free; itself it stays, because it bears a number that would be missed.
-                past.gone.insert(object.key.id());
-                self.report.live.add(bytes_of(&object));
+                self.report.live.add(bytes_of(object));
                 continue;
             }
-            match self.carry_out(&object, verdict)? {
-                Done::Gone => {
-                    past.gone.insert(object.key.id());
+            match self.carry_out(object, *verdict)? {
+                Done::Stays if *verdict == Verdict::Delete => {
+                    stays.insert(id);
                 }
-                Done::Stays if grace == Some(Verdict::Delete) => {
-                    past.over.insert(object.key.id());
-                }
-                Done::Stays => {}
+                Done::Gone | Done::Stays => {}
                 Done::Late => return Ok(None),
             }
         }
-        Ok(Some(past))
+        Ok(Some(stays))
     }
 
     /// Deletes segments that no kept snapshot lists and that describe nothing that only they describe.
-    fn let_segments_go(
-        &mut self,
-        needed: &BTreeMap<SegmentId, Life>,
-        live: Option<CompleteLive<'_>>,
-    ) -> Result<End> {
+    fn let_segments_go(&mut self, kept: &Kept<'_>) -> Result<End> {
+        let (needed, live) = (kept.segments(), kept.live.complete());
         let mut listed = Vec::new();
         self.repository
             .objects
@@ -333,7 +371,7 @@ impl Round<'_> {
                 }
             } else if let (Verdict::Delete, Some(live)) = (verdict, live) {
                 if described.is_none() {
-                    described = Some(self.described_by(&listed, needed)?);
+                    described = Some(self.described_by(&listed, &needed)?);
                 }
                 let others = described.as_ref();
                 if self.describes_alone(object, others, live)? {
@@ -413,9 +451,12 @@ impl Round<'_> {
     }
 
     /// Deletes packs that no kept snapshot needs, and what probes left.
-    fn let_packs_go(&mut self, placed: &Placed<'_>) -> Result<End> {
-        let (doomed, are_all) = self.doom_packs(placed)?;
-        for (object, verdict) in &doomed {
+    fn let_packs_go(&mut self, packs: &Packs) -> Result<End> {
+        let report = &mut self.report;
+        report.live = report.live.with(packs.live);
+        report.locked = report.locked.with(packs.locked);
+        report.next_unlock = earlier(report.next_unlock, packs.next_unlock);
+        for (object, verdict) in &packs.doomed {
             if self.carry_out(object, *verdict)? == Done::Late {
                 return Ok(End::Late);
             }
@@ -431,13 +472,15 @@ impl Round<'_> {
                 return Ok(End::Late);
             }
         }
-        Ok(if are_all { End::Done } else { End::Late })
+        Ok(if packs.are_more { End::Late } else { End::Done })
     }
 
-    /// Judges all packs; returns those that go or are released, and whether there were no more.
-    fn doom_packs(&mut self, placed: &Placed<'_>) -> Result<(Vec<(Listed, Verdict)>, bool)> {
-        let mut needed = NeededOf::new(placed);
-        let (mut doomed, mut are_all) = (Vec::new(), true);
+    /// Judges all packs; one that is needed and missing holds everything: what tells where its frames lie now may be lost.
+    fn judge_packs(&mut self, live: &Live) -> Result<Packs> {
+        let places = Places::look(self.repository, &self.list.facts)?;
+        let placed = live.placed(&places, self.options.scratch)?;
+        let mut needed = NeededOf::new(&placed);
+        let mut packs = Packs::default();
         let (mut failed, leased_until) = (None, self.next_end());
         let repository = self.repository;
         repository.objects.list("packs/", |object| {
@@ -448,29 +491,52 @@ impl Round<'_> {
                     return;
                 }
             };
-            match (promise, self.judge_unneeded(&object)) {
-                (None, Verdict::Delete) if self.is_untold(&object) => {
-                    self.report.live.add(bytes_of(&object));
-                }
-                (None, verdict @ Verdict::Delete)
-                | (None | Some(ENDED), verdict @ Verdict::Held)
-                    if self.now.is_some() && !self.is_removed(&object) =>
-                {
-                    if doomed.len() < DOOMED_MAX {
-                        doomed.push((object, verdict));
-                    } else {
-                        are_all = false;
-                    }
-                }
-                (None, Verdict::Leased(until)) => self.keep_leased(bytes_of(&object), Some(until)),
-                (Some(ENDED), _) => self.keep_leased(bytes_of(&object), Some(leased_until)),
-                (Some(_), _) => self.report.live.add(bytes_of(&object)),
-                (None, Verdict::Delete | Verdict::Live | Verdict::Held) => {
-                    self.keep_leased(bytes_of(&object), None);
+            self.judge_pack(object, promise, leased_until, &mut packs);
+        })?;
+        failed.map_or(Ok(()), Err)?;
+        let (count, first) = needed.missing()?;
+        if count > 0 && !self.options.confirm_missing {
+            for pack in first {
+                let problem = "a live snapshot needs it, and it is missing";
+                self.observer
+                    .finding(&crate::Finding::new(format!("pack {pack}"), problem));
+            }
+            self.hold(format!(
+                "{count} needed {} missing, or what tells where the data lies now",
+                if count == 1 { "pack is" } else { "packs are" }
+            ));
+        }
+        Ok(packs)
+    }
+
+    fn judge_pack(
+        &mut self,
+        object: Listed,
+        promise: Option<u64>,
+        leased_until: Timestamp,
+        packs: &mut Packs,
+    ) {
+        let bytes = bytes_of(&object);
+        let mut keep_leased = |until: Option<Timestamp>| {
+            packs.locked.add(bytes);
+            packs.next_unlock = earlier(packs.next_unlock, until);
+        };
+        match (promise, self.judge_unneeded(&object)) {
+            (None, Verdict::Delete) if self.is_untold(&object) => packs.live.add(bytes),
+            (None, verdict @ Verdict::Delete) | (None | Some(ENDED), verdict @ Verdict::Held)
+                if self.now.is_some() && !self.is_removed(&object) =>
+            {
+                if packs.doomed.len() < DOOMED_MAX {
+                    packs.doomed.push((object, verdict));
+                } else {
+                    packs.are_more = true;
                 }
             }
-        })?;
-        failed.map_or(Ok((doomed, are_all)), Err)
+            (None, Verdict::Leased(until)) => keep_leased(Some(until)),
+            (Some(ENDED), _) => keep_leased(Some(leased_until)),
+            (Some(_), _) => packs.live.add(bytes),
+            (None, Verdict::Delete | Verdict::Live | Verdict::Held) => keep_leased(None),
+        }
     }
 
     /// Whether nothing tells why an object is unneeded: its writer has no snapshot at all, so that they may be gone.
@@ -560,7 +626,7 @@ impl Round<'_> {
     fn keep_leased(&mut self, bytes: u64, until: Option<Timestamp>) {
         let report = &mut self.report;
         report.locked.add(bytes);
-        report.next_unlock = report.next_unlock.into_iter().chain(until).min();
+        report.next_unlock = earlier(report.next_unlock, until);
     }
 
     /// Lifts the holds of what nothing live needs.
@@ -631,6 +697,42 @@ impl Round<'_> {
         }
         self.keep_leased(bytes_of(object), None);
     }
+}
+
+impl Past {
+    /// What goes if nothing keeps it.
+    fn of(snapshots: &[Judged]) -> Self {
+        let mut past = Self::default();
+        for judged in snapshots {
+            if judged.verdict == Verdict::Delete {
+                past.gone.insert(judged.object.key.id());
+            } else if judged.is_over {
+                past.over.insert(judged.object.key.id());
+            }
+        }
+        past
+    }
+}
+
+impl Kept<'_> {
+    /// The segments that are listed, and whether by what lives.
+    fn segments(&self) -> BTreeMap<SegmentId, Life> {
+        let mut needed: BTreeMap<SegmentId, Life> = BTreeMap::new();
+        for (entry, life) in &self.entries {
+            for segment in &entry.snapshot.segments {
+                let by = needed.entry(*segment).or_insert(*life);
+                if *life == Life::Live {
+                    *by = Life::Live;
+                }
+            }
+        }
+        needed
+    }
+}
+
+/// The earlier of two times, where there are any.
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
 }
 
 /// The verdict that keeps for longer.

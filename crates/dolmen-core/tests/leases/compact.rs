@@ -87,7 +87,7 @@ impl World {
 }
 
 /// A snapshot of which half of every pack is needed by nothing any more, and whose lease has lapsed.
-fn half_dead(world: &World) -> SnapshotEntry {
+pub(super) fn half_dead(world: &World) -> SnapshotEntry {
     for number in 0..6 {
         world.write(A, &format!("file {number}"), number, 700_000);
     }

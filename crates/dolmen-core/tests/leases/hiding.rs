@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 use dolmen_core::prune::Tally;
+use dolmen_store::fault::Effect;
 use dolmen_store::memory::LifecycleRule;
-use dolmen_store::{Credential, Operation, Place, Store as _, StoreKey, VersionInfo, VersionKind};
+use dolmen_store::{
+    Credential, Fault, FaultPlan, Operation, Place, Store as _, StoreKey, VersionInfo, VersionKind,
+};
 use futures_util::TryStreamExt as _;
 
 use super::world::{Client, DAY, World};
@@ -224,4 +227,24 @@ fn what_was_shown_again_goes_on_counting_though_its_writers_clock_was_ahead() {
     let list = world.list();
     assert_eq!((list.snapshots.len(), list.incomplete.len()), (1, 0));
     world.assert_whole();
+}
+
+#[test]
+fn a_backup_does_not_carry_on_with_what_is_hidden() {
+    let world = world(Credential::client());
+    world.write(HOME, "a", 1, 500_000);
+    let put = world.layer.calls_of(Operation::Put);
+    // The pack is there, and nothing that names it.
+    world.layer.set_plan(FaultPlan::none().at_call_of(
+        Operation::Put,
+        put + 1,
+        Fault::Crash(Effect::Skipped),
+    ));
+    world.backup_after(HOME, || {}).unwrap_err();
+    world.layer.set_plan(FaultPlan::none());
+    hide_everything(&world);
+    assert_eq!(world.renew(HOME).failed, 0);
+    let entry = world.backup(HOME);
+    assert!(entry.body.summary.data_added_packed >= 500_000);
+    assert!(hidden(&world).iter().any(|name| name.starts_with("packs/")));
 }

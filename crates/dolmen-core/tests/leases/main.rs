@@ -16,6 +16,7 @@ mod dates;
 mod hiding;
 mod holds;
 mod locks;
+mod missing;
 mod moves;
 mod nodes;
 mod policies;

@@ -325,7 +325,14 @@ impl World {
 
     /// A run of a client that knows where moved frames are the same.
     pub(crate) fn prune_knowing(&self, compared: &Compared) -> prune::Report {
-        self.prune_as(&BTreeSet::new(), compared, &Sightings::default(), |_| {})
+        let known = (Remembered::nothing(), &Sightings::default());
+        self.prune_as(&BTreeSet::new(), compared, known, |_| {})
+    }
+
+    /// A run of a client that knows what it wrote.
+    pub(crate) fn prune_remembering(&self, remembered: &Remembered) -> prune::Report {
+        let known = (remembered, &Sightings::default());
+        self.prune_as(&BTreeSet::new(), &Compared::default(), known, |_| {})
     }
 
     /// A run of a client that remembers what it has seen.
@@ -334,7 +341,8 @@ impl World {
         sightings: &Sightings,
         change: impl FnOnce(&mut prune::Options<'_>),
     ) -> prune::Report {
-        self.prune_as(&BTreeSet::new(), &Compared::default(), sightings, change)
+        let known = (Remembered::nothing(), sightings);
+        self.prune_as(&BTreeSet::new(), &Compared::default(), known, change)
     }
 
     /// A run of a client whose user confirmed policies.
@@ -343,22 +351,22 @@ impl World {
         confirmed: &BTreeSet<ObjectId>,
         change: impl FnOnce(&mut prune::Options<'_>),
     ) -> prune::Report {
-        let (compared, sightings) = (Compared::default(), Sightings::default());
-        self.prune_as(confirmed, &compared, &sightings, change)
+        let known = (Remembered::nothing(), &Sightings::default());
+        self.prune_as(confirmed, &Compared::default(), known, change)
     }
 
     fn prune_as(
         &self,
         confirmed: &BTreeSet<ObjectId>,
         compared: &Compared,
-        sightings: &Sightings,
+        (remembered, sightings): (&Remembered, &Sightings),
         change: impl FnOnce(&mut prune::Options<'_>),
     ) -> prune::Report {
         let cancel = AtomicBool::new(false);
         let mut options = prune::Options {
             confirmed,
             compared,
-            remembered: Remembered::nothing(),
+            remembered,
             sightings,
             dry_run: false,
             confirm_clock: false,

@@ -37,6 +37,16 @@ pub struct NumberRange {
 }
 
 impl NumberRange {
+    /// One number.
+    pub const fn of_one(writer: WriterId, instance: InstanceId, number: u64) -> Self {
+        Self {
+            writer,
+            instance,
+            first: number,
+            last: number,
+        }
+    }
+
     /// Whether a number is one of these.
     pub fn has(&self, writer: WriterId, instance: InstanceId, number: u64) -> bool {
         (self.writer, self.instance) == (writer, instance)
@@ -50,13 +60,22 @@ impl GivenUp {
         self.objects.contains(object)
     }
 
-    /// Whether all numbers of a range were given up together.
+    /// Whether all numbers of a range were given up.
     pub fn covers(&self, range: &NumberRange) -> bool {
-        let mut known = self.numbers.iter();
-        known.any(|known| {
-            let (writer, instance) = (range.writer, range.instance);
-            known.has(writer, instance, range.first) && known.has(writer, instance, range.last)
-        })
+        let mut first = range.first;
+        // Each look finds a range that was given up and leaves the numbers behind it.
+        while first <= range.last {
+            let known = self.numbers.iter();
+            let lasts = known
+                .filter(|known| known.has(range.writer, range.instance, first))
+                .map(|known| known.last);
+            match lasts.max() {
+                Some(last) if last == u64::MAX => return true,
+                Some(last) => first = last.saturating_add(1),
+                None => return false,
+            }
+        }
+        true
     }
 
     /// Gives objects up, as far as there is room.
@@ -93,6 +112,16 @@ mod tests {
         assert!(given_up.covers(&range(1, 4, 4)));
         assert!(!given_up.covers(&range(1, 3, 6)));
         assert!(!given_up.covers(&range(2, 3, 5)));
+    }
+
+    #[test]
+    fn numbers_given_up_one_after_the_other_are_given_up_together() {
+        let mut given_up = GivenUp::default();
+        given_up.add_numbers([range(1, 3, 3), range(1, 4, 4), range(1, 6, u64::MAX)]);
+        assert!(given_up.covers(&range(1, 3, 4)));
+        assert!(given_up.covers(&range(1, 7, u64::MAX)));
+        assert!(!given_up.covers(&range(1, 3, 5)));
+        assert!(!given_up.covers(&range(1, 4, 6)));
     }
 
     #[test]
