@@ -333,8 +333,17 @@ fn report(
     let count = u64::try_from(chosen.len()).unwrap_or(u64::MAX);
     app.output
         .line(format!("{verb} {}", render::count(count, "snapshot")));
-    if !chosen.is_empty() {
+    let gone = chosen.iter();
+    let gone = gone.filter(|entry| list.recalled.is_gone(&entry.key()));
+    let gone = u64::try_from(gone.count()).unwrap_or(u64::MAX);
+    if gone < count {
         say_deadlines(app, list);
+    }
+    if gone > 0 && !args.dry_run {
+        app.output.warn(format!(
+            "{gone} of them {} gone from the store: that cannot be undone",
+            if gone == 1 { "is" } else { "are" }
+        ));
     }
 }
 

@@ -259,7 +259,10 @@ fn a_person_retires_what_is_gone() {
     let lost = world.objects("snapshots").remove(0);
     std::fs::remove_file(lost).unwrap();
     assert_eq!(world.run(&["renew"]).code, 21);
-    world.done(&["forget", &id]);
+    let told = world.run(&["forget", &id]);
+    assert_eq!(told.code, 0);
+    assert!(told.stderr.contains("cannot be undone"), "{}", told.stderr);
+    assert!(!told.stdout.contains("--undo"), "{}", told.stdout);
     world.done(&["renew"]);
 }
 
