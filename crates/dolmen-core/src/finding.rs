@@ -10,8 +10,10 @@ pub enum Nature {
     /// Something that is not as it should be.
     #[default]
     Damage,
-    /// An object that does not verify, or a name that is none of ours: damage where something needs it, else junk.
+    /// An object that does not verify: damage where something needs it, or where it may be what one of ours rotted to.
     Unverified,
+    /// A name that is none of ours, or no file: damage where something needs it, else junk.
+    Foreign,
     /// An object that this user may not read: whether it is whole is not known.
     Unreadable,
 }
@@ -40,7 +42,7 @@ impl Finding {
     /// Notes a name that is none of ours.
     pub(crate) fn foreign(name: impl Into<String>) -> Self {
         Self {
-            nature: Nature::Unverified,
+            nature: Nature::Foreign,
             ..Self::new(name, "not an object of this repository")
         }
     }

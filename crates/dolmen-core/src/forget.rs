@@ -97,7 +97,7 @@ pub fn accept(
     Ok(())
 }
 
-fn reference(entry: &SnapshotEntry) -> Reference {
+pub(crate) fn reference(entry: &SnapshotEntry) -> Reference {
     entry.snapshot.reference(entry.id)
 }
 
@@ -301,7 +301,7 @@ fn lapsed(
     };
     let retired = |entry: &&&SnapshotEntry| {
         let retired = list.facts.retired.get(&entry.id);
-        retired.is_some_and(|retired| deadlines(retired.stored_at, &terms).0 <= now)
+        retired.is_some_and(|retired| deadlines(retired.ended_at(now), &terms).0 <= now)
     };
     let late = snapshots.iter().filter(retired);
     let late = late.map(|entry| {

@@ -224,7 +224,7 @@ pub(crate) fn with_gone<'l>(
         let ended = list.facts.retired.get(&entry.id);
         (
             entry,
-            ended.map_or(Life::Live, |ended| Life::Ended(ended.stored_at)),
+            ended.map_or(Life::Live, |ended| Life::Ended(ended.ended_at(now))),
         )
     });
     let mut lives: Vec<_> = live.chain(retired).collect();

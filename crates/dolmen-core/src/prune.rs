@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use dolmen_format::{ObjectId, Timestamp};
+use dolmen_format::{ObjectId, SnapshotId, Timestamp};
 use dolmen_state::state::{Compared, Remembered, Sightings};
 
 use self::tellers::Tellers;
@@ -27,6 +27,8 @@ pub use verdict::{Verdict, judge, judge_lock};
 pub struct Options<'a> {
     /// Delete nothing, only tell.
     pub dry_run: bool,
+    /// What is taken as retired now, as a dry run does with what it would retire.
+    pub supposed: &'a BTreeSet<SnapshotId>,
     /// The user takes the store's clock as true.
     pub confirm_clock: bool,
     /// The user takes as lost for good what the repository tells of and does not hold: what was not given up before counts

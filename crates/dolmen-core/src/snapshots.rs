@@ -15,7 +15,7 @@ use dolmen_store::{LockStatus, StoreError, StoreErrorKind};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
 use crate::keep::Suspicion;
-use crate::ledger::{Facts, Known, Ledger, Origin, Receipts, fold, receipts};
+use crate::ledger::{Facts, Known, Ledger, Origin, Receipts, Retired, fold, receipts};
 use crate::lives;
 use crate::objects::{FetchError, Listed, Source};
 use crate::recall::{Recall, Recalled};
@@ -137,6 +137,25 @@ impl SnapshotList {
         let keys = subjects.filter_map(|finding| finding.subject.parse().ok());
         keys.filter(|key| matches!(key, ObjectKey::Snapshot(..)))
             .map(|key| key.id())
+    }
+
+    /// Takes snapshots as retired at a time, as a dry run does with those that it would retire.
+    pub fn suppose_retired(&mut self, ids: &BTreeSet<SnapshotId>, at: Timestamp) {
+        let all = std::mem::take(&mut self.snapshots);
+        let (retired, live): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|entry| ids.contains(&entry.id));
+        self.snapshots = live;
+        for entry in retired {
+            let supposed = Retired {
+                snapshot: crate::forget::reference(&entry),
+                by: Vec::new(),
+                first_stored_at: at,
+                stored_at: at,
+                signed_at: at,
+            };
+            self.facts.retired.insert(entry.id, supposed);
+            self.retired.push(entry);
+        }
     }
 
     /// Finds `latest`, `latest~N`, a full id or a unique prefix. `filter` limits `latest` alone, and retired and

@@ -459,6 +459,7 @@ impl Process<'_> {
         let is_dead = self.kit.mutation == Some(crate::Mutation::AbsenceIsDeath);
         let options = prune::Options {
             dry_run: false,
+            supposed: &BTreeSet::new(),
             confirm_clock,
             confirm_missing: confirm_missing || is_dead,
             confirmed: &BTreeSet::new(),

@@ -189,7 +189,11 @@ impl Store for LocalStore {
 
     /// Reads the modification time of a fresh file in `.tmp/`, so that a file server's clock counts, not the client's.
     async fn now(&self) -> Result<StoreTime, StoreError> {
-        self.run(Operation::Now, None, Folder::now).await
+        let now = self.run(Operation::Now, None, Folder::now).await;
+        now.map_err(|error| StoreError {
+            key: Some(".tmp/".into()),
+            ..error
+        })
     }
 
     fn capabilities(&self) -> Capabilities {

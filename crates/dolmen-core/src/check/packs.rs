@@ -241,7 +241,8 @@ pub(super) fn compare<'a>(
     }
     for key in listed.keys().take(ORPHANS_NAMED_MAX) {
         sink.notice(&format!(
-            "{key} is in no index segment: what an interrupted backup leaves"
+            "{key} is in no index segment: what an interrupted backup leaves, or where data was moved to if the record \
+             of that is lost"
         ));
     }
     if listed.len() > ORPHANS_NAMED_MAX {

@@ -10,7 +10,7 @@ use super::is_fatal;
 use super::sink::Sink;
 use crate::error::Result;
 use crate::finding::{Finding, Nature};
-use crate::objects::kind_of;
+use crate::objects::{FetchError, kind_of};
 use crate::repository::Repository;
 
 /// Tells one from the other.
@@ -27,7 +27,7 @@ impl<'a> Strays<'a> {
 
     /// Passes findings on, except that junk is only mentioned. Returns the ids of what is not junk and does not verify.
     ///
-    /// Cost: one request for each object that does not verify and that nothing names.
+    /// Cost: at most two requests for each object that does not verify and that nothing names.
     pub(super) fn judge(
         &self,
         findings: &[Finding],
@@ -35,7 +35,7 @@ impl<'a> Strays<'a> {
     ) -> Result<BTreeSet<ObjectId>> {
         let mut damaged = BTreeSet::new();
         for finding in findings {
-            if finding.nature == Nature::Unverified && self.is_junk(finding)? {
+            if self.is_junk(finding)? {
                 sink.junk(finding);
                 continue;
             }
@@ -46,14 +46,20 @@ impl<'a> Strays<'a> {
     }
 
     fn is_junk(&self, finding: &Finding) -> Result<bool> {
+        if !matches!(finding.nature, Nature::Unverified | Nature::Foreign) {
+            return Ok(false);
+        }
         let Ok(key) = finding.subject.parse::<ObjectKey>() else {
             return Ok(true);
         };
-        Ok(!self.needed.contains(&key.id()) && !self.may_be_ours(&key)?)
+        if self.needed.contains(&key.id()) {
+            return Ok(false);
+        }
+        Ok(finding.nature == Nature::Foreign || !self.may_be_ours(&key)?)
     }
 
-    /// Whether it may be what a known signer stored, and has rotted since: it bears that one's name, and begins as its
-    /// like do. The newest object of another machine is named by nothing else.
+    /// Whether it may be what a known signer stored, and has rotted since: it bears that one's name, begins as its like do,
+    /// and its bytes are not what they were. The newest object of another machine is named by nothing else.
     fn may_be_ours(&self, key: &ObjectKey) -> Result<bool> {
         let is_known = |writer| self.repository.verify_key_of(writer).is_some();
         if !key.writer().is_none_or(is_known) {
@@ -64,12 +70,25 @@ impl<'a> Strays<'a> {
             len: u64::try_from(PROLOGUE_BYTES).unwrap_or(u64::MAX),
         };
         match self.repository.objects.read(key, prologue) {
-            Ok(stored) => Ok(kind_of(&stored).is_ok_and(|kind| belongs(key, kind))),
+            Ok(stored) => match kind_of(&stored) {
+                Ok(kind) if belongs(key, kind) => self.has_rotted(key, kind),
+                Ok(_) | Err(_) => Ok(false),
+            },
             Err(error) if is_fatal(&error) => Err(error.into()),
             Err(error) => Ok(!matches!(
                 error.kind,
                 StoreErrorKind::ShortRead | StoreErrorKind::NotFound
             )),
+        }
+    }
+
+    /// Whether its bytes are other ones than its name says: what is whole, and signed by nobody known, was planted so.
+    fn has_rotted(&self, key: &ObjectKey, kind: ObjectKind) -> Result<bool> {
+        match self.repository.objects.fetch(key, kind) {
+            Ok(_) => Ok(false),
+            Err(FetchError::Altered) => Ok(true),
+            Err(FetchError::Store(error)) if is_fatal(&error) => Err(error.into()),
+            Err(FetchError::Store(_)) => Ok(true),
         }
     }
 }

@@ -113,6 +113,25 @@ pub struct Retired {
     pub first_stored_at: Timestamp,
     /// When the store received the latest of them: what the snapshot needed is kept for its lease from then on.
     pub stored_at: Timestamp,
+    /// The latest time at which one of them was signed, by its signer's clock.
+    pub signed_at: Timestamp,
+}
+
+/// Between what a store's clock and a signer's say of one record: beyond that one of them is wrong (DESIGN §3).
+const APART_SECONDS_MAX: i64 = 24 * 60 * 60;
+
+impl Retired {
+    /// When the snapshot's life ended. That is when the store received the latest retirement; where the store's time is more
+    /// than a day before the signed one, its clock was wrong or the time was altered, and the signed one counts from when it
+    /// has come. So a date in the future keeps nothing for longer than it says.
+    pub fn ended_at(&self, now: Timestamp) -> Timestamp {
+        let is_early = self.stored_at.saturating_add_seconds(APART_SECONDS_MAX) < self.signed_at;
+        if is_early && self.signed_at <= now {
+            self.signed_at
+        } else {
+            self.stored_at
+        }
+    }
 }
 
 /// Folds all records. `known` are all snapshots and checkpoints that are there: a retirement that shares its number with
@@ -237,7 +256,8 @@ impl Facts {
                         let known = self.trust.distrusted.get(undo);
                         stored_at = stored_at.max(known.copied().unwrap_or(stored_at));
                     }
-                    self.retire(*snapshot, reference(stamp, id), stored_at);
+                    let signed_at = entry.record.time;
+                    self.retire(*snapshot, reference(stamp, id), [stored_at, signed_at]);
                 }
                 if let (Role::Maintain, Some(policy)) = (entry.signer.role, policy) {
                     self.by_maintenance.push(ByMaintenance {
@@ -267,7 +287,12 @@ impl Facts {
         }
     }
 
-    fn retire(&mut self, snapshot: Reference, by: Reference, stored_at: Timestamp) {
+    fn retire(
+        &mut self,
+        snapshot: Reference,
+        by: Reference,
+        [stored_at, signed_at]: [Timestamp; 2],
+    ) {
         let retired = self
             .retired
             .entry(snapshot.digest)
@@ -276,10 +301,12 @@ impl Facts {
                 by: Vec::new(),
                 first_stored_at: stored_at,
                 stored_at,
+                signed_at,
             });
         retired.by.push(by);
         retired.first_stored_at = retired.first_stored_at.min(stored_at);
         retired.stored_at = retired.stored_at.max(stored_at);
+        retired.signed_at = retired.signed_at.max(signed_at);
     }
 }
 

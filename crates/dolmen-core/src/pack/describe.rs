@@ -161,6 +161,14 @@ fn describe_copy(
             }
             decoded => decoded,
         };
+        if table.as_ref().is_ok_and(is_moved) {
+            return Ok(Err(Undescribed {
+                problem: "it holds moved data, and the record of that is missing: where it was signed, dolmen recover puts \
+                          it back"
+                    .to_owned(),
+                is_gone: false,
+            }));
+        }
         let described = table.map_err(CryptoError::from).and_then(|table| {
             Ok((
                 entry_of(key.id(), pack_bytes, &tail)?,
@@ -172,6 +180,12 @@ fn describe_copy(
             is_gone: false,
         }));
     }
+}
+
+/// Whether a pack holds frames that were written to other ones.
+fn is_moved(table: &PackTable) -> bool {
+    let mut origins = table.origins.iter();
+    origins.any(|origin| origin.pack.is_some())
 }
 
 fn count(length: usize) -> u64 {

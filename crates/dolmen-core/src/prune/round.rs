@@ -116,6 +116,7 @@ pub(super) fn run(
     let mut list = SnapshotList::load_recalling(repository, Recall::Seen(options.sightings))?;
     list.facts.confirmed.clone_from(options.confirmed);
     list.facts.compared.clone_from(options.compared);
+    list.suppose_retired(options.supposed, local);
     let now = match clocks.let_go_at() {
         Ok(now) => Some(now),
         Err(held) => {
@@ -160,9 +161,14 @@ impl<'a> Round<'a> {
                 entry.id == retired.snapshot.digest && !self.list.recalled.is_gone(&entry.key())
             };
             let lapses = if lives::promises_locks(&self.list.facts, self.latest) {
-                self.judge_grace(retired.stored_at, self.latest)
+                self.judge_grace(retired.ended_at(self.latest), self.latest)
             } else {
-                judge(retired.stored_at, None, &self.terms, self.latest)
+                judge(
+                    retired.ended_at(self.latest),
+                    None,
+                    &self.terms,
+                    self.latest,
+                )
             };
             if lapses != Verdict::Delete && !self.list.retired.iter().any(is_there) {
                 gaps.push(crate::Finding::new(

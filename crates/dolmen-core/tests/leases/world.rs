@@ -368,6 +368,7 @@ impl World {
             compared,
             remembered,
             sightings,
+            supposed: &BTreeSet::new(),
             dry_run: false,
             confirm_clock: false,
             confirm_missing: false,

@@ -1,10 +1,12 @@
 //! Compaction: a step of `dolmen maintain` and of `dolmen prune`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Args;
 use dolmen_core::compact::plan::{MaxUnused, Prices};
 use dolmen_core::compact::{self, Options, Report};
+use dolmen_format::SnapshotId;
 use serde_json::{Value, json};
 
 use super::App;
@@ -47,14 +49,16 @@ fn parse_max_unused(text: &str) -> Result<MaxUnused, String> {
     size.map_err(|_error| format!("`{text}` is no limit; write it as 5%, 2GiB or unlimited"))
 }
 
-/// Compacts, and remembers where moved frames are the same.
+/// Compacts, and remembers where moved frames are the same. `supposed` is what a dry run takes as retired.
 pub(super) fn compact(
     app: &App,
     opened: &Opened,
     args: &CompactArgs,
     dry_run: bool,
+    supposed: &BTreeSet<SnapshotId>,
 ) -> Outcome<Report> {
     let mut list = opened.load_all_seen(app)?;
+    list.suppose_retired(supposed, app.environment.clock.now());
     let mut instance = opened.writer(app, &list)?;
     let cancel = app.interrupt.flag();
     let (index_cache, scratch) = (opened.index_cache(), opened.scratch());

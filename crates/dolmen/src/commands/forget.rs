@@ -105,7 +105,13 @@ pub(super) fn run(app: &App, args: &ForgetArgs) -> Outcome {
     report(app, args, &list, &groups, &chosen);
     say_accepted(app, accepted.len(), args.dry_run);
     if args.prune {
-        return then_prune(app, &opened, args);
+        let supposed = chosen.iter().filter(|_| args.dry_run);
+        return then_prune(
+            app,
+            &opened,
+            args,
+            &supposed.map(|entry| entry.id).collect(),
+        );
     }
     Ok(Exit::Done)
 }
@@ -174,18 +180,24 @@ fn named<'l>(
     Ok(found)
 }
 
-fn then_prune(app: &App, opened: &Opened, args: &ForgetArgs) -> Outcome {
+fn then_prune(
+    app: &App,
+    opened: &Opened,
+    args: &ForgetArgs,
+    supposed: &BTreeSet<SnapshotId>,
+) -> Outcome {
     let prune_args = PruneArgs {
         dry_run: args.dry_run,
         confirm_missing: args.confirm_missing,
         compact: args.repack.clone(),
     };
-    prune::compact_and_prune(app, opened, &prune_args)
+    prune::compact_and_prune(app, opened, &prune_args, supposed)
 }
 
 fn undo(app: &App, opened: &Opened, list: &SnapshotList, args: &ForgetArgs) -> Outcome {
+    let now = app.environment.clock.now();
     let found = select::find_all(app, list, &args.snapshots, &Filter::default())
-        .map_err(|failure| gone(list, &args.snapshots).unwrap_or(failure))?;
+        .map_err(|failure| gone(list, &args.snapshots, now).unwrap_or(failure))?;
     let retired: Vec<_> = found
         .into_iter()
         .filter(|entry| list.facts.retired.contains_key(&entry.id))
@@ -223,16 +235,17 @@ fn undo(app: &App, opened: &Opened, list: &SnapshotList, args: &ForgetArgs) -> O
 }
 
 /// Says of the first that is retired and gone when that was.
-fn gone(list: &SnapshotList, wanted: &[String]) -> Option<Failure> {
+fn gone(list: &SnapshotList, wanted: &[String], now: Timestamp) -> Option<Failure> {
     let present: BTreeSet<_> = list.all().map(|entry| entry.id).collect();
     wanted.iter().find_map(|wanted| {
         let mut retired = list.facts.retired.iter();
         let is_meant = |id: &SnapshotId| id.to_string().starts_with(wanted.as_str());
         let (id, retired) =
             retired.find(|(id, _)| is_meant(id) && !present.contains(id) && !wanted.is_empty())?;
-        let at = render::local_time(retired.stored_at);
-        let ended = lives::terms(&list.facts, retired.stored_at)
-            .map(|terms| forget::deadlines(retired.stored_at, &terms).0)
+        let ended_at = retired.ended_at(now);
+        let at = render::local_time(ended_at);
+        let ended = lives::terms(&list.facts, ended_at)
+            .map(|terms| forget::deadlines(ended_at, &terms).0)
             .map_or_else(String::new, |until| {
                 format!(
                     ", could be brought back until {}",

@@ -5,7 +5,9 @@ use dolmen_core::by_policy::{self, ByPolicy};
 use dolmen_core::forget::{self, Answered};
 use dolmen_core::lives;
 use dolmen_core::snapshots::SnapshotList;
+use dolmen_format::SnapshotId;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 use super::App;
 use super::audit::{self, AuditArgs};
@@ -53,6 +55,7 @@ pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
         opened: &opened,
         args,
         repacked: None,
+        supposed: BTreeSet::new(),
     };
     for (name, step) in STEPS {
         let step = match step(&mut run) {
@@ -97,6 +100,8 @@ struct Run<'a> {
     args: &'a MaintainArgs,
     /// What compaction did, or would do, for the prune after it.
     repacked: Option<dolmen_core::compact::Report>,
+    /// What a dry run would have retired before.
+    supposed: BTreeSet<SnapshotId>,
 }
 
 /// Does one thing.
@@ -150,6 +155,9 @@ fn forget(run: &mut Run<'_>) -> Outcome<(Value, Exit)> {
     let mut document = Value::Null;
     if let Some(planned) = by_policy::plan(&list, now) {
         document = retire(app, opened, args, &list, &planned)?;
+        if args.dry_run {
+            run.supposed.extend(planned.retire);
+        }
     } else if list.facts.is_policy_in_doubt() {
         say(
             app,
@@ -277,7 +285,7 @@ fn compact(run: &mut Run<'_>) -> Outcome<(Value, Exit)> {
     let Run {
         app, opened, args, ..
     } = *run;
-    let report = compact::compact(app, opened, &args.compact, args.dry_run)?;
+    let report = compact::compact(app, opened, &args.compact, args.dry_run, &run.supposed)?;
     if !app.output.is_json() {
         compact::print(app, &report, args.dry_run);
     }
@@ -295,7 +303,13 @@ fn prune(run: &mut Run<'_>) -> Outcome<(Value, Exit)> {
         confirm_missing: args.confirm_missing,
         compact: args.compact.clone(),
     };
-    let report = prune::prune(app, opened, &prune_args, run.repacked.as_ref())?;
+    let report = prune::prune(
+        app,
+        opened,
+        &prune_args,
+        run.repacked.as_ref(),
+        &run.supposed,
+    )?;
     if !app.output.is_json() {
         prune::print(app, &report, args.dry_run);
     }

@@ -163,18 +163,38 @@ fn say_what_waits(app: &App, before: &Policy, after: &Policy) {
     }
 }
 
+/// The generation that follows from a policy's protection period, and the interval that follows from its generation.
+fn derived(policy: &Policy) -> [Option<u64>; 2] {
+    let asked = Asked {
+        protect_seconds: policy.protect_seconds,
+        generation_seconds: None,
+        interval_seconds: None,
+        extension: ExtensionCost::Free,
+    };
+    let generation = Terms::with_defaults(&asked);
+    let interval = Terms::with_defaults(&Asked {
+        generation_seconds: Some(policy.generation_seconds),
+        ..asked
+    });
+    [
+        generation.map(|terms| terms.generation_seconds()).ok(),
+        interval.map(|terms| terms.interval_seconds()).ok(),
+    ]
+}
+
 /// The policy with what the flags change. Generation and interval that follow from the protection period follow it.
 fn change(args: &SetArgs, current: &Policy) -> Outcome<Policy> {
     let mut policy = current.clone();
-    let given = |auto: Option<Auto>, now: u64| match auto {
-        None if args.protect.is_some() => None,
+    let given = |auto: Option<Auto>, now: u64, derived: Option<u64>| match auto {
+        None if derived == Some(now) => None,
         None => Some(now),
         Some(auto) => auto.given(),
     };
+    let [generation, interval] = derived(current);
     let asked = Asked {
         protect_seconds: args.protect.map_or(current.protect_seconds, |time| time.0),
-        generation_seconds: given(args.generation, current.generation_seconds),
-        interval_seconds: given(args.every, current.interval_seconds),
+        generation_seconds: given(args.generation, current.generation_seconds, generation),
+        interval_seconds: given(args.every, current.interval_seconds, interval),
         extension: ExtensionCost::Free,
     };
     let terms = Terms::with_defaults(&asked).map_err(|error| Failure::usage(error.to_string()))?;

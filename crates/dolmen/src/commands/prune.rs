@@ -1,9 +1,11 @@
 //! `dolmen prune`
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Args;
 use dolmen_core::prune::{self, Options, Report, Tally};
+use dolmen_format::SnapshotId;
 use serde_json::{Value, json};
 
 use super::App;
@@ -28,12 +30,18 @@ pub(crate) struct PruneArgs {
 
 /// Repacks what is worth it, then deletes what nothing needs any more.
 pub(super) fn run(app: &App, args: &PruneArgs) -> Outcome {
-    compact_and_prune(app, &open(app)?, args)
+    compact_and_prune(app, &open(app)?, args, &BTreeSet::new())
 }
 
-/// Does both, and tells of it. What cannot be repacked keeps nothing from being deleted.
-pub(super) fn compact_and_prune(app: &App, opened: &Opened, args: &PruneArgs) -> Outcome {
-    let repacked = match compact::compact(app, opened, &args.compact, args.dry_run) {
+/// Does both, and tells of it. What cannot be repacked keeps nothing from being deleted. `supposed` is what a dry run takes
+/// as retired.
+pub(super) fn compact_and_prune(
+    app: &App,
+    opened: &Opened,
+    args: &PruneArgs,
+    supposed: &BTreeSet<SnapshotId>,
+) -> Outcome {
+    let repacked = match compact::compact(app, opened, &args.compact, args.dry_run, supposed) {
         Ok(report) => Ok(report),
         Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
         Err(failure) => {
@@ -41,7 +49,7 @@ pub(super) fn compact_and_prune(app: &App, opened: &Opened, args: &PruneArgs) ->
             Err(failure)
         }
     };
-    let report = prune(app, opened, args, repacked.as_ref().ok())?;
+    let report = prune(app, opened, args, repacked.as_ref().ok(), supposed)?;
     if app.output.is_json() {
         let repacked = match &repacked {
             Ok(repacked) => compact::document(repacked),
@@ -64,12 +72,14 @@ pub(super) fn compact_and_prune(app: &App, opened: &Opened, args: &PruneArgs) ->
     Ok(worst.unwrap_or(Exit::Done))
 }
 
-/// Prunes, and remembers what time the store stated. A dry run takes in what the compaction before it would have changed.
+/// Prunes, and remembers what time the store stated. A dry run takes in what the compaction before it would
+/// have changed, and what is supposed to be retired.
 pub(super) fn prune(
     app: &App,
     opened: &Opened,
     args: &PruneArgs,
     repacked: Option<&dolmen_core::compact::Report>,
+    supposed: &BTreeSet<SnapshotId>,
 ) -> Outcome<Report> {
     let mut instance = opened.claim_instance()?;
     let cancel = app.interrupt.flag();
@@ -82,6 +92,7 @@ pub(super) fn prune(
     };
     let options = Options {
         dry_run: args.dry_run,
+        supposed,
         confirm_clock: app.config.confirm_clock,
         confirm_missing: args.confirm_missing,
         confirmed: &confirmed,
@@ -108,7 +119,8 @@ pub(super) fn prune(
         let hint = if why.contains("clock") {
             "; if the store's clock is right, run it again with --confirm-clock"
         } else if why.contains("missing") {
-            "; if that is junk or lost for good, run it again with --confirm-missing"
+            "; dolmen recover puts back what this machine remembers; if the rest is junk or lost for good, run it again with \
+             --confirm-missing"
         } else {
             ""
         };

@@ -89,6 +89,26 @@ fn a_dry_run_tells_what_repacking_then_frees() {
 }
 
 #[test]
+fn dry_runs_count_what_they_would_retire() {
+    let retires = ["forget", "--keep-last", "2", "--prune", "--json"];
+    for work in [&["maintain", "--json"][..], &retires] {
+        let world = with_small_packs();
+        world.done(&["policy", "set", "--keep-last", "3"]);
+        let planned = document(&world.done(&[work, &["--dry-run"]].concat()));
+        let done = document(&world.done(work));
+        for kind in ["packs_read", "bytes_read", "frames"] {
+            assert_eq!(planned["compact"][kind], done["compact"][kind], "{kind}");
+        }
+        let pruned = |told: &Value| {
+            let told = told.get("prune").unwrap_or(told);
+            ["deleted", "locked"].map(|kind| told[kind]["objects"].clone())
+        };
+        assert_eq!(pruned(&planned), pruned(&done), "{planned}");
+        assert_ne!(pruned(&done)[1], 0, "{done}");
+    }
+}
+
+#[test]
 fn what_cannot_be_repacked_keeps_nothing_from_being_deleted() {
     let world = with_small_packs();
     world.give_to_nobody("repo");

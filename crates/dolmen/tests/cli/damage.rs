@@ -195,6 +195,31 @@ fn junk_that_nothing_needs_is_mentioned_and_is_no_damage() {
     for name in &planted {
         world.write(&format!("repo/{name}"), b"garbage garbage garbage");
     }
+    let mut planted = planted.to_vec();
+    // What is no file was never ours either, and what another repository signed is whole.
+    let id = "cd".repeat(32);
+    for name in [
+        format!("root/{id}"),
+        format!("keys/{id}"),
+        format!("snapshots/{writer}/{id}"),
+        format!("ledger/{writer}/{id}"),
+    ] {
+        let link = world.path(&format!("repo/{name}"));
+        std::os::unix::fs::symlink("/nowhere", link).unwrap();
+        planted.push(name);
+    }
+    let other = World::with_files();
+    other.backup(&["."]);
+    for kind in ["root", "keys", "snapshots"] {
+        let object = other.objects(kind).pop().unwrap();
+        let id = object.file_name().unwrap().to_str().unwrap();
+        let name = match kind {
+            "snapshots" => format!("{kind}/{writer}/{id}"),
+            _ => format!("{kind}/{id}"),
+        };
+        std::fs::copy(&object, world.path(&format!("repo/{name}"))).unwrap();
+        planted.push(name);
+    }
     let ran = world.run(&["check", "--read-data", "--json"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let summary = messages(&ran.stdout).pop().unwrap();

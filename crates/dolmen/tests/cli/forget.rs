@@ -149,6 +149,13 @@ fn a_policy_is_shown_and_changed() {
     assert_eq!(shown["protect_seconds"], 30 * 86400);
     let arguments = ["policy", "set", "--protect", "40d", "--keep-daily", "7"];
     world.done(&arguments);
+    // What does not follow from the protection period stays as it was set.
+    let other = World::new();
+    other.done(&["init", "--generation", "4d", "--every", "12h"]);
+    let longer = ["policy", "set", "--protect", "40d", "--json"];
+    let policy = document(&other.done(&longer));
+    assert_eq!(policy["generation_seconds"], 4 * 86_400);
+    assert_eq!(policy["interval_seconds"], 43_200);
     let class = ["policy", "set", "--protect-class", "monthly=180d", "--json"];
     // Nobody can undo so long a lock.
     world.run(&class).says(2, "--confirm-policy");

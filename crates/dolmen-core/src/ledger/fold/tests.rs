@@ -441,3 +441,23 @@ fn a_witness_dates_back_to_the_objects_own_time_at_most_and_never_forward() {
     let told = receipts(&records, &[], WRITER);
     assert_eq!(told.received(&id(77), at(100), at(200)), at(200));
 }
+
+#[test]
+fn a_retirement_that_the_store_dates_far_back_ends_a_life_when_it_was_signed() {
+    let ended = |stored, signed, now| {
+        let retired = Retired {
+            snapshot: named(10),
+            by: Vec::new(),
+            first_stored_at: at(stored),
+            stored_at: at(stored),
+            signed_at: at(signed),
+        };
+        retired.ended_at(at(now))
+    };
+    let day = APART_SECONDS_MAX;
+    assert_eq!(ended(0, day, 2 * day), at(0));
+    assert_eq!(ended(0, day + 1, 2 * day), at(day + 1));
+    // What is dated in the future does not count before it has come.
+    assert_eq!(ended(0, 9 * day, 2 * day), at(0));
+    assert_eq!(ended(5 * day, 2 * day, 9 * day), at(5 * day));
+}
