@@ -6,6 +6,7 @@ pub(crate) mod cat;
 pub(crate) mod check;
 mod compact;
 pub(crate) mod completions;
+pub(crate) mod cost;
 pub(crate) mod forget;
 pub(crate) mod init;
 pub(crate) mod key;
@@ -165,6 +166,7 @@ fn dispatch(app: &App, command: Command) -> Outcome {
         Command::Recover(args) => recover::run(app, &args),
         Command::Status(args) => status::run(app, &args),
         Command::Stats(args) => stats::run(app, &args),
+        Command::Cost(args) => cost::run(app, &args),
         Command::Cat(args) => cat::run(app, &args),
         Command::Key(args) => key::run(app, &args),
         Command::Repair(args) => repair::run(app, &args),

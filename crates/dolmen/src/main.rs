@@ -7,6 +7,7 @@ mod arguments;
 mod clock;
 mod commands;
 mod config;
+mod cost;
 mod demo;
 mod exit;
 mod interrupt;

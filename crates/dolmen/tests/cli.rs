@@ -10,6 +10,9 @@ mod backup;
 #[path = "cli/compact.rs"]
 mod compact;
 #[cfg(test)]
+#[path = "cli/cost.rs"]
+mod cost;
+#[cfg(test)]
 #[path = "cli/damage.rs"]
 mod damage;
 #[cfg(test)]
