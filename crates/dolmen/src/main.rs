@@ -3,6 +3,7 @@
 //! The command line: it reads arguments and environment, asks for passphrases, prints, and ends the process.
 //! It decides nothing about data; that is `dolmen-core`'s.
 
+mod access;
 mod arguments;
 mod clock;
 mod commands;

@@ -1,6 +1,9 @@
 //! The program as scripts see it: exit codes, messages, JSON.
 
 #[cfg(test)]
+#[path = "cli/access.rs"]
+mod access;
+#[cfg(test)]
 #[path = "cli/audit.rs"]
 mod audit;
 #[cfg(test)]
