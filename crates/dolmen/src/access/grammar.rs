@@ -230,8 +230,7 @@ fn check_condition(condition: &Value, actions: &[String], dialect: Dialect) -> R
 fn check_value(operator: &str, key: &str, value: &str) -> Result<(), String> {
     let is_truth = ["true", "false"].contains(&value);
     let suits = match (operator, key) {
-        ("Null", _) => is_truth,
-        ("Bool", "aws:SecureTransport") => is_truth,
+        ("Null", _) | ("Bool", "aws:SecureTransport") => is_truth,
         ("NumericGreaterThan", "s3:object-lock-remaining-retention-days") => {
             value.parse::<u64>().is_ok_and(|days| days > 0)
         }

@@ -188,9 +188,8 @@ fn denying(grant: &Grant) -> Vec<Statement> {
         ));
     }
     if rights.extends {
-        let locking = [PUT, EXTEND];
         let days = grant.lock_days_max().to_string();
-        let long = Statement::deny("DenyLongLocks", &locking, on_objects);
+        let long = Statement::deny("DenyLongLocks", &[PUT, EXTEND], on_objects);
         statements.push(long.when("NumericGreaterThan", LOCK_DAYS, days));
     }
     statements.push(insecure(&bucket, &objects));

@@ -17,22 +17,22 @@ pub(crate) fn explain(grant: &Grant, is_bucket: bool) -> Vec<String> {
     }
     if grant.role == Role::Owner {
         lines.push("Once, with the account's own rights, make the bucket:".to_owned());
-        lines.extend(bucket_commands(grant).into_iter().map(command));
+        lines.extend(bucket_commands(grant).iter().map(|text| command(text)));
     }
     if is_bucket {
         lines.push("Then, with what is printed in bucket.json:".to_owned());
-        lines.push(command(format!(
+        lines.push(command(&format!(
             "aws s3api put-bucket-policy --bucket {} --policy file://bucket.json",
             grant.bucket
         )));
     } else if grant.provider != Provider::B2 {
         lines.push("With what is printed in policy.json:".to_owned());
-        lines.extend(user_commands(grant).into_iter().map(command));
+        lines.extend(user_commands(grant).iter().map(|text| command(text)));
     }
     lines
 }
 
-fn command(text: String) -> String {
+fn command(text: &str) -> String {
     format!("  {text}")
 }
 

@@ -368,17 +368,21 @@ fn only_prune_lifts_holds_and_only_where_holds_protect() {
                 lock: LockName::Hold,
                 ..grant(provider, role)
             };
-            let hold = |status: &str| {
+            let placing = |status: &str| {
                 Call::on("s3:PutObjectLegalHold", BUCKET_NAME, "repo/packs/x/aa/1")
                     .with("s3:object-lock-legal-hold", status)
             };
             let maintains = matches!(role, Role::Renew | Role::Prune | Role::Owner);
-            assert_eq!(may(&held, &hold("ON")), maintains, "{provider:?} {role:?}");
+            assert_eq!(
+                may(&held, &placing("ON")),
+                maintains,
+                "{provider:?} {role:?}"
+            );
             // Only AWS tells the two apart.
             let lifts = role == Role::Prune || (maintains && provider != Provider::Aws);
-            assert_eq!(may(&held, &hold("OFF")), lifts, "{provider:?} {role:?}");
+            assert_eq!(may(&held, &placing("OFF")), lifts, "{provider:?} {role:?}");
             assert!(
-                !may(&grant(provider, role), &hold("ON")),
+                !may(&grant(provider, role), &placing("ON")),
                 "{provider:?} {role:?}"
             );
             // Before it is lifted, the lock is extended.
