@@ -88,7 +88,7 @@ fn limits(grant: &Grant) -> Vec<String> {
     match grant.provider {
         Provider::Aws if writes && grant.role != Role::Owner && !grant.may_cover => lines.push(
             "Puts must say If-None-Match, so that nothing is covered. A backup whose reused packs are locked too short cannot \
-             store them again and waits for maintenance; --allow-cover leaves this out."
+             store them again, and fails until renew has run; --allow-cover leaves this out."
                 .to_owned(),
         ),
         Provider::Wasabi | Provider::Minio if writes => lines.push(
