@@ -11,7 +11,7 @@ mod prices;
 
 pub(crate) use bill::{Bill, Row, bills};
 pub(crate) use change::{Change, parse_change};
-pub(crate) use money::grouped;
+pub(crate) use money::{Usd, grouped};
 pub(crate) use plan::{Plan, Size};
 pub(crate) use prices::{FILE_BYTES_MAX, Price, Prices, Provider};
 

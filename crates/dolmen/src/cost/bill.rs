@@ -100,10 +100,19 @@ const RELOCKS: [Relock; 4] = [
 
 /// Versions on a page of a listing.
 const PAGE_VERSIONS: u128 = 1000;
-/// Renewal, compaction, prune and audit list every version once in each maintenance, at most.
-const LISTINGS_MAX: u128 = 4;
+/// Renewal, compaction, prune and audit each list every version once in a maintenance.
+const LISTINGS: u128 = 4;
+/// Listings of the small folders in a maintenance, a page each: what one was seen to do.
+const SMALL_LISTINGS: u128 = 30;
 /// A snapshot and an index segment for each of a year's daily backups, beside the packs.
 const SMALL_PUTS: u128 = 2 * 365;
+
+impl Row {
+    /// What the total is made of.
+    pub(crate) const fn parts(&self) -> [Usd; 4] {
+        [self.renewal, self.storage, self.puts, self.audits]
+    }
+}
 
 impl Way {
     /// Its name.
@@ -182,6 +191,8 @@ struct Doing {
     deletes: u128,
     /// How often all versions are listed.
     listings: u128,
+    /// How many more pages are.
+    small_pages: u128,
     locks_asked: u128,
 }
 
@@ -189,6 +200,7 @@ fn row(plan: &Plan<'_>, strategy: Strategy, terms: &Terms) -> Result<Row, CostEr
     let size = plan.size;
     let generation = terms.generation_seconds();
     let new = plan.new_objects(size.objects)?;
+    let runs = times_a_year(1, terms.interval_seconds());
     let each_generation = times_a_year(size.objects, generation);
     let asked = if plan.provider.listed_locks {
         0
@@ -209,7 +221,8 @@ fn row(plan: &Plan<'_>, strategy: Strategy, terms: &Terms) -> Result<Row, CostEr
         renewals_max: 0,
         hides: 0,
         deletes: new,
-        listings: times_a_year(1, terms.interval_seconds()).saturating_mul(LISTINGS_MAX),
+        listings: runs.saturating_mul(LISTINGS),
+        small_pages: runs.saturating_mul(SMALL_LISTINGS),
         locks_asked: asked,
     };
     let doing = match strategy {
@@ -260,6 +273,7 @@ fn of_relock(plan: &Plan<'_>, relock: Relock) -> Result<Row, CostError> {
         hides: 0,
         deletes: plan.new_objects(size.objects)?,
         listings: times_a_year(1, every),
+        small_pages: 0,
         locks_asked: 0,
     };
     doing.bill(plan)
@@ -330,6 +344,7 @@ impl Doing {
         let versions = u128::from(self.size.objects).saturating_add(kept);
         let pages = versions.div_ceil(PAGE_VERSIONS).max(1);
         let listed = pages.checked_mul(self.listings).ok_or(CostError::TooMuch)?;
+        let listed = listed.saturating_add(self.small_pages);
         let paid = requests.list.requests(listed)? + requests.head.requests(self.locks_asked)?;
         Ok((listed.saturating_add(self.locks_asked), paid))
     }

@@ -11,6 +11,7 @@ const PICOS: u128 = 1_000_000_000_000;
 /// Those in a part that amounts are counted in.
 const PICOS_PER_MICRO: u128 = 1_000_000;
 const MICROS: u128 = 1_000_000;
+const MICROS_PER_CENT: u128 = 10_000;
 /// The highest price of a unit.
 const DOLLARS_MAX: u128 = 1_000_000;
 
@@ -92,10 +93,18 @@ impl Sum for Usd {
     }
 }
 
+impl Usd {
+    /// To the nearest cent, half a cent up.
+    #[must_use]
+    pub(crate) const fn rounded_to_cents(self) -> Self {
+        Self(self.0.saturating_add(MICROS_PER_CENT / 2) / MICROS_PER_CENT * MICROS_PER_CENT)
+    }
+}
+
 /// To the cent, for people: `$1,234.50`; a part of a cent is `<$0.01`.
 impl fmt::Display for Usd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cents = self.0.saturating_add(5_000) / 10_000;
+        let cents = self.rounded_to_cents().0 / MICROS_PER_CENT;
         if cents == 0 && self.0 > 0 {
             return f.pad("<$0.01");
         }

@@ -28,6 +28,34 @@ fn the_docs_show_what_is_printed() {
     assert_eq!(shown, printed);
 }
 
+/// Each line of the table adds up to the cent.
+#[test]
+fn what_is_shown_adds_up() {
+    let world = World::new();
+    for size in ["1GB", "333GB", "10TB", "777TB"] {
+        let text = world.done(&["cost", "--size", size, "--change", "0.7%/d"]);
+        let rows: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains('$') && line.contains("d  "))
+            .collect();
+        assert!(rows.len() > 6, "{text}");
+        for row in rows {
+            let cents: Vec<u64> = row
+                .split_whitespace()
+                .filter_map(|cell| match cell.strip_prefix('$') {
+                    Some(amount) => amount.replace([',', '.'], "").parse().ok(),
+                    None => (cell == "<$0.01").then_some(0),
+                })
+                .collect();
+            // Renewals, storage, what of it is kept, puts, audits, total.
+            let [renewals, storage, _, puts, audits, total] = cents[..] else {
+                panic!("{row}")
+            };
+            assert_eq!(renewals + storage + puts + audits, total, "{row}");
+        }
+    }
+}
+
 #[test]
 fn a_plan_needs_no_repository_and_its_columns_add_up() {
     let world = World::new();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cost::{Bill, Plan, Price, Row, grouped};
+use crate::cost::{Bill, Plan, Price, Row, Usd, grouped};
 use crate::render;
 use crate::units::{DAY, Seconds};
 
@@ -93,6 +93,8 @@ fn table(bill: &Bill) -> Vec<String> {
         .to_vec(),
     ];
     for (row, name) in merged(&bill.rows) {
+        // What is shown adds up.
+        let total: Usd = row.parts().into_iter().map(Usd::rounded_to_cents).sum();
         let best = if row.is_best { "cheapest" } else { "" };
         rows.push(vec![
             name,
@@ -103,7 +105,7 @@ fn table(bill: &Bill) -> Vec<String> {
             row.kept.to_string(),
             row.puts.to_string(),
             row.audits.to_string(),
-            row.total.to_string(),
+            total.to_string(),
             best.to_owned(),
         ]);
     }
