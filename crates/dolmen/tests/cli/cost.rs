@@ -131,6 +131,33 @@ fn a_repository_is_billed_for_what_it_holds() {
     assert_eq!(planned[0]["objects"], 29_803);
 }
 
+/// What snapshots added, by the days between them, is what changes.
+#[test]
+fn a_repository_tells_how_much_changes() {
+    let world = World::with_files();
+    world.done(&["backup", ".", "--time", "4d ago"]);
+    let noise: Vec<u8> = (0_u32..50_000)
+        .flat_map(|number| blake3::hash(&number.to_le_bytes()).as_bytes()[..20].to_vec())
+        .collect();
+    world.write("files/new", &noise);
+    let summary = world.done(&["backup", ".", "--json"]);
+    let summary: Value = serde_json::from_str(summary.lines().last().unwrap()).unwrap();
+    let added = summary["data_added_packed"].as_u64().unwrap();
+    assert!(added > 1_000_000, "{summary}");
+    let ran = world.run(&["cost", "--json"]);
+    assert!(!ran.stderr.contains("--change"), "{}", ran.stderr);
+    let rows: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+    let row = rows
+        .iter()
+        .find(|row| row["strategy"] == "compliance" && row["generation_days"] == 7)
+        .unwrap();
+    // Kept for L + M + G/2 = 36.5 days, and a quarter of it is new each day.
+    let expected = added * 365 / 40;
+    let kept = row["kept_bytes"].as_u64().unwrap();
+    let off = kept.abs_diff(expected);
+    assert!(off < expected / 100, "{kept} {expected}");
+}
+
 #[test]
 fn prices_can_be_ones_own() {
     let world = World::new();
