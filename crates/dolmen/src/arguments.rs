@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use dolmen_format::RepositoryId;
 
 use crate::commands::{
-    audit, backup, cat, check, completions, forget, init, key, ls, maintain, man, policy, prune,
-    recover, renew, repair, restore, snapshots, stats, status,
+    access, audit, backup, cat, check, completions, cost, forget, init, key, ls, maintain, man,
+    policy, prune, recover, renew, repair, restore, snapshots, stats, status,
 };
 use crate::demo;
 
@@ -72,6 +72,10 @@ pub(crate) enum Command {
     Recover(recover::RecoverArgs),
     /// Show how much data there is
     Stats(stats::StatsArgs),
+    /// Print the rights that each role needs at a provider
+    Access(access::AccessArgs),
+    /// Work out what a year costs: storage, locks, requests; planned or as it is
+    Cost(cost::CostArgs),
     /// Print one object or blob
     Cat(cat::CatArgs),
     /// Manage keys and passphrases

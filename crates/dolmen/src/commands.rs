@@ -1,11 +1,13 @@
 //! The commands, one file each, and what they share.
 
+pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod cat;
 pub(crate) mod check;
 mod compact;
 pub(crate) mod completions;
+pub(crate) mod cost;
 pub(crate) mod forget;
 pub(crate) mod init;
 pub(crate) mod key;
@@ -165,6 +167,8 @@ fn dispatch(app: &App, command: Command) -> Outcome {
         Command::Recover(args) => recover::run(app, &args),
         Command::Status(args) => status::run(app, &args),
         Command::Stats(args) => stats::run(app, &args),
+        Command::Access(args) => access::run(app, &args),
+        Command::Cost(args) => cost::run(app, &args),
         Command::Cat(args) => cat::run(app, &args),
         Command::Key(args) => key::run(app, &args),
         Command::Repair(args) => repair::run(app, &args),

@@ -3,10 +3,12 @@
 //! The command line: it reads arguments and environment, asks for passphrases, prints, and ends the process.
 //! It decides nothing about data; that is `dolmen-core`'s.
 
+mod access;
 mod arguments;
 mod clock;
 mod commands;
 mod config;
+mod cost;
 mod demo;
 mod exit;
 mod interrupt;

@@ -1,6 +1,9 @@
 //! The program as scripts see it: exit codes, messages, JSON.
 
 #[cfg(test)]
+#[path = "cli/access.rs"]
+mod access;
+#[cfg(test)]
 #[path = "cli/audit.rs"]
 mod audit;
 #[cfg(test)]
@@ -9,6 +12,9 @@ mod backup;
 #[cfg(test)]
 #[path = "cli/compact.rs"]
 mod compact;
+#[cfg(test)]
+#[path = "cli/cost.rs"]
+mod cost;
 #[cfg(test)]
 #[path = "cli/damage.rs"]
 mod damage;

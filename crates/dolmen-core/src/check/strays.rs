@@ -86,9 +86,8 @@ impl<'a> Strays<'a> {
     fn has_rotted(&self, key: &ObjectKey, kind: ObjectKind) -> Result<bool> {
         match self.repository.objects.fetch(key, kind) {
             Ok(_) => Ok(false),
-            Err(FetchError::Altered) => Ok(true),
             Err(FetchError::Store(error)) if is_fatal(&error) => Err(error.into()),
-            Err(FetchError::Store(_)) => Ok(true),
+            Err(FetchError::Altered | FetchError::Store(_)) => Ok(true),
         }
     }
 }

@@ -484,8 +484,8 @@ impl<'a> Round<'a> {
     /// Judges all packs; one that is needed and missing holds everything: what tells where its frames lie now may be lost.
     fn judge_packs(&mut self, live: &Live) -> Result<Packs> {
         let places = Places::look(self.repository, &self.list.facts)?;
-        let placed = live.placed(&places, self.options.scratch)?;
-        let mut needed = NeededOf::new(&placed);
+        let lasting = live.placed(&places, self.options.scratch)?;
+        let mut needed = NeededOf::new(&lasting);
         let mut packs = Packs::default();
         let (mut failed, leased_until) = (None, self.next_end());
         let repository = self.repository;
