@@ -1,0 +1,117 @@
+//! What every answer says beside its own matter: the store's time. And what every request must say.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+};
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+use dolmen_format::Timestamp;
+use dolmen_store::StoreTime;
+
+use crate::checksum;
+
+/// Hears the `Date` of the last answer to one call, errors included.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Heard(Arc<Mutex<Option<StoreTime>>>);
+
+impl Heard {
+    /// The time; `None`: no answer came, or it did not say.
+    pub(crate) fn time(&self) -> Option<StoreTime> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intercept for Heard {
+    fn name(&self) -> &'static str {
+        "the store's time"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let stated = context.response().headers().get("date");
+        let time = stated.and_then(|text| DateTime::from_str(text, Format::HttpDate).ok());
+        if let Some(time) = time {
+            let time = StoreTime::within_second(time.secs());
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
+        }
+        Ok(())
+    }
+}
+
+/// Replaces the checksum of a small request by MD5: every service takes that one, and some no other.
+#[derive(Debug)]
+pub(crate) struct WithMd5;
+
+impl Intercept for WithMd5 {
+    fn name(&self) -> &'static str {
+        "Content-MD5"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request_mut();
+        let Some(digest) = request.body().bytes().map(checksum::digest) else {
+            return Ok(());
+        };
+        let headers = request.headers_mut();
+        let others: Vec<String> = headers
+            .iter()
+            .map(|(name, _)| name.to_owned())
+            .filter(|name| {
+                name.starts_with("x-amz-checksum-") || name == "x-amz-sdk-checksum-algorithm"
+            })
+            .collect();
+        for name in others {
+            headers.remove(name);
+        }
+        headers.insert("content-md5", checksum::header(digest));
+        Ok(())
+    }
+}
+
+/// A time in an answer's body. Some services state whole seconds, some fractions cut off at thousandths or finer.
+pub(crate) fn stored_at(time: &DateTime) -> StoreTime {
+    let nanos = time.subsec_nanos();
+    if nanos == 0 {
+        return StoreTime::within_second(time.secs());
+    }
+    let earliest = Timestamp {
+        seconds: time.secs(),
+        nanos,
+    };
+    let is_in_millis = nanos.is_multiple_of(1_000_000);
+    let latest = Timestamp {
+        nanos: if is_in_millis {
+            nanos.saturating_add(999_999)
+        } else {
+            nanos
+        },
+        ..earliest
+    };
+    StoreTime { earliest, latest }
+}
+
+/// The end of a lock, as a service states it: never later than it is.
+pub(crate) fn ends_at(time: &DateTime) -> Timestamp {
+    Timestamp {
+        seconds: time.secs(),
+        nanos: time.subsec_nanos(),
+    }
+}
+
+/// The end of a lock, as it is asked for: whole seconds, rounded up.
+pub(crate) fn until(until: Timestamp) -> DateTime {
+    DateTime::from_secs(until.ceil_seconds())
+}
