@@ -211,6 +211,8 @@ impl Progress {
 pub struct Report {
     /// The new snapshot; `None` for a dry run, or where nothing changed and that was to be skipped.
     pub snapshot: Option<SnapshotId>,
+    /// Until when everything that the snapshot needs is locked, as the store states it; `None`: it locks nothing.
+    pub protected_until: Option<Timestamp>,
     /// The snapshot that this one follows.
     pub parent: Option<SnapshotId>,
     /// Counters.

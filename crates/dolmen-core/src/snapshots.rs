@@ -434,8 +434,8 @@ pub(crate) fn is_incomplete(repository: &Repository, facts: &Facts, entry: &Snap
 }
 
 /// Until when everything that a snapshot needs is locked, as far as is known without asking for each of its objects: the
-/// earliest lock that its writer read before it signed, or the snapshot's own, as the store states it now, if that ends
-/// sooner. `None`: it was made in another store, this one states no lock, or that time is over; a renewal may have made
+/// earliest lock that its writer read before it signed, or the snapshot's own, as the store states it now or, where its
+/// listings do not, stated it to this client before, if that ends sooner. `None`: it was made in another store, this one states no lock, or that time is over; a renewal may have made
 /// all of it longer since, which [`crate::status`] sees. In governance mode who may bypass locks can have made them
 /// shorter.
 ///
@@ -450,7 +450,11 @@ pub fn protected_until(
         return None;
     }
     let relied = Timestamp::from_seconds(snapshot.relied_until?);
-    let until = entry.lock.retention()?.until.min(relied);
+    let own = match entry.lock {
+        LockStatus::Unknown => repository.objects.known_lock(&entry.key()),
+        stated => stated,
+    };
+    let until = own.retention()?.until.min(relied);
     (until > now).then_some(until)
 }
 

@@ -64,6 +64,18 @@ impl S3Address {
         })
     }
 
+    /// Whether it is Amazon's own service.
+    pub fn is_aws(&self) -> bool {
+        match &self.endpoint {
+            None => true,
+            Some(endpoint) => {
+                let host = endpoint.split("://").nth(1).unwrap_or_default();
+                let host = host.split(':').next().unwrap_or_default();
+                host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
+            }
+        }
+    }
+
     /// The name of this very place: what snapshots record, so that a copy elsewhere has another one.
     pub fn identity(&self) -> String {
         let host = match &self.endpoint {
@@ -161,6 +173,15 @@ mod tests {
             identity("s3:https://host:9000/bucket"),
             identity("s3:https://host/bucket")
         );
+    }
+
+    #[test]
+    fn amazon_is_known_by_its_hosts() {
+        let is_aws = |text| S3Address::parse(text).unwrap().is_aws();
+        assert!(is_aws("s3://bucket"));
+        assert!(is_aws("s3:https://s3.eu-west-1.amazonaws.com/bucket"));
+        assert!(!is_aws("s3:https://amazonaws.com.example.org/bucket"));
+        assert!(!is_aws("s3:http://127.0.0.1:8333/bucket"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
@@ -36,14 +37,19 @@ impl Intercept for Heard {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let stated = context.response().headers().get("date");
-        let time = stated.and_then(|text| DateTime::from_str(text, Format::HttpDate).ok());
-        if let Some(time) = time {
-            let time = StoreTime::within_second(time.secs());
+        if let Some(seconds) = date(context.response()) {
+            let time = StoreTime::within_second(seconds);
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
         }
         Ok(())
     }
+}
+
+/// What an answer says of the time, in seconds since 1970.
+pub(crate) fn date(response: &HttpResponse) -> Option<i64> {
+    let stated = response.headers().get("date")?;
+    let time = DateTime::from_str(stated, Format::HttpDate).ok()?;
+    Some(time.secs())
 }
 
 /// Replaces the checksum of a small request by MD5: every service takes that one, and some no other.

@@ -1,24 +1,38 @@
 //! The SDK's client, set up for what Dolmen does.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    StalledStreamProtectionConfig,
+    SharedHttpClient, StalledStreamProtectionConfig,
 };
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Builder as HttpBuilder, Connector};
+use aws_types::service_config::ServiceConfigKey;
 
 use crate::address::S3Address;
+use crate::anybody::AnybodyClient;
+use crate::clock::SigningClock;
 
-/// Until a connection stands. With the attempts below a store that cannot be reached is given up within a minute.
+/// Until a connection stands.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Until an answer begins, the request's own body included: 64 MiB at 1 Mbit/s take 9 minutes.
-const ANSWER_MAX: Duration = Duration::from_secs(900);
-/// Calls of one request, pauses of up to 1, 2 and 4 seconds in between.
-const ATTEMPTS_MAX: u32 = 4;
+/// Until an answer begins: with what [`crate::send`] allows, a store that does not answer is given up within a minute.
+const ANSWER_MAX: Duration = Duration::from_secs(45);
+/// The same for a put of more than [`SMALL_BYTES_MAX`], its body included: 64 MiB at 300 kbit/s take half an hour.
+const PUT_ANSWER_MAX: Duration = Duration::from_secs(1800);
+/// Bodies that any line that is worth the name sends within [`ANSWER_MAX`].
+const SMALL_BYTES_MAX: usize = 256 << 10;
+/// A body that stands still for so long has lost its connection.
+const STALLED_MAX: Duration = Duration::from_secs(60);
+/// Requests under way at the same time, as long as the user says nothing else.
+const CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 /// The region where nothing says another one. Services that are not AWS take any.
 const REGION: &str = "us-east-1";
 
@@ -34,9 +48,40 @@ pub enum Lookup {
     Dns,
 }
 
+/// Whom to believe that a server is who it says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Trust {
+    /// Whoever the system trusts.
+    #[default]
+    System,
+    /// Whoever these certificates vouch for, in PEM; see [`Trust::only`].
+    Only(Vec<u8>),
+    /// Whoever answers: without a proxy, whatever the variables say.
+    Anybody,
+}
+
+impl Trust {
+    /// Believes those alone whom the certificates in this PEM file vouch for; `None`: there are none in it.
+    pub fn only(pem: Vec<u8>) -> Option<Self> {
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject as _;
+        let mut roots = rustls::RootCertStore::empty();
+        let mut found = 0_usize;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            roots.add(certificate.ok()?).ok()?;
+            found = found.saturating_add(1);
+        }
+        (found > 0).then_some(Self::Only(pem))
+    }
+}
+
 /// What a user may choose.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct S3Options {
+    /// Requests under way at the same time.
+    pub connections: NonZeroUsize,
+    /// Whom to believe over TLS.
+    pub trust: Trust,
     /// How a bucket is named in requests.
     pub lookup: Lookup,
     /// The storage class of what is put; `None`: the bucket's.
@@ -45,10 +90,27 @@ pub struct S3Options {
     pub credentials: Option<Credentials>,
 }
 
-/// Makes a client. The region comes from AWS's own chain.
+impl Default for S3Options {
+    fn default() -> Self {
+        Self {
+            connections: CONNECTIONS,
+            trust: Trust::default(),
+            lookup: Lookup::default(),
+            storage_class: None,
+            credentials: None,
+        }
+    }
+}
+
+/// Makes a client. The region comes from AWS's own chain, and so does the server where the address names none: it is set
+/// there then. It tries once: [`crate::send`] tries again.
 ///
 /// Blocks for reading files; no request to the store.
-pub(crate) async fn client(address: &S3Address, options: &S3Options) -> Client {
+pub(crate) async fn client(
+    address: &mut S3Address,
+    options: &S3Options,
+    clock: SigningClock,
+) -> Client {
     let mut shared = aws_config::defaults(BehaviorVersion::latest());
     if let Some(credentials) = &options.credentials {
         shared = shared.credentials_provider(credentials.clone());
@@ -58,27 +120,27 @@ pub(crate) async fn client(address: &S3Address, options: &S3Options) -> Client {
     if shared.region().is_none() {
         builder = builder.region(Region::from_static(REGION));
     }
-    if let Some(endpoint) = &address.endpoint {
-        builder = builder.endpoint_url(endpoint);
+    if address.endpoint.is_none() {
+        address.endpoint = configured_endpoint(&shared);
     }
+    let endpoint = address.endpoint.as_deref();
+    builder.set_endpoint_url(endpoint.map(str::to_owned));
     let is_in_path = match options.lookup {
-        Lookup::Auto => address.endpoint.is_some(),
+        Lookup::Auto => endpoint.is_some(),
         Lookup::Path => true,
         Lookup::Dns => false,
     };
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_MAX)
-        .read_timeout(ANSWER_MAX)
-        .build();
-    let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX);
+    let is_plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     let config = builder
         .force_path_style(is_in_path)
-        .timeout_config(timeouts)
-        .retry_config(retries)
-        // A body that stands still for long is a lost connection.
+        .http_client(http_client(&options.trust, is_plain))
+        .timeout_config(timeouts(ANSWER_MAX))
+        .retry_config(RetryConfig::disabled())
+        .time_source(clock.clone())
+        .interceptor(clock)
         .stalled_stream_protection(
             StalledStreamProtectionConfig::enabled()
-                .grace_period(Duration::from_secs(60))
+                .grace_period(STALLED_MAX)
                 .build(),
         )
         // Bodies carry MD5, which every service takes; names tell what comes back.
@@ -86,4 +148,61 @@ pub(crate) async fn client(address: &S3Address, options: &S3Options) -> Client {
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .build();
     Client::from_conf(config)
+}
+
+/// The server that variables or AWS's own files name, if they do.
+fn configured_endpoint(shared: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id("S3")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    let own = shared.service_config().zip(key.ok());
+    let own = own.and_then(|(config, key)| config.load_config(key));
+    own.or_else(|| shared.endpoint_url().map(str::to_owned))
+}
+
+/// How one put of so many bytes differs from other requests.
+pub(crate) fn for_put(body_bytes: usize) -> Builder {
+    // Each pair of limits has connections of its own: hence two, and no more.
+    let answer_max = if body_bytes > SMALL_BYTES_MAX {
+        PUT_ANSWER_MAX
+    } else {
+        ANSWER_MAX
+    };
+    Builder::new().timeout_config(timeouts(answer_max))
+}
+
+fn timeouts(answer_max: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_MAX)
+        .read_timeout(answer_max)
+        .build()
+}
+
+/// What speaks HTTP, through the proxy that the usual variables name. Where no TLS is spoken, no certificates are read.
+fn http_client(trust: &Trust, is_plain: bool) -> SharedHttpClient {
+    let store = match trust {
+        Trust::Anybody => {
+            if let Some(client) = AnybodyClient::new(CONNECT_MAX) {
+                return SharedHttpClient::new(client);
+            }
+            TrustStore::empty()
+        }
+        Trust::System => TrustStore::empty().with_native_roots(true),
+        Trust::Only(pem) => TrustStore::empty().with_pem_certificate(pem.clone()),
+    };
+    HttpBuilder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        let context = TlsContext::builder().with_trust_store(store.clone());
+        match context.build() {
+            Ok(context) if !is_plain => connector
+                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .tls_context(context)
+                .build(),
+            Ok(_) | Err(_) => connector.build_http(),
+        }
+    })
 }

@@ -3,9 +3,13 @@
 use std::error::Error;
 use std::io;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use dolmen_store::{Operation, StoreError, StoreErrorKind};
+
+/// Characters of what a service says that are passed on.
+const SAID_CHARS_MAX: usize = 400;
 
 /// Whether a call changes something, so that without an answer nobody knows whether it did.
 const fn changes(operation: Operation) -> bool {
@@ -31,9 +35,14 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let kind = kind_of(&error, operation);
-    let source = match &error {
+    let said = match &error {
         SdkError::ServiceError(answer) => said(answer.err(), answer.raw().status().as_u16()),
+        other if lacks_credentials(other) => NO_CREDENTIALS.to_owned(),
         other => DisplayErrorContext(other).to_string(),
+    };
+    let source = match kind {
+        StoreErrorKind::Denied => format!("{} (right: {})", plain(&said), right(operation)),
+        _ => plain(&said),
     };
     StoreError {
         kind,
@@ -58,6 +67,34 @@ pub(crate) fn own(
     }
 }
 
+const NO_CREDENTIALS: &str =
+    "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
+
+/// The right that a call takes, as policies name it.
+const fn right(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Open => "s3:GetBucketVersioning, s3:GetBucketObjectLockConfiguration",
+        Operation::Create => "s3:CreateBucket",
+        Operation::Put => "s3:PutObject, with a lock s3:PutObjectRetention",
+        Operation::Get => "s3:GetObject, s3:GetObjectVersion",
+        Operation::ListVersions => "s3:ListBucketVersions",
+        Operation::LockOf => "s3:GetObjectRetention, s3:GetObjectLegalHold",
+        Operation::Extend => "s3:PutObjectRetention",
+        Operation::Hold => "s3:PutObjectLegalHold",
+        Operation::Hide => "s3:DeleteObject",
+        Operation::DeleteVersion => "s3:DeleteObjectVersion",
+        Operation::SetAside => "none",
+        Operation::Now => "s3:ListBucket",
+        Operation::Configure => "s3:GetLifecycleConfiguration",
+    }
+}
+
+/// A text without what a terminal or a log would take for more than text, and not longer than need be.
+fn plain(text: &str) -> String {
+    let shown = |letter: char| if letter.is_control() { ' ' } else { letter };
+    text.chars().take(SAID_CHARS_MAX).map(shown).collect()
+}
+
 /// What the service said, in one line.
 fn said(error: &impl ProvideErrorMetadata, status: u16) -> String {
     match (error.code(), error.message()) {
@@ -80,48 +117,71 @@ where
     match error {
         SdkError::ConstructionFailure(_) => StoreErrorKind::Other,
         SdkError::DispatchFailure(failure) if failure.is_user() => StoreErrorKind::Other,
+        SdkError::DispatchFailure(_) if lacks_credentials(error) => StoreErrorKind::Denied,
+        SdkError::DispatchFailure(_) if mistrusts(error) => StoreErrorKind::Other,
         SdkError::DispatchFailure(_) if never_connected(error) => StoreErrorKind::Unavailable,
-        SdkError::DispatchFailure(failure) if failure.is_other() => StoreErrorKind::Denied,
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => unanswered,
         SdkError::ServiceError(answer) => {
             let (error, status) = (answer.err(), answer.raw().status().as_u16());
-            kind_of_answer(error, status, unanswered)
+            kind_of_answer(error, status, unanswered, operation)
         }
         // An answer that cannot be read says nothing.
         _ => unanswered,
     }
 }
 
+/// Whether nobody said who asks.
+fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
+    chain(error).any(|error| error.is::<CredentialsError>())
+}
+
+/// Whether the other side does not speak TLS, or is not whom it should be.
+fn mistrusts(error: &(dyn Error + 'static)) -> bool {
+    // An error of the system names what is behind the one that it wraps, and not that one itself.
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || wrapped.is_some_and(|wrapped| mistrusts(wrapped))
+        || error.source().is_some_and(mistrusts)
+}
+
 /// Whether the request cannot have reached anybody.
 fn never_connected(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            use io::ErrorKind as Kind;
-            if matches!(
-                io.kind(),
+    use io::ErrorKind as Kind;
+    chain(error).any(|error| {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        matches!(
+            kind,
+            Some(
                 Kind::ConnectionRefused
                     | Kind::HostUnreachable
                     | Kind::NetworkUnreachable
                     | Kind::NetworkDown
                     | Kind::AddrNotAvailable
-            ) {
-                return true;
-            }
-        }
-        next = error.source();
-    }
-    false
+            )
+        )
+    })
+}
+
+/// An error and what is behind it.
+fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'e (dyn Error + 'static)| {
+        (*error).source()
+    })
 }
 
 fn kind_of_answer(
     error: &impl ProvideErrorMetadata,
     status: u16,
     unanswered: StoreErrorKind,
+    operation: Operation,
 ) -> StoreErrorKind {
     let message = error.message().unwrap_or_default().to_ascii_lowercase();
+    // Who lacks a right is told its name, which may be `s3:PutObjectRetention`.
+    let is_right = message.contains("not authorized") || message.contains("s3:");
     // Each service words it in its own way, and most have no code for it.
-    let is_lock = [
+    let names_lock = [
         "object lock",
         "worm",
         "retention",
@@ -132,8 +192,14 @@ fn kind_of_answer(
     .iter()
     .any(|word| message.contains(word));
     match (error.code().unwrap_or_default(), status) {
+        // No object is missing there: everything is, or somebody else's turn has come.
+        ("NoSuchBucket", _) if !matches!(operation, Operation::Open | Operation::Create) => {
+            StoreErrorKind::Other
+        }
         ("ObjectLocked", _) => StoreErrorKind::Locked,
-        ("AccessDenied" | "InvalidRequest", _) if is_lock => StoreErrorKind::Locked,
+        ("AccessDenied" | "InvalidRequest", _) if names_lock && !is_right => StoreErrorKind::Locked,
+        // The next signature has the service's time.
+        ("RequestTimeTooSkewed", _) => StoreErrorKind::Unavailable,
         ("XMinioStorageFull" | "QuotaExceeded" | "InsufficientStorage", _) | (_, 507) => {
             StoreErrorKind::NoSpace
         }
@@ -196,10 +262,27 @@ mod tests {
             ("InvalidRange", 416, "", Kind::ShortRead),
             ("NotImplemented", 501, "", Kind::Unsupported),
             ("XMinioStorageFull", 507, "", Kind::NoSpace),
+            (
+                "AccessDenied",
+                403,
+                "User: u is not authorized to perform: s3:PutObjectRetention",
+                Kind::Denied,
+            ),
+            ("RequestTimeTooSkewed", 403, "", Kind::Unavailable),
+            ("NoSuchBucket", 404, "", Kind::Other),
         ] {
             let said = Said(ErrorMetadata::builder().code(code).message(message).build());
-            let found = kind_of_answer(&said, status, Kind::OutcomeUnknown);
+            let found = kind_of_answer(&said, status, Kind::OutcomeUnknown, Operation::Put);
             assert_eq!(found, kind, "{code} {status} {message}");
         }
+        let said = Said(ErrorMetadata::builder().code("NoSuchBucket").build());
+        let found = kind_of_answer(&said, 404, Kind::Unavailable, Operation::Open);
+        assert_eq!(found, Kind::NotFound);
+    }
+
+    #[test]
+    fn what_a_service_says_cannot_speak_to_a_terminal() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc"), "a [2Jb c");
+        assert_eq!(plain(&"x".repeat(10_000)).len(), SAID_CHARS_MAX);
     }
 }

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
-use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
 use aws_sdk_s3::types::{DeleteMarkerEntry, EncodingType, ObjectVersion};
 use aws_smithy_types::DateTime;
@@ -16,14 +15,13 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use crate::answer;
 use crate::checksum;
 use crate::fault;
+use crate::send::Unanswered;
+use crate::store::S3Store;
 
 /// A listing under way.
 struct Walk<'a> {
-    client: &'a Client,
-    bucket: &'a str,
-    /// What every key of the repository begins with.
-    folder: &'a str,
-    /// What is listed below it.
+    store: &'a S3Store,
+    /// What is listed below the store's folder.
     prefix: String,
     lines: VecDeque<VersionInfo>,
     next: Next,
@@ -40,17 +38,13 @@ enum Next {
     Nothing,
 }
 
-/// Lists what begins with `prefix` below `folder`. One page is in memory at a time.
+/// Lists what begins with `prefix` below the store's folder. One page is in memory at a time.
 pub(crate) fn versions<'a>(
-    client: &'a Client,
-    bucket: &'a str,
-    folder: &'a str,
+    store: &'a S3Store,
     prefix: &str,
 ) -> BoxStream<'a, Result<VersionInfo, StoreError>> {
     let walk = Walk {
-        client,
-        bucket,
-        folder,
+        store,
         prefix: prefix.to_owned(),
         lines: VecDeque::new(),
         next: Next::First,
@@ -72,24 +66,10 @@ pub(crate) fn versions<'a>(
 impl Walk<'_> {
     /// Reads the next page.
     async fn turn(&mut self) -> Result<(), StoreError> {
-        let (key, version) = match &self.next {
-            Next::After { key, version } => (Some(key.clone()), version.clone()),
-            Next::First | Next::Nothing => (None, None),
+        let page = {
+            let sender = &self.store.sender;
+            sender.call(Unanswered::Repeat, || self.page()).await?
         };
-        let page_max = i32::try_from(LISTING_PAGE_VERSIONS.get()).unwrap_or(i32::MAX);
-        let page = self
-            .client
-            .list_object_versions()
-            .bucket(self.bucket)
-            .prefix(format!("{}{}", self.folder, self.prefix))
-            // Names that XML cannot hold must not end the listing.
-            .encoding_type(EncodingType::Url)
-            .max_keys(page_max)
-            .set_key_marker(key)
-            .set_version_id_marker(version)
-            .send()
-            .await
-            .map_err(|error| fault::store_error(error, Operation::ListVersions, &self.prefix))?;
         let next = next_of(&page);
         if next == self.next {
             return Err(fault::own(
@@ -100,8 +80,29 @@ impl Walk<'_> {
             ));
         }
         self.next = next;
-        self.lines = lines(page, self.folder).into();
+        self.lines = lines(page, &self.store.folder).into();
         Ok(())
+    }
+
+    async fn page(&self) -> Result<ListObjectVersionsOutput, StoreError> {
+        let (key, version) = match &self.next {
+            Next::After { key, version } => (Some(key.clone()), version.clone()),
+            Next::First | Next::Nothing => (None, None),
+        };
+        let page_max = i32::try_from(LISTING_PAGE_VERSIONS.get()).unwrap_or(i32::MAX);
+        self.store
+            .client
+            .list_object_versions()
+            .bucket(&self.store.bucket)
+            .prefix(format!("{}{}", self.store.folder, self.prefix))
+            // Names that XML cannot hold must not end the listing.
+            .encoding_type(EncodingType::Url)
+            .max_keys(page_max)
+            .set_key_marker(key)
+            .set_version_id_marker(version)
+            .send()
+            .await
+            .map_err(|error| fault::store_error(error, Operation::ListVersions, &self.prefix))
     }
 }
 

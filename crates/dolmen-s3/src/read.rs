@@ -7,9 +7,6 @@ use dolmen_store::{ByteRange, Operation, StoreError, StoreErrorKind};
 
 use crate::fault;
 
-/// A body that breaks off is asked for again so often.
-const ATTEMPTS_MAX: u32 = 4;
-
 /// What is asked for, and how much of it is taken.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
@@ -71,21 +68,9 @@ pub(crate) async fn body(
     request: GetObjectFluentBuilder,
     wanted: Wanted<'_>,
 ) -> Result<Bytes, StoreError> {
-    let request = request.set_range(wanted.header());
-    let mut attempt = 1;
-    loop {
-        let answer = request
-            .clone()
-            .send()
-            .await
-            .map_err(|error| fault::store_error(error, Operation::Get, wanted.key))?;
-        match take(answer, &wanted).await {
-            Err(error) if error.kind == StoreErrorKind::Unavailable && attempt < ATTEMPTS_MAX => {
-                attempt = attempt.saturating_add(1);
-            }
-            outcome => return outcome,
-        }
-    }
+    let answer = request.set_range(wanted.header()).send().await;
+    let answer = answer.map_err(|error| fault::store_error(error, Operation::Get, wanted.key))?;
+    take(answer, &wanted).await
 }
 
 /// Takes a body in; one that breaks off is `Unavailable`.

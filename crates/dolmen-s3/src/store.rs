@@ -8,35 +8,43 @@ use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    BucketVersioningStatus, ObjectLockEnabled, ObjectLockLegalHold, ObjectLockLegalHoldStatus,
-    ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode, StorageClass,
+    ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention,
+    ObjectLockRetentionMode, StorageClass,
 };
 use bytes::Bytes;
 use dolmen_store::{
     ByteRange, Capabilities, Hold, Lock, LockMode, LockStatus, LockSupport, ObjectRef, Operation,
     Place, PutReceipt, Store, StoreClock, StoreError, StoreErrorKind, StoreIdentity, StoreKey,
-    StoreTime, Version, VersionInfo,
+    StoreTime, Version, VersionInfo, VersionKind,
 };
+use futures_util::TryStreamExt as _;
 use futures_util::stream::BoxStream;
 
 use crate::address::S3Address;
 use crate::answer::{self, Heard, WithMd5};
 use crate::client::{self, S3Options};
+use crate::clock::SigningClock;
 use crate::read::{self, Wanted};
+use crate::send::{Sender, Unanswered};
+use crate::settings::known;
 use crate::{checksum, fault, listing};
 
 /// How services name the version of an object in a bucket that keeps none.
 pub(crate) const NO_VERSION: &str = "null";
 
+/// Puts of one object of which no answer tells what became of them.
+const UNKNOWN_MAX: u32 = 3;
+
 /// A bucket, or a folder in it.
 #[derive(Debug)]
 pub struct S3Store {
-    client: Client,
-    bucket: String,
-    folder: String,
+    pub(crate) client: Client,
+    pub(crate) sender: Sender,
+    pub(crate) bucket: String,
+    pub(crate) folder: String,
+    pub(crate) is_aws: bool,
     storage_class: Option<StorageClass>,
     identity: StoreIdentity,
-    versions: bool,
     locks: LockSupport,
     /// Whether the service has refused conditions on puts.
     refuses_conditions: AtomicBool,
@@ -46,67 +54,46 @@ impl S3Store {
     /// Opens a bucket, which must exist, and writes nothing. What these credentials may not ask is taken to be as Dolmen
     /// wants it: a probe has shown it, or will.
     ///
+    /// One that never kept versions is `Unsupported`: what is deleted there by name may be newer than what was meant. In
+    /// one that keeps none any more, those that are there can be read.
+    ///
     /// Cost: two requests.
     pub async fn open(address: &S3Address, options: &S3Options) -> Result<Self, StoreError> {
-        let client = client::client(address, options).await;
-        let mut store = Self {
-            client,
-            bucket: address.bucket.clone(),
-            folder: address.prefix.clone(),
-            storage_class: options.storage_class.as_deref().map(StorageClass::from),
-            identity: StoreIdentity::new(address.identity()),
-            versions: true,
-            locks: LockSupport::ObjectLock,
-            refuses_conditions: AtomicBool::new(false),
-        };
-        store.versions = store.asks_versions().await?;
-        store.locks = if store.versions && store.asks_locks().await? {
-            LockSupport::ObjectLock
-        } else {
-            LockSupport::None
-        };
+        let mut store = Self::reach(address, options).await;
+        if known(store.versioning().await)? == Some(None) {
+            return Err(fault::own(
+                StoreErrorKind::Unsupported,
+                Operation::Open,
+                &store.bucket,
+                "the bucket keeps no versions, so that whoever may write to it can replace what is in it",
+            ));
+        }
+        let asked = known(store.lock_settings().await)?;
+        if asked.is_some_and(|(has_locks, _)| !has_locks) {
+            store.locks = LockSupport::None;
+        }
         Ok(store)
     }
 
-    async fn asks_versions(&self) -> Result<bool, StoreError> {
-        let answer = self.client.get_bucket_versioning().bucket(&self.bucket);
-        match answer.send().await {
-            Ok(answer) => Ok(answer.status() == Some(&BucketVersioningStatus::Enabled)),
-            Err(error) if error.code() == Some("AccessDenied") => Ok(true),
-            Err(error) => match fault::kind_of(&error, Operation::Open) {
-                StoreErrorKind::Unsupported => Ok(false),
-                _ => Err(fault::store_error(error, Operation::Open, &self.bucket)),
-            },
-        }
-    }
-
-    async fn asks_locks(&self) -> Result<bool, StoreError> {
-        let answer = self.client.get_object_lock_configuration();
-        match answer.bucket(&self.bucket).send().await {
-            Ok(answer) => Ok(answer
-                .object_lock_configuration()
-                .and_then(|found| found.object_lock_enabled())
-                == Some(&ObjectLockEnabled::Enabled)),
-            Err(error) if error.code() == Some("AccessDenied") => Ok(true),
-            Err(error) => match fault::kind_of(&error, Operation::Open) {
-                // `ObjectLockConfigurationNotFoundError`.
-                StoreErrorKind::NotFound | StoreErrorKind::Unsupported => Ok(false),
-                _ => Err(fault::store_error(error, Operation::Open, &self.bucket)),
-            },
+    /// A store as Dolmen wants it, of which nothing is known yet. No request.
+    pub(crate) async fn reach(address: &S3Address, options: &S3Options) -> Self {
+        let mut address = address.clone();
+        let client = client::client(&mut address, options, SigningClock::default()).await;
+        Self {
+            client,
+            sender: Sender::new(options.connections),
+            bucket: address.bucket.clone(),
+            folder: address.prefix.clone(),
+            is_aws: address.is_aws(),
+            storage_class: options.storage_class.as_deref().map(StorageClass::from),
+            identity: StoreIdentity::new(address.identity()),
+            locks: LockSupport::ObjectLock,
+            refuses_conditions: AtomicBool::new(false),
         }
     }
 
     fn name(&self, key: &StoreKey) -> String {
         format!("{}{key}", self.folder)
-    }
-
-    fn require_versions(&self, operation: Operation, key: &str) -> Result<(), StoreError> {
-        require(
-            self.versions,
-            operation,
-            key,
-            "the bucket keeps no versions",
-        )
     }
 
     fn require_locks(&self, operation: Operation, key: &str) -> Result<(), StoreError> {
@@ -137,6 +124,7 @@ impl S3Store {
             .set_object_lock_retain_until_date(lock.map(|lock| answer::until(lock.until)))
             .set_if_none_match(is_conditional.then(|| "*".to_owned()))
             .customize()
+            .config_override(client::for_put(body.len()))
             .interceptor(heard.clone())
             .send()
             .await
@@ -163,23 +151,86 @@ impl S3Store {
         })
     }
 
+    /// Puts, and puts again where nothing came of it.
+    async fn put_until_known(
+        &self,
+        key: &StoreKey,
+        body: &Bytes,
+        lock: Option<Lock>,
+        place: Place,
+    ) -> Result<PutReceipt, StoreError> {
+        let md5 = checksum::digest(body);
+        let is_conditional =
+            place == Place::IfAbsent && !self.refuses_conditions.load(Ordering::Relaxed);
+        let put = self.sender.call(Unanswered::Look, || {
+            self.try_put(key, body, md5, lock, is_conditional)
+        });
+        match put.await {
+            Err(error) if is_conditional && error.kind == StoreErrorKind::Unsupported => {
+                self.refuses_conditions.store(true, Ordering::Relaxed);
+                let put = self.sender.call(Unanswered::Look, || {
+                    self.try_put(key, body, md5, lock, false)
+                });
+                put.await
+            }
+            put => put,
+        }
+    }
+
+    /// Puts a marker once, and names it.
+    async fn try_hide(&self, key: &StoreKey) -> Result<Version, StoreError> {
+        let request = self.client.delete_object().bucket(&self.bucket);
+        let hidden = request.key(self.name(key)).send().await;
+        let hidden =
+            hidden.map_err(|error| fault::store_error(error, Operation::Hide, key.as_str()))?;
+        hidden.version_id().map(Version::new).ok_or_else(|| {
+            fault::own(
+                StoreErrorKind::OutcomeUnknown,
+                Operation::Hide,
+                key.as_str(),
+                "the store does not name the marker",
+            )
+        })
+    }
+
+    /// What lies on top of a key. Cost: one request.
+    async fn newest(&self, key: &StoreKey) -> Result<Option<VersionInfo>, StoreError> {
+        let mut lines = self.list_versions(key.as_str());
+        while let Some(line) = lines.try_next().await? {
+            if line.name == key.as_str() && line.is_current {
+                return Ok(Some(line));
+            }
+            if line.name != key.as_str() {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
     async fn head(
         &self,
         object: &ObjectRef,
         operation: Operation,
     ) -> Result<HeadObjectOutput, StoreError> {
-        self.client
-            .head_object()
-            .bucket(&self.bucket)
-            .key(self.name(&object.key))
-            .version_id(object.version.as_str())
-            .send()
-            .await
-            .map_err(|error| fault::store_error(error, operation, object.key.as_str()))
+        let asked = self.sender.call(Unanswered::Repeat, || async {
+            let request = self.client.head_object().bucket(&self.bucket);
+            let request = request.key(self.name(&object.key));
+            let request = request.version_id(object.version.as_str());
+            let failed = |error| fault::store_error(error, operation, object.key.as_str());
+            request.send().await.map_err(failed)
+        });
+        asked.await
     }
 
     /// Asks for the retention itself where the answer to a `HEAD` states none: it leaves out what the caller may not see.
     async fn retention(&self, object: &ObjectRef) -> Result<Option<Lock>, StoreError> {
+        let asked = self
+            .sender
+            .call(Unanswered::Repeat, || self.try_retention(object));
+        asked.await
+    }
+
+    async fn try_retention(&self, object: &ObjectRef) -> Result<Option<Lock>, StoreError> {
         let asked = self
             .client
             .get_object_retention()
@@ -231,7 +282,7 @@ fn mode(mode: LockMode) -> ObjectLockMode {
     }
 }
 
-fn lock_mode(stated: &str) -> Option<LockMode> {
+pub(crate) fn lock_mode(stated: &str) -> Option<LockMode> {
     match stated {
         "GOVERNANCE" => Some(LockMode::Governance),
         "COMPLIANCE" => Some(LockMode::Compliance),
@@ -251,16 +302,24 @@ impl Store for S3Store {
         if lock.is_some() {
             self.require_locks(Operation::Put, key.as_str())?;
         }
-        let md5 = checksum::digest(&body);
-        let is_conditional =
-            place == Place::IfAbsent && !self.refuses_conditions.load(Ordering::Relaxed);
-        let put = self.try_put(key, &body, md5, lock, is_conditional).await;
-        match put {
-            Err(error) if is_conditional && error.kind == StoreErrorKind::Unsupported => {
-                self.refuses_conditions.store(true, Ordering::Relaxed);
-                self.try_put(key, &body, md5, lock, false).await
+        let mut attempts = 1;
+        loop {
+            let error = match self.put_until_known(key, &body, lock, place).await {
+                Err(error) if error.kind == StoreErrorKind::OutcomeUnknown => error,
+                outcome => return outcome,
+            };
+            if attempts >= UNKNOWN_MAX {
+                return Err(error);
             }
-            put => put,
+            attempts = attempts.saturating_add(1);
+            // What lies there may be another's: the caller looks. To cover bytes with themselves harms nothing.
+            if place == Place::IfAbsent
+                && let Ok(Some(found)) = self.newest(key).await
+                && found.kind == VersionKind::Data
+            {
+                let kind = StoreErrorKind::Exists;
+                return Err(StoreError { kind, ..error });
+            }
         }
     }
 
@@ -277,17 +336,15 @@ impl Store for S3Store {
             bytes_max: max_bytes,
         };
         let version = version.map(|version| version.as_str().to_owned());
+        let failed = |error| fault::store_error(error, Operation::Get, key.as_str());
         if range.is_some_and(read::is_beyond_http) {
-            let head = self
-                .client
-                .head_object()
-                .bucket(&self.bucket)
-                .key(self.name(key))
-                .set_version_id(version)
-                .send()
-                .await
-                .map_err(|error| fault::store_error(error, Operation::Get, key.as_str()))?;
-            let size_bytes = head.content_length().unwrap_or(0);
+            let asked = self.sender.call(Unanswered::Repeat, || async {
+                let request = self.client.head_object().bucket(&self.bucket);
+                let request = request.key(self.name(key));
+                let request = request.set_version_id(version.clone());
+                request.send().await.map_err(failed)
+            });
+            let size_bytes = asked.await?.content_length().unwrap_or(0);
             wanted.length_in(u64::try_from(size_bytes).unwrap_or(0))?;
             return Ok(Bytes::new());
         }
@@ -297,11 +354,14 @@ impl Store for S3Store {
             .bucket(&self.bucket)
             .key(self.name(key))
             .set_version_id(version);
-        read::body(request, wanted).await
+        let read = self
+            .sender
+            .call(Unanswered::Repeat, || read::body(request.clone(), wanted));
+        read.await
     }
 
     fn list_versions(&self, prefix: &str) -> BoxStream<'_, Result<VersionInfo, StoreError>> {
-        listing::versions(&self.client, &self.bucket, &self.folder, prefix)
+        listing::versions(self, prefix)
     }
 
     async fn lock_of(&self, object: &ObjectRef) -> Result<LockStatus, StoreError> {
@@ -334,17 +394,18 @@ impl Store for S3Store {
             .mode(mode)
             .retain_until_date(answer::until(lock.until))
             .build();
-        self.client
-            .put_object_retention()
-            .bucket(&self.bucket)
-            .key(self.name(&object.key))
-            .version_id(object.version.as_str())
-            .retention(retention)
-            .customize()
-            .interceptor(WithMd5)
-            .send()
-            .await
-            .map_err(|error| fault::store_error(error, Operation::Extend, object.key.as_str()))?;
+        let extended = self.sender.call(Unanswered::Repeat, || async {
+            let request = self
+                .client
+                .put_object_retention()
+                .bucket(&self.bucket)
+                .key(self.name(&object.key))
+                .version_id(object.version.as_str())
+                .retention(retention.clone());
+            let sent = request.customize().interceptor(WithMd5).send().await;
+            sent.map_err(|error| fault::store_error(error, Operation::Extend, object.key.as_str()))
+        });
+        extended.await?;
         Ok(())
     }
 
@@ -354,56 +415,57 @@ impl Store for S3Store {
             Hold::On => ObjectLockLegalHoldStatus::On,
             Hold::Off => ObjectLockLegalHoldStatus::Off,
         };
-        self.client
-            .put_object_legal_hold()
-            .bucket(&self.bucket)
-            .key(self.name(&object.key))
-            .version_id(object.version.as_str())
-            .legal_hold(ObjectLockLegalHold::builder().status(status).build())
-            .customize()
-            .interceptor(WithMd5)
-            .send()
-            .await
-            .map_err(|error| fault::store_error(error, Operation::Hold, object.key.as_str()))?;
+        let placed = self.sender.call(Unanswered::Repeat, || async {
+            let hold = ObjectLockLegalHold::builder()
+                .status(status.clone())
+                .build();
+            let request = self
+                .client
+                .put_object_legal_hold()
+                .bucket(&self.bucket)
+                .key(self.name(&object.key))
+                .version_id(object.version.as_str())
+                .legal_hold(hold);
+            let sent = request.customize().interceptor(WithMd5).send().await;
+            sent.map_err(|error| fault::store_error(error, Operation::Hold, object.key.as_str()))
+        });
+        placed.await?;
         Ok(())
     }
 
     async fn hide(&self, key: &StoreKey) -> Result<ObjectRef, StoreError> {
-        self.require_versions(Operation::Hide, key.as_str())?;
-        let hidden = self
-            .client
-            .delete_object()
-            .bucket(&self.bucket)
-            .key(self.name(key))
-            .send()
-            .await
-            .map_err(|error| fault::store_error(error, Operation::Hide, key.as_str()))?;
-        let unclear = || {
-            fault::own(
-                StoreErrorKind::OutcomeUnknown,
-                Operation::Hide,
-                key.as_str(),
-                "the store does not name the marker",
-            )
-        };
-        let version = hidden.version_id().ok_or_else(unclear)?;
-        Ok(ObjectRef {
+        let named = |version: Version| ObjectRef {
             key: key.clone(),
-            version: Version::new(version),
-        })
+            version,
+        };
+        let hidden = self.sender.call(Unanswered::Look, || self.try_hide(key));
+        match hidden.await {
+            Ok(version) => Ok(named(version)),
+            Err(error) if error.kind == StoreErrorKind::OutcomeUnknown => {
+                match self.newest(key).await {
+                    Ok(Some(found)) if found.kind == VersionKind::Marker => {
+                        Ok(named(found.version))
+                    }
+                    Ok(_) | Err(_) => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn delete_version(&self, object: &ObjectRef) -> Result<(), StoreError> {
-        self.client
-            .delete_object()
-            .bucket(&self.bucket)
-            .key(self.name(&object.key))
-            .version_id(object.version.as_str())
-            .send()
-            .await
-            .map_err(|error| {
-                fault::store_error(error, Operation::DeleteVersion, object.key.as_str())
-            })?;
+        let deleted = self.sender.call(Unanswered::Repeat, || async {
+            let request = self
+                .client
+                .delete_object()
+                .bucket(&self.bucket)
+                .key(self.name(&object.key))
+                .version_id(object.version.as_str());
+            let failed =
+                |error| fault::store_error(error, Operation::DeleteVersion, object.key.as_str());
+            request.send().await.map_err(failed)
+        });
+        deleted.await?;
         Ok(())
     }
 
@@ -414,30 +476,27 @@ impl Store for S3Store {
 
     /// Takes the time from the answer to a `HEAD` of the bucket, be it a refusal.
     async fn now(&self) -> Result<StoreTime, StoreError> {
-        let heard = Heard::default();
-        let asked = self
-            .client
-            .head_bucket()
-            .bucket(&self.bucket)
-            .customize()
-            .interceptor(heard.clone())
-            .send()
-            .await;
-        match (heard.time(), asked) {
-            (Some(time), _) => Ok(time),
-            (None, Err(error)) => Err(fault::store_error(error, Operation::Now, "")),
-            (None, Ok(_)) => Err(fault::own(
-                StoreErrorKind::Other,
-                Operation::Now,
-                "",
-                "the store's answers do not say what time it is",
-            )),
-        }
+        let asked = self.sender.call(Unanswered::Repeat, || async {
+            let heard = Heard::default();
+            let request = self.client.head_bucket().bucket(&self.bucket).customize();
+            let asked = request.interceptor(heard.clone()).send().await;
+            match (heard.time(), asked) {
+                (Some(time), _) => Ok(time),
+                (None, Err(error)) => Err(fault::store_error(error, Operation::Now, "")),
+                (None, Ok(_)) => Err(fault::own(
+                    StoreErrorKind::Other,
+                    Operation::Now,
+                    "",
+                    "the store's answers do not say what time it is",
+                )),
+            }
+        });
+        asked.await
     }
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            versions: self.versions,
+            versions: true,
             quarantine: false,
             locks: self.locks,
             listed_locks: false,

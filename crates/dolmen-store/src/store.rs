@@ -61,8 +61,8 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Sets the lock of one version to `lock`, which ends no earlier than the present one and is no weaker.
     ///
-    /// An earlier end, or governance in place of compliance, is refused with `Locked` or `Denied` and never applied.
-    /// The mode is given so that no store has to read it first. Cost: one request.
+    /// An earlier end, or governance in place of compliance, is refused with `Locked` or `Denied` and never applied; so may
+    /// be compliance in place of governance. The mode is given so that no store has to read it first. Cost: one request.
     async fn extend(&self, object: &ObjectRef, lock: Lock) -> Result<(), StoreError>;
 
     /// Places or lifts a legal hold on one version; retention stays as it is. Cost: one request.

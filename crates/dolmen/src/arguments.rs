@@ -98,7 +98,8 @@ pub(crate) enum Command {
     reason = "each is a flag of the command line"
 )]
 pub(crate) struct Global {
-    /// Where the repository is: a folder, `local:/path` [env: DOLMEN_REPOSITORY]
+    /// Where the repository is: a folder, `s3:https://host/bucket/prefix` or, on AWS, `s3://bucket/prefix`; credentials
+    /// for S3 come from AWS's own variables and files [env: DOLMEN_REPOSITORY]
     #[arg(short, long, global = true, value_name = "ADDRESS")]
     pub(crate) repo: Option<OsString>,
     /// Read the address from a file [env: DOLMEN_REPOSITORY_FILE]
@@ -158,7 +159,14 @@ pub(crate) struct Global {
     /// Say more; twice: even more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Set an option of the store; a folder has none
+    /// Believe servers that the certificates in this file vouch for, and no others [env: DOLMEN_CACERT]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Believe any server, be it somebody in between: who that is can read nothing, but hide and withhold all
+    #[arg(long, global = true, conflicts_with = "cacert")]
+    pub(crate) insecure_tls: bool,
+    /// Set an option of the store: s3.bucket-lookup=auto|path|dns, s3.connections=N, s3.storage-class=CLASS; a folder has
+    /// none
     #[arg(short, long = "option", global = true, value_name = "KEY=VALUE", value_parser = parse_option)]
     pub(crate) option: Vec<String>,
 }

@@ -1,6 +1,7 @@
 //! What flags, environment and defaults come to: a flag beats a variable, an empty variable is none.
 
 mod address;
+mod s3;
 mod secret;
 mod split;
 
@@ -10,11 +11,12 @@ use std::path::PathBuf;
 
 use dolmen_core::repository::Accept;
 use dolmen_format::RepositoryId;
+use dolmen_s3::S3Options;
 
 use crate::arguments::Global;
 use crate::exit::{Failure, Outcome};
 
-pub(crate) use address::Address;
+pub(crate) use address::{Address, canonical};
 pub(crate) use secret::{Ask, Secret};
 
 /// The environment: a variable's value.
@@ -32,6 +34,8 @@ pub(crate) struct Config {
     address: Outcome<Address>,
     /// Where the passphrase comes from.
     secret: Outcome<Secret>,
+    /// How buckets are spoken to.
+    s3: Outcome<S3Options>,
     /// The cache folder of all repositories; `None`: no cache.
     pub(crate) cache: Option<PathBuf>,
     state: Option<PathBuf>,
@@ -67,6 +71,7 @@ impl Config {
         Self {
             address: find_address(global, variables),
             secret: secret::find(global, variables),
+            s3: s3::options(global, variables),
             cache: cache.filter(|_| !global.no_cache),
             state: state.or_else(|| below_home("XDG_STATE_HOME", ".local/state")),
             repository_id: global.repository_id,
@@ -90,6 +95,11 @@ impl Config {
     /// Where the passphrase comes from.
     pub(crate) fn secret(&self) -> Outcome<&Secret> {
         self.secret.as_ref().map_err(Clone::clone)
+    }
+
+    /// How buckets are spoken to.
+    pub(crate) fn s3(&self) -> Outcome<&S3Options> {
+        self.s3.as_ref().map_err(Clone::clone)
     }
 
     /// The state folder of all repositories.

@@ -20,6 +20,7 @@ mod paths;
 mod progress;
 mod random;
 mod render;
+mod stores;
 mod units;
 
 use std::process::ExitCode;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use dolmen_core::index::Index;
 use dolmen_core::numbers;
@@ -13,13 +12,13 @@ use dolmen_core::{Environment, Error, Objects, Repository, lives, own, repositor
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, PackId, RepositoryId, Timestamp};
 use dolmen_state::state::{Remembered, Sightings};
 use dolmen_state::{Compared, Instance, StateFolder};
-use dolmen_store::{LocalStore, StoreErrorKind};
 
 use crate::commands::App;
-use crate::config::{Address, Ask, Config};
+use crate::config::{Ask, Config};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::kept::KeptCopies;
 use crate::render;
+use crate::stores;
 
 /// An open repository and this client's folders for it.
 #[derive(Debug)]
@@ -28,8 +27,8 @@ pub(crate) struct Opened {
     pub(crate) repository: Repository,
     /// Its cache folder.
     pub(crate) cache: Option<PathBuf>,
-    /// The repository's folder, links resolved.
-    pub(crate) folder: PathBuf,
+    /// The repository's folder, links resolved; `None`: it is not on this machine.
+    pub(crate) folder: Option<PathBuf>,
     /// How messages call the address.
     pub(crate) address: String,
     state: StateFolder,
@@ -43,7 +42,8 @@ pub(crate) fn open(app: &App) -> Outcome<Opened> {
     let address = config.address()?;
     let secret = config.secret()?;
     let shown = address.shown();
-    let (store, pinned_as, folder) = open_folder(address)?;
+    let reached = stores::open(app, address)?;
+    let (pinned_as, folder) = (reached.pinned_as, reached.folder);
     let state = StateFolder::open(config.state()?).during("cannot use the state folder")?;
     let pinned = wanted_id(config, &state, &pinned_as, &shown)?;
     let kept = pinned
@@ -54,7 +54,7 @@ pub(crate) fn open(app: &App) -> Outcome<Opened> {
         .iter()
         .map(|(key, body)| (*key, body.clone().into()))
         .collect();
-    let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
+    let objects = Objects::new(reached.store, app.runtime.clone(), &shown);
     let tried = format!("cannot open the repository at {shown}");
     if config.repository_id.is_none() {
         refuse_replaced(app, &objects, pinned).during(&tried)?;
@@ -91,26 +91,6 @@ pub(crate) fn open(app: &App) -> Outcome<Opened> {
         state,
         kept,
     })
-}
-
-/// Opens the folder of a repository; one that is not there, or empty, holds none.
-fn open_folder(address: &Address) -> Outcome<(LocalStore, String, PathBuf)> {
-    let shown = address.shown();
-    let none = || {
-        Failure::from(Error::NoRepository {
-            address: shown.clone(),
-        })
-    };
-    let store = LocalStore::open(address.folder()).map_err(|error| match error.kind {
-        StoreErrorKind::NotFound => none(),
-        _ => Failure::from(error).during(format!("cannot open the repository at {shown}")),
-    })?;
-    // Kept copies would make a repository of the empty folder over which a disk should have been mounted.
-    if store.is_empty().during(&format!("cannot read {shown}"))? {
-        return Err(none());
-    }
-    let (pinned_as, folder) = address.canonical()?;
-    Ok((store, pinned_as, folder))
 }
 
 /// The id that must be found: from the command line, else the one known from before.
@@ -153,6 +133,8 @@ fn refuse_replaced(app: &App, objects: &Objects, known: Option<RepositoryId>) ->
     }
     match repository::locate(objects.clone(), app.environment.clone(), Some(known), &[]) {
         Err(error @ Error::OtherRepository { .. }) => Err(error),
+        // Kept copies would make a repository of the empty bucket that was made in place of the right one.
+        Err(error @ Error::NoRepository { .. }) if stores::is_empty(objects)? => Err(error),
         // The root is lost: copies may help.
         _ => Ok(()),
     }
@@ -402,12 +384,12 @@ impl Opened {
     /// What a backup leaves out of itself and a restore leaves alone, with what messages call it.
     pub(crate) fn own_folders(&self, app: &App) -> impl Iterator<Item = (&'static str, PathBuf)> {
         let cache = app.config.cache.clone();
-        [
-            ("repository", self.folder.clone()),
-            ("state folder", self.state.path().to_path_buf()),
-        ]
-        .into_iter()
-        .chain(cache.map(|cache| ("cache", cache)))
+        let folder = self.folder.clone();
+        folder
+            .map(|folder| ("repository", folder))
+            .into_iter()
+            .chain([("state folder", self.state.path().to_path_buf())])
+            .chain(cache.map(|cache| ("cache", cache)))
     }
 
     /// Keeps copies of what `repository` says of itself now.
@@ -512,11 +494,10 @@ pub(crate) fn try_state(app: &App) -> Outcome<()> {
 }
 
 /// Remembers a repository that was just made.
-pub(crate) fn remember(app: &App, address: &Address, repository: &Repository) -> Outcome<()> {
+pub(crate) fn remember(app: &App, pinned_as: &str, repository: &Repository) -> Outcome<()> {
     let tried = "the repository is made, but cannot be remembered";
     let state = StateFolder::open(app.config.state()?).during(tried)?;
-    let (pinned_as, _) = address.canonical()?;
-    state.pin(&pinned_as, &repository.id()).during(tried)?;
+    state.pin(pinned_as, &repository.id()).during(tried)?;
     KeptCopies::new(state.path(), &repository.id())
         .keep(repository)
         .map_err(|error| Failure::new(Exit::Failed, format!("{tried}: {error}")))

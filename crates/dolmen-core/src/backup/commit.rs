@@ -31,6 +31,7 @@ pub(super) fn commit(session: &Session<'_>, finished: &Finished) -> Result<Repor
     let parent = parent_of(session);
     let mut report = Report {
         snapshot: None,
+        protected_until: None,
         parent: parent.map(|entry| entry.id),
         summary,
         errors: finished.errors,
@@ -50,7 +51,9 @@ pub(super) fn commit(session: &Session<'_>, finished: &Finished) -> Result<Repor
         // Asks maintenance for what this key may not do, and the next run carries on from it.
         session.write_checkpoint()?;
     }
-    report.snapshot = Some(written?);
+    let written = written?;
+    report.snapshot = Some(written.id);
+    report.protected_until = written.protected_until;
     report.read_whole = session.moved.read_whole();
     Ok(report)
 }
@@ -103,7 +106,7 @@ fn write_snapshot(
     summary: Summary,
     checkpoint: u32,
     end: Timestamp,
-) -> Result<SnapshotId> {
+) -> Result<Written> {
     let repository = session.repository;
     assure(session, Listing::AsItIs)?;
     let needed = needed_packs(session);
@@ -139,13 +142,13 @@ fn write_snapshot(
             summary,
             end,
         };
-        let (id, committed) = put_snapshot(session, &parts)?;
+        let (written, committed) = put_snapshot(session, &parts)?;
         match committed {
             Commit::Committed => {
                 session.reuse.own_are_named();
-                return Ok(id);
+                return Ok(written);
             }
-            Commit::Short { .. } if checkpoint > 0 => return Ok(id),
+            Commit::Short { .. } if checkpoint > 0 => return Ok(written),
             Commit::Short { .. } => {}
             Commit::Late { .. } => assure(session, Listing::TooOld)?,
         }
@@ -155,8 +158,15 @@ fn write_snapshot(
     })
 }
 
+/// A snapshot that was put.
+struct Written {
+    id: SnapshotId,
+    /// The earliest end of the locks on it and on what it needs; `None`: not everything is locked.
+    protected_until: Option<Timestamp>,
+}
+
 /// Puts a snapshot, notes it as the head, and says whether it counts.
-fn put_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<(SnapshotId, Commit)> {
+fn put_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<(Written, Commit)> {
     let repository = session.repository;
     let snapshot = make_snapshot(session, parts)?;
     let (stored, id) = repository
@@ -187,14 +197,20 @@ fn put_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<(SnapshotId,
     if parts.checkpoint == 0 {
         instance.journal_clear()?;
     }
-    let committed = match repository.objects.locking() {
+    let (protected_until, committed) = match repository.objects.locking() {
         Some(locking) => {
-            let relied = Reliance::Locks(parts.relied_until.min(receipt.locked_until));
-            lease::commit(relied, receipt.stored_at, locking.terms())
+            let until = parts.relied_until.min(receipt.locked_until);
+            let relied = Reliance::Locks(until);
+            let committed = lease::commit(relied, receipt.stored_at, locking.terms());
+            (until, committed)
         }
-        None => session.reuse.judge(receipt.stored_at),
+        None => (None, session.reuse.judge(receipt.stored_at)),
     };
-    Ok((id, committed))
+    let written = Written {
+        id,
+        protected_until,
+    };
+    Ok((written, committed))
 }
 
 fn next_stamp(session: &Session<'_>) -> Stamp {
@@ -365,6 +381,6 @@ impl Checkpoints {
         let now = session.repository.environment.clock.now();
         self.count = self.count.saturating_add(1);
         let finished = Finished::default();
-        write_snapshot(session, &finished, Summary::default(), self.count, now).map(|_id| ())
+        write_snapshot(session, &finished, Summary::default(), self.count, now).map(|_written| ())
     }
 }

@@ -110,6 +110,12 @@ impl Objects {
         Ok(())
     }
 
+    /// The lock of an object as the store last stated it to this client, if it did.
+    pub(crate) fn known_lock(&self, key: &ObjectKey) -> LockStatus {
+        let known = self.locks.dates.get(self.store().identity(), key);
+        known.map_or(LockStatus::Unknown, |known| known.status)
+    }
+
     /// Until when an object is locked, where that is known and not due.
     fn known_until(&self, key: &ObjectKey, locking: &Locking) -> Option<Timestamp> {
         let known = self.locks.dates.get(self.store().identity(), key)?;

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use dolmen_s3::{Credentials, S3Options, S3Store};
-use dolmen_store::contract;
+use dolmen_s3::S3Store;
+use dolmen_store::{StoreErrorKind, contract};
 use futures_util::FutureExt as _;
 
-use crate::server::{OWNER, Server};
+use crate::seaweed::{OWNER, server};
+use crate::{address, locked_bucket, options};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_store_keeps_the_contract() {
-    let server = Server::start().await;
-    let address = server.bucket("with-locks", true).await;
-    let store = S3Store::open(&address, &options()).await.unwrap();
+async fn a_bucket_with_object_lock_keeps_the_contract() {
+    let store = locked_bucket("contract-locked").await;
     contract::run(&store, "cases").await.unwrap();
     let pass_time = |seconds: i64| {
         let seconds = u64::try_from(seconds).unwrap();
@@ -21,14 +20,21 @@ async fn the_store_keeps_the_contract() {
     contract::run_lapse(&store, "lapse", &pass_time)
         .await
         .unwrap();
-    let address = server.bucket("without", false).await;
-    let store = S3Store::open(&address, &options()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_with_versions_alone_keeps_the_contract() {
+    server().bucket("contract-versions", false).await;
+    server().keep_versions("contract-versions").await;
+    let address = address(&server().endpoint(), "contract-versions");
+    let store = S3Store::open(&address, &options(OWNER)).await.unwrap();
     contract::run(&store, "cases").await.unwrap();
 }
 
-fn options() -> S3Options {
-    S3Options {
-        credentials: Some(Credentials::new(OWNER.0, OWNER.1, None, None, "test")),
-        ..S3Options::default()
-    }
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_never_kept_versions_is_not_opened() {
+    server().bucket("contract-plain", false).await;
+    let address = address(&server().endpoint(), "contract-plain");
+    let opened = S3Store::open(&address, &options(OWNER)).await;
+    assert_eq!(opened.unwrap_err().kind, StoreErrorKind::Unsupported);
 }

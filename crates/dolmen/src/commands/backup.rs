@@ -276,9 +276,12 @@ fn threads(args: &BackupArgs) -> Outcome<usize> {
 
 /// Refuses a source that is the repository or lies in it: each backup would hold what the one before it wrote.
 fn refuse_repository(opened: &Opened, sources: &Sources) -> Outcome<()> {
+    let Some(folder) = &opened.folder else {
+        return Ok(());
+    };
     for source in &sources.paths {
         let real = crate::paths::as_path(source).canonicalize();
-        if real.is_ok_and(|real| real.starts_with(&opened.folder)) {
+        if real.is_ok_and(|real| real.starts_with(folder)) {
             return Err(Failure::usage(format!(
                 "cannot back up {}: it lies in the repository {}",
                 crate::paths::display(source),

@@ -1,20 +1,22 @@
 //! `dolmen init`
 
-use std::path::Path;
-use std::sync::Arc;
+mod site;
 
 use clap::{Args, ValueEnum};
 use dolmen_core::lease::{Asked, ExtensionCost};
-use dolmen_core::{Environment, Error, Objects, Repository, probe};
+use dolmen_core::{Environment, Objects, Repository, probe};
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
-use dolmen_store::{LocalStore, LockSupport, StoreErrorKind};
+use dolmen_store::LockSupport;
 use serde_json::json;
 
 use super::App;
-use crate::config::{Address, Ask};
+use super::cat::show::lock_name;
+use crate::config::Ask;
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::open;
+use crate::stores;
 use crate::units::{DAY, Seconds, parse_duration};
+use site::Site;
 
 /// What the repository is to be.
 #[derive(Debug, Args)]
@@ -22,16 +24,16 @@ pub(crate) struct InitArgs {
     /// How long nobody is to be able to take a snapshot away
     #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = parse_duration)]
     protect: Seconds,
-    /// How long a lock is extended at a time; `auto`: half of --protect, at most 7d
+    /// How long a lock is extended at a time; `auto`: half of --protect, at most 7d, or 14d where each call is billed (AWS)
     #[arg(long, value_name = "DURATION", default_value = "auto", value_parser = parse_auto)]
     generation: Auto,
     /// How often maintenance is promised to run; `auto`: a quarter of --generation, at most 1d
     #[arg(long, value_name = "DURATION", default_value = "auto", value_parser = parse_auto)]
     every: Auto,
-    /// How snapshots are protected; a folder by itself can do `none` only
+    /// How snapshots are protected; the best that the place can do: `compliance` in a bucket, `none` in a folder by itself
     #[arg(long, value_enum)]
     lock: Option<LockName>,
-    /// Make the bucket if need be; a folder is always made
+    /// Make the bucket if need be, with Object Lock; a folder is always made
     #[arg(long)]
     create_bucket: bool,
 }
@@ -101,12 +103,14 @@ pub(super) fn run(app: &App, args: &InitArgs) -> Outcome {
     let secret = app.config.secret()?;
     // Where this machine could not remember the repository, none is made.
     app.config.state()?;
-    let policy = make_policy(args)?;
+    // What is wrong by itself is said before anybody is asked.
+    make_policy(args, LockStrategy::None, ExtensionCost::Free)?;
     let shown = address.shown();
-    refuse_taken(app, address)?;
     let tried = format!("cannot make a repository at {shown}");
-    // A folder: the store is made below.
-    refuse_lock(args.lock, LockSupport::None, &tried)?;
+    let site = Site::look(app, address, args.create_bucket)?;
+    let lock = site.strategy(args.lock, &tried)?;
+    site.refuse_hazards(&tried)?;
+    let policy = make_policy(args, lock, site.extension())?;
     if args.protect.0 < DAY {
         app.output.warn(format!(
             "--protect {} is below 1d: fit for tests and drills, not for backups",
@@ -116,14 +120,14 @@ pub(super) fn run(app: &App, args: &InitArgs) -> Outcome {
     let passphrase = secret.read(&format!("new passphrase for {shown}"), Ask::Twice)?;
     // What cannot be remembered is found out before anything is made.
     open::try_state(app)?;
-    let store = LocalStore::create(address.folder()).during(&tried)?;
-    let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
+    let reached = stores::reached(address, site.create(app, &tried)?)?;
+    let objects = Objects::new(reached.store, app.runtime.clone(), &shown);
     let environment = app.environment.clone();
     refuse_unkept(&objects, &environment, policy.lock, &tried)?;
     let repository =
         Repository::create(objects, environment, &passphrase, &policy).during(&tried)?;
-    open::remember(app, address, &repository)?;
-    report(app, &repository, &policy, &shown);
+    open::remember(app, &reached.pinned_as, &repository)?;
+    report(app, &repository, &policy, &shown, site.is_folder());
     Ok(Exit::Done)
 }
 
@@ -145,104 +149,53 @@ fn refuse_unkept(
     }
 }
 
-/// Refuses an address where something is, before a passphrase is asked for.
-fn refuse_taken(app: &App, address: &Address) -> Outcome<()> {
-    let shown = address.shown();
-    let tried = format!("cannot make a repository at {shown}");
-    let store = match LocalStore::open(address.folder()) {
-        Ok(store) => store,
-        Err(error) if error.kind == StoreErrorKind::NotFound => {
-            return refuse_file(address.folder(), &tried);
-        }
-        Err(error) => return Err(Failure::from(error).during(tried)),
-    };
-    let is_empty = store.is_empty().during(&tried)?;
-    if is_empty {
-        return Ok(());
-    }
-    let objects = Objects::new(Arc::new(store), app.runtime.clone(), &shown);
-    let mut roots = 0_u64;
-    objects
-        .list("root/", |_| roots = roots.saturating_add(1))
-        .during(&tried)?;
-    if roots > 0 {
-        return Err(Error::RepositoryExists { address: shown }.into());
-    }
-    if is_skeleton(&objects, address.folder()).during(&tried)? {
-        return Ok(());
-    }
-    Err(
-        Failure::new(Exit::Failed, format!("{tried}: the folder is not empty"))
-            .hint("name an empty or a new folder: a repository's folder holds nothing else")
-            .hint("what an interrupted init left there may be removed"),
-    )
-}
-
-/// Whether nothing is there but the folders of an init that failed and took back what it had put.
-fn is_skeleton(objects: &Objects, folder: &Path) -> Result<bool, Error> {
-    const FOLDERS: [&str; 4] = [".tmp", "keys", "lost+found", "root"];
-    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names = names.map(|entry| entry.file_name());
-    if !names.all(|name| FOLDERS.iter().any(|known| name == *known)) {
-        return Ok(false);
-    }
-    let mut found = 0_u64;
-    for prefix in ["keys/", "root/"] {
-        let foreign = objects.list(prefix, |_| found = found.saturating_add(1))?;
-        if !foreign.is_empty() {
-            return Ok(false);
-        }
-    }
-    Ok(found == 0)
-}
-
-/// Refuses a file where a folder is to be made, or above it.
-fn refuse_file(folder: &Path, tried: &str) -> Outcome<()> {
-    let there = folder
-        .ancestors()
-        .find(|path| path.symlink_metadata().is_ok());
-    match there {
-        Some(path) if !path.is_dir() => Err(Failure::new(
-            Exit::Failed,
-            format!("{tried}: {} is not a folder", path.display()),
-        )
-        .hint("name an empty or a new folder")),
-        Some(_) | None => Ok(()),
-    }
-}
-
 /// Refuses a strategy that a store cannot keep.
-pub(super) fn refuse_lock(lock: Option<LockName>, locks: LockSupport, tried: &str) -> Outcome<()> {
+pub(super) fn refuse_lock(
+    lock: Option<LockName>,
+    locks: LockSupport,
+    is_folder: bool,
+    tried: &str,
+) -> Outcome<()> {
     let needs = match (lock, locks) {
         (None | Some(LockName::None), _)
         | (
             Some(LockName::Compliance | LockName::Governance | LockName::Hold),
             LockSupport::ObjectLock,
         ) => return Ok(()),
-        (Some(LockName::Compliance | LockName::Governance | LockName::Hold), LockSupport::None) => {
+        (Some(LockName::Compliance | LockName::Governance | LockName::Hold), LockSupport::None)
+            if is_folder =>
+        {
             "needs a store with Object Lock, and a folder has none"
         }
-        (Some(LockName::Hide), _) => "needs a B2 bucket, and this is a folder",
+        (Some(LockName::Compliance | LockName::Governance | LockName::Hold), LockSupport::None) => {
+            "needs a store with Object Lock, and this bucket has none"
+        }
+        (Some(LockName::Hide), _) if is_folder => "needs a B2 bucket, and this is a folder",
+        (Some(LockName::Hide), _) => "needs a B2 bucket under its own address",
         (Some(LockName::Attribute), _) => {
             "needs a guard on the store's machine, which this version does not have"
         }
     };
     let name = lock.and_then(|lock| lock.to_possible_value());
     let name = name.as_ref().map_or("", |name| name.get_name());
-    Err(
-        Failure::new(Exit::Failed, format!("{tried}: --lock {name} {needs}"))
-            .hint("a folder by itself takes --lock none: damage is then found, not prevented"),
-    )
+    let hint = match (is_folder, locks) {
+        (true, _) => "a folder by itself takes --lock none: damage is then found, not prevented",
+        (false, LockSupport::None) => {
+            "make a bucket with Object Lock: init with --create-bucket does"
+        }
+        (false, LockSupport::ObjectLock) => "this bucket takes --lock compliance",
+    };
+    Err(Failure::new(Exit::Failed, format!("{tried}: --lock {name} {needs}")).hint(hint))
 }
 
 /// Works the policy out (DESIGN §3): generation and interval follow from the protection period.
-fn make_policy(args: &InitArgs) -> Outcome<Policy> {
+fn make_policy(args: &InitArgs, lock: LockStrategy, extension: ExtensionCost) -> Outcome<Policy> {
     let protect = args.protect.0;
     let asked = Asked {
         protect_seconds: protect,
         generation_seconds: args.generation.given(),
         interval_seconds: args.every.given(),
-        extension: ExtensionCost::Free,
+        extension,
     };
     let generation = asked.generation_or_default_seconds();
     let interval = asked.interval_or_default_seconds();
@@ -260,7 +213,7 @@ fn make_policy(args: &InitArgs) -> Outcome<Policy> {
             protect_seconds: protect,
             generation_seconds: generation,
             interval_seconds: interval,
-            lock: LockStrategy::None,
+            lock,
             keep: Keep::default(),
             classes: Vec::new(),
             previous: None,
@@ -274,24 +227,58 @@ fn make_policy(args: &InitArgs) -> Outcome<Policy> {
     )))
 }
 
-fn report(app: &App, repository: &Repository, policy: &Policy, shown: &str) {
+/// What a strategy does not do.
+fn lacks(lock: LockStrategy, is_folder: bool) -> Option<&'static str> {
+    Some(match lock {
+        LockStrategy::None if is_folder => {
+            "lock: none. This folder does not keep anybody who can write to it from deleting or altering backups; \
+             Dolmen finds such damage but cannot prevent it. Keep a second copy where this machine cannot write"
+        }
+        LockStrategy::None => {
+            "lock: none. This bucket does not keep anybody whose key may delete from deleting backups; Dolmen finds such \
+             damage but cannot prevent it. Keep a second copy where no key of this machine can delete"
+        }
+        LockStrategy::Governance => {
+            "lock: governance. Whoever holds the right s3:BypassGovernanceRetention can delete backups; compliance keeps \
+             them from everybody"
+        }
+        LockStrategy::Hold => {
+            "lock: hold. Whoever holds the key of maintenance can lift the holds and, once the first locks have lapsed, \
+             delete backups; compliance keeps them from everybody"
+        }
+        LockStrategy::Hide => {
+            "lock: hide. An attack starts a countdown: what is hidden is deleted after the bucket's days"
+        }
+        LockStrategy::Attribute => {
+            "lock: attribute. Root on the store's machine can delete backups"
+        }
+        LockStrategy::Compliance => return None,
+    })
+}
+
+fn report(app: &App, repository: &Repository, policy: &Policy, shown: &str, is_folder: bool) {
     let output = &app.output;
-    output.warn(
-        "lock: none. This folder does not keep anybody who can write to it from deleting or altering backups; \
-         Dolmen finds such damage but cannot prevent it. Keep a second copy where this machine cannot write",
-    );
+    if let Some(warning) = lacks(policy.lock, is_folder) {
+        output.warn(warning);
+    }
     if output.is_json() {
         output.json(&json!({
             "message_type": "initialized",
             "id": repository.id().to_string(),
             "repository": shown,
-            "lock": "none",
+            "lock": lock_name(policy.lock),
             "protect_seconds": policy.protect_seconds,
             "generation_seconds": policy.generation_seconds,
             "interval_seconds": policy.interval_seconds,
         }));
     } else if !output.is_quiet() {
         output.line(format!("created repository {} at {shown}", repository.id()));
+        if policy.lock == LockStrategy::Compliance {
+            output.line(format!(
+                "Nobody can delete a backup for {} from when it was made, whatever key they hold, and you cannot either.",
+                Seconds(policy.protect_seconds)
+            ));
+        }
         output.line(
             "Without the passphrase nobody can read it, not even you: keep it in a second place too.",
         );
@@ -311,7 +298,7 @@ mod tests {
             lock: None,
             create_bucket: false,
         };
-        let policy = make_policy(&args)?;
+        let policy = make_policy(&args, LockStrategy::None, ExtensionCost::Free)?;
         Ok((
             policy.protect_seconds,
             policy.generation_seconds,

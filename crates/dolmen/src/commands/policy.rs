@@ -107,7 +107,7 @@ fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outco
     let mut policy = change(args, &current.policy)?;
     let locks = opened.repository.objects.store().capabilities().locks;
     let tried = format!("cannot change the policy of {}", opened.address);
-    refuse_lock(args.lock, locks, &tried)?;
+    refuse_lock(args.lock, locks, opened.folder.is_some(), &tried)?;
     policy.lock = args.lock.map_or(current.policy.lock, LockName::strategy);
     let is_same = policy == current.policy && !list.facts.is_policy_in_doubt();
     policy.previous = list.facts.last_policy();

@@ -4,18 +4,22 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use dolmen_s3::{AddressError, S3Address};
+
 use crate::exit::{Exit, Failure, Outcome};
 use crate::paths;
 
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address {
-    folder: PathBuf,
+pub(crate) enum Address {
+    /// In a folder.
+    Folder(PathBuf),
+    /// In a bucket, or a folder in it.
+    S3(S3Address),
 }
 
 /// Stores that addresses may name and this version cannot reach.
-const OTHER_STORES: [(&str, &str); 7] = [
-    ("s3:", "S3"),
+const OTHER_STORES: [(&str, &str); 6] = [
     ("b2:", "B2"),
     ("sftp:", "SFTP"),
     ("rest:", "rest-server"),
@@ -34,40 +38,49 @@ impl Address {
                     "cannot use {}: {store} stores are not supported by this version",
                     text.display()
                 ))
-                .hint("give a folder: /path, relative/path or local:/path"));
+                .hint("give a folder, as /path, or a bucket, as s3:https://host/bucket"));
             }
+        }
+        if bytes.starts_with(b"s3:") {
+            let parsed = text.to_str().ok_or(AddressError::Form);
+            return match parsed.and_then(S3Address::parse) {
+                Ok(bucket) => Ok(Self::S3(bucket)),
+                // It may hold a secret.
+                Err(AddressError::Credentials) => Err(Failure::usage(format!(
+                    "cannot use the repository address: {}",
+                    AddressError::Credentials
+                ))),
+                Err(error) => Err(Failure::usage(format!(
+                    "cannot use {}: {error}",
+                    text.display()
+                ))),
+            };
         }
         let path = bytes.strip_prefix(b"local:").unwrap_or(bytes);
         if path.is_empty() {
             return Err(Failure::usage("the repository address is empty"));
         }
-        Ok(Self {
-            folder: PathBuf::from(OsStr::from_bytes(path)),
-        })
-    }
-
-    /// The folder.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+        Ok(Self::Folder(PathBuf::from(OsStr::from_bytes(path))))
     }
 
     /// How messages call it.
     pub(crate) fn shown(&self) -> String {
-        paths::display(paths::bytes_of(&self.folder))
+        match self {
+            Self::Folder(folder) => paths::display(paths::bytes_of(folder)),
+            Self::S3(bucket) => bucket.to_string(),
+        }
     }
+}
 
-    /// The one spelling under which this machine remembers it; the folder must be there.
-    pub(crate) fn canonical(&self) -> Outcome<(String, PathBuf)> {
-        let folder = self.folder.canonicalize().map_err(|error| {
-            Failure::new(
-                Exit::Failed,
-                format!("cannot find {}: {error}", self.shown()),
-            )
-        })?;
-        // Escaped, two paths that are not UTF-8 stay two.
-        let pinned = format!("local:{}", paths::bytes_of(&folder).escape_ascii());
-        Ok((pinned, folder))
-    }
+/// A folder with its links resolved, and the one spelling under which this machine remembers it; it must be there.
+pub(crate) fn canonical(folder: &Path) -> Outcome<(String, PathBuf)> {
+    let real = folder.canonicalize().map_err(|error| {
+        let shown = paths::display(paths::bytes_of(folder));
+        Failure::new(Exit::Failed, format!("cannot find {shown}: {error}"))
+    })?;
+    // Escaped, two paths that are not UTF-8 stay two.
+    let pinned = format!("local:{}", paths::bytes_of(&real).escape_ascii());
+    Ok((pinned, real))
 }
 
 #[cfg(test)]
@@ -84,23 +97,35 @@ mod tests {
             ("x:y", "x:y"),
         ] {
             let address = Address::parse(OsStr::new(text)).unwrap();
-            assert_eq!(address.folder(), Path::new(folder), "{text}");
+            assert_eq!(address, Address::Folder(folder.into()), "{text}");
         }
     }
 
     #[test]
+    fn buckets_are_named_by_server_or_by_name_alone() {
+        for text in ["s3://bucket/a", "s3:https://host:9000/bucket"] {
+            let address = Address::parse(OsStr::new(text)).unwrap();
+            assert_eq!(address.shown(), text);
+            assert!(matches!(address, Address::S3(_)));
+        }
+        let secret = Address::parse(OsStr::new("s3:https://key:secret@host/bucket"));
+        let failure = secret.unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(!failure.message.contains("secret@"), "{}", failure.message);
+    }
+
+    #[test]
     fn other_stores_are_refused_by_name() {
-        let failure = Address::parse(OsStr::new("s3:https://host/bucket")).unwrap_err();
+        let failure = Address::parse(OsStr::new("b2:bucket")).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         assert_eq!(
             failure.message,
-            "cannot use s3:https://host/bucket: S3 stores are not supported by this version"
+            "cannot use b2:bucket: B2 stores are not supported by this version"
         );
         for text in [
-            "b2:bucket",
             "sftp:user@host:/path",
             "sftp://user@host//path",
-            "s3://bucket",
+            "s3:bucket",
         ] {
             assert_eq!(
                 Address::parse(OsStr::new(text)).unwrap_err().exit,

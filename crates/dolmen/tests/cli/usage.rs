@@ -115,10 +115,14 @@ fn completions_and_manual_pages_are_printed() {
 
 #[test]
 fn other_stores_are_refused_by_name() {
-    World::new().run(&["-r", "s3:https://host/bucket", "snapshots"]).fails(
+    World::new().run(&["-r", "b2:bucket", "snapshots"]).fails(
         2,
-        "dolmen: cannot use s3:https://host/bucket: S3 stores are not supported by this version\n\
-         hint: give a folder: /path, relative/path or local:/path\n",
+        "dolmen: cannot use b2:bucket: B2 stores are not supported by this version\n\
+         hint: give a folder, as /path, or a bucket, as s3:https://host/bucket\n",
+    );
+    World::new().run(&["-r", "s3:bucket", "snapshots"]).fails(
+        2,
+        "dolmen: cannot use s3:bucket: write it as s3:https://host/bucket/prefix or, on AWS, s3://bucket/prefix\n",
     );
 }
 

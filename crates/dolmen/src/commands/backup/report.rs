@@ -38,7 +38,7 @@ fn to_json(dry_run: bool, report: &Report) -> Value {
         "backup_start": render::rfc3339(report.start),
         "backup_end": render::rfc3339(report.end),
         "error_count": report.errors,
-        "protected_until": null,
+        "protected_until": report.protected_until.map(render::rfc3339),
     });
     if let (Some(id), Some(object)) = (report.snapshot, value.as_object_mut()) {
         object.insert("snapshot_id".to_owned(), Value::String(id.to_string()));
@@ -79,7 +79,13 @@ fn print_text(output: &Output, dry_run: bool, report: &Report) {
             render::count(report.errors, "item")
         ));
     }
-    if report.snapshot.is_some() {
-        output.line("protected: no (lock: none; whoever can write there can delete it)");
+    match (report.snapshot, report.protected_until) {
+        (Some(_), Some(until)) => {
+            output.line(format!("protected: until {}", render::local_time(until)));
+        }
+        (Some(_), None) => {
+            output.line("protected: no (lock: none; whoever can write there can delete it)");
+        }
+        (None, _) => {}
     }
 }
