@@ -87,8 +87,31 @@ impl Intercept for WithMd5 {
     }
 }
 
+/// When a version was received. SeaweedFS states another time once its lock was made longer, but its ids hold the right one:
+/// nanoseconds since 1970, or what is left of them to the greatest number, in the first 16 of 32 hexadecimal digits.
+pub(crate) fn received_at(stated: &DateTime, version: &str) -> StoreTime {
+    const IN_2020: i64 = 1_577_836_800;
+    let digits = version.get(..16).filter(|_| version.len() == 32);
+    let is_hex = version.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = digits
+        .filter(|_| is_hex)
+        .and_then(|digits| i64::from_str_radix(digits, 16).ok());
+    let times = number.map(|number| [number, i64::MAX.saturating_sub(number)]);
+    let mut times = times.into_iter().flatten();
+    let earlier = times.find_map(|nanos| {
+        let seconds = nanos.checked_div(NANOS)?;
+        let nanos = u32::try_from(nanos.checked_rem(NANOS)?).ok()?;
+        let is_it = (IN_2020..stated.secs()).contains(&seconds);
+        is_it.then_some(Timestamp { seconds, nanos })
+    });
+    earlier.map_or_else(|| stored_at(stated), StoreTime::exact)
+}
+
+/// Nanoseconds in a second.
+const NANOS: i64 = 1_000_000_000;
+
 /// A time in an answer's body. Some services state whole seconds, some fractions cut off at thousandths or finer.
-pub(crate) fn stored_at(time: &DateTime) -> StoreTime {
+fn stored_at(time: &DateTime) -> StoreTime {
     let nanos = time.subsec_nanos();
     if nanos == 0 {
         return StoreTime::within_second(time.secs());
@@ -120,4 +143,33 @@ pub(crate) fn ends_at(time: &DateTime) -> Timestamp {
 /// The end of a lock, as it is asked for: whole seconds, rounded up.
 pub(crate) fn until(until: Timestamp) -> DateTime {
     DateTime::from_secs(until.ceil_seconds())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_holds_an_earlier_time_tells_the_receipt() {
+        // As SeaweedFS 4.48 made it, and stated it ten seconds later, after an extension.
+        let id = "6714335c7aeea80f09ef953081932e75";
+        let extended = DateTime::from_secs(1_795_753_889);
+        assert_eq!(received_at(&extended, id).earliest.seconds, 1_795_753_879);
+        for other in [
+            "null",
+            "",
+            "L4kqtJlcpXroDTDmpUMLUo0000000000",
+            "3HL4kqtJvjVBH40Nrjfkd0000000000",
+            "ffffffffffffffffffffffffffffffff",
+        ] {
+            let found = received_at(&extended, other);
+            assert_eq!(found, StoreTime::within_second(1_795_753_889), "{other}");
+        }
+        // A later time than the stated one is none.
+        let before = DateTime::from_secs(1_600_000_000);
+        assert_eq!(
+            received_at(&before, id),
+            StoreTime::within_second(1_600_000_000)
+        );
+    }
 }

@@ -124,8 +124,8 @@ fn is_encoded(page: &ListObjectVersionsOutput) -> bool {
     page.encoding_type() == Some(&EncodingType::Url)
 }
 
-/// The lines of a page. The service keeps versions and markers apart, each in order, so that only their times, and which is
-/// the latest, tell how they lie upon each other.
+/// The lines of a page. The service keeps versions and markers apart, each newest first, so that only their times, and which
+/// is the latest, tell how they lie upon each other.
 fn lines(page: ListObjectVersionsOutput, folder: &str) -> Vec<VersionInfo> {
     let is_encoded = is_encoded(&page);
     let name_of = |key: Option<&str>| {
@@ -133,26 +133,45 @@ fn lines(page: ListObjectVersionsOutput, folder: &str) -> Vec<VersionInfo> {
         key.strip_prefix(folder).map(str::to_owned)
     };
     let versions = page.versions.unwrap_or_default();
-    let markers = page.delete_markers.unwrap_or_default();
     let versions = versions
         .iter()
         .filter_map(|version| Some(data(version, name_of(version.key())?)));
+    let markers = page.delete_markers.unwrap_or_default();
     let markers = markers
         .iter()
         .filter_map(|found| Some(marker(found, name_of(found.key())?)));
-    let mut lines: Vec<_> = versions.chain(markers).collect();
-    // Stable: versions of one second stay as the service had them, beneath the markers of that second.
-    lines.sort_by(|one, other| {
-        let order = |line: &VersionInfo| {
-            (
-                Reverse(line.is_current),
-                Reverse(line.stored_at.earliest),
-                line.kind != VersionKind::Marker,
-            )
+    let mut versions: Vec<_> = versions.collect();
+    let mut markers: Vec<_> = markers.collect();
+    // Stable: what the service says of the versions of one name stays.
+    versions.sort_by(|one, other| one.name.cmp(&other.name));
+    markers.sort_by(|one, other| one.name.cmp(&other.name));
+    merged(versions, markers)
+}
+
+/// By name, then the latest first, then the newest.
+fn order(line: &VersionInfo) -> (&str, Reverse<(bool, i64)>) {
+    let newness = (line.is_current, line.stored_at.earliest.seconds);
+    (&line.name, Reverse(newness))
+}
+
+/// Lays markers between versions; of one second, upon them.
+fn merged(versions: Vec<VersionInfo>, markers: Vec<VersionInfo>) -> Vec<VersionInfo> {
+    let mut lines = Vec::with_capacity(versions.len().saturating_add(markers.len()));
+    let (mut versions, mut markers) = (
+        versions.into_iter().peekable(),
+        markers.into_iter().peekable(),
+    );
+    loop {
+        let next = match (versions.peek(), markers.peek()) {
+            (Some(version), Some(marker)) if order(version) < order(marker) => versions.next(),
+            (_, Some(_)) => markers.next(),
+            (_, None) => versions.next(),
         };
-        (&one.name, order(one)).cmp(&(&other.name, order(other)))
-    });
-    lines
+        match next {
+            Some(line) => lines.push(line),
+            None => return lines,
+        }
+    }
 }
 
 fn data(found: &ObjectVersion, name: String) -> VersionInfo {
@@ -163,7 +182,10 @@ fn data(found: &ObjectVersion, name: String) -> VersionInfo {
             .size()
             .and_then(|bytes| u64::try_from(bytes).ok())
             .unwrap_or(0),
-        stored_at: answer::stored_at(found.last_modified().unwrap_or(&EPOCH)),
+        stored_at: answer::received_at(
+            found.last_modified().unwrap_or(&EPOCH),
+            found.version_id().unwrap_or_default(),
+        ),
         kind: VersionKind::Data,
         is_current: found.is_latest().unwrap_or(false),
         lock: LockStatus::Unknown,
@@ -176,7 +198,10 @@ fn marker(found: &DeleteMarkerEntry, name: String) -> VersionInfo {
         name,
         version: Version::new(found.version_id().unwrap_or(crate::store::NO_VERSION)),
         size_bytes: 0,
-        stored_at: answer::stored_at(found.last_modified().unwrap_or(&EPOCH)),
+        stored_at: answer::received_at(
+            found.last_modified().unwrap_or(&EPOCH),
+            found.version_id().unwrap_or_default(),
+        ),
         kind: VersionKind::Marker,
         is_current: found.is_latest().unwrap_or(false),
         lock: LockStatus::Unknown,
@@ -248,6 +273,21 @@ mod tests {
             .map(|line| (line.name.as_str(), line.version.as_str()))
             .collect();
         let wanted = [("a", "5"), ("a", "4"), ("a", "3"), ("a", "1"), ("b", "7")];
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn a_version_whose_time_changed_stays_beneath_what_covered_it() {
+        let page = ListObjectVersionsOutput::builder()
+            .versions(version("r/a", "junk", 20, false))
+            .versions(version("r/a", "good", 90, false))
+            .delete_markers(marker("r/a", "marker", 20, true))
+            .build();
+        let found: Vec<_> = lines(page, "r/")
+            .into_iter()
+            .map(|line| line.version)
+            .collect();
+        let wanted = ["marker", "junk", "good"].map(Version::new);
         assert_eq!(found, wanted);
     }
 

@@ -102,6 +102,26 @@ async fn a_taken_key_is_refused_and_a_listing_states_what_the_put_did() {
     assert!(lines[0].stored_at.earliest <= receipt.stored_at.latest);
 }
 
+/// SeaweedFS states another time then; see `answer::received_at`.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extension_leaves_the_time_of_receipt() {
+    let store = locked_bucket("receipt-times").await;
+    let name = key("a");
+    let now = store.now().await.unwrap().latest.ceil_seconds();
+    let put = store.put(&name, BODY, Some(lock(now + 60)), Place::IfAbsent);
+    let receipt = put.await.unwrap();
+    // Until another second has begun.
+    while store.now().await.unwrap().earliest.seconds <= receipt.stored_at.latest.seconds {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    store.extend(&receipt.object, lock(now + 90)).await.unwrap();
+    let lines: Vec<_> = store.list_versions("a").try_collect().await.unwrap();
+    assert!(
+        lines[0].stored_at.earliest <= receipt.stored_at.latest,
+        "{lines:?}"
+    );
+}
+
 /// More versions and markers than a page of a listing holds, in an order that no page keeps together.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listing_goes_over_pages() {

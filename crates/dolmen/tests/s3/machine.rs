@@ -1,0 +1,157 @@
+//! A machine that backs up into a bucket, and somebody else who looks into that.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use aws_sdk_s3::Client;
+use serde_json::Value;
+
+use crate::seaweed::{OWNER, server};
+use crate::world::{Ran, World, messages};
+
+/// A machine with files, and a bucket.
+pub(crate) struct Machine {
+    pub(crate) world: World,
+    /// The bucket, in which the repository has a folder.
+    pub(crate) bucket: String,
+    /// The server, or what stands in front of it.
+    pub(crate) endpoint: String,
+}
+
+/// A version in the bucket, as an independent client sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) key: String,
+    pub(crate) bytes: u64,
+    /// The end of its lock, in seconds since 1970.
+    pub(crate) until: Option<i64>,
+}
+
+impl Machine {
+    /// One without a bucket.
+    pub(crate) fn new(bucket: &str) -> Self {
+        Self {
+            world: World::new(),
+            bucket: bucket.to_owned(),
+            endpoint: server().endpoint(),
+        }
+    }
+
+    /// One with a repository of these terms, in a bucket that `init` makes.
+    pub(crate) fn with_repository(bucket: &str, terms: &[&str]) -> Self {
+        let machine = Self::new(bucket);
+        machine.done(&[&["init", "--create-bucket"], terms].concat());
+        machine
+    }
+
+    /// The address of the repository.
+    pub(crate) fn address(&self) -> String {
+        format!("s3:{}/{}/repository", self.endpoint, self.bucket)
+    }
+
+    /// The program, with the owner's credentials.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.world.command(arguments);
+        command
+            .env("DOLMEN_REPOSITORY", self.address())
+            .env("AWS_ACCESS_KEY_ID", OWNER.0)
+            .env("AWS_SECRET_ACCESS_KEY", OWNER.1)
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+    }
+
+    /// Runs the program.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).output().unwrap())
+    }
+
+    /// Runs it and expects that it is done; returns stdout.
+    #[track_caller]
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
+        let ran = self.run(arguments);
+        assert_eq!(ran.code, 0, "{arguments:?}\n{}\n{}", ran.stdout, ran.stderr);
+        ran.stdout
+    }
+
+    /// Runs it with `--json`, expects that it is done, and returns its last message.
+    #[track_caller]
+    pub(crate) fn told(&self, arguments: &[&str]) -> Value {
+        let stdout = self.done(&[arguments, &["--json"]].concat());
+        messages(&stdout).pop().unwrap()
+    }
+
+    /// Restores a snapshot and compares it with `files`, byte for byte.
+    #[track_caller]
+    pub(crate) fn restores(&self, snapshot: &str) {
+        let target = tempfile::tempdir().unwrap();
+        let arguments = ["restore", snapshot, "--target"];
+        let target_text = target.path().to_str().unwrap();
+        self.done(&[&arguments as &[&str], &[target_text]].concat());
+        let files = self.world.path("files");
+        let compared = Command::new("diff")
+            .arg("-r")
+            .arg(files)
+            .arg(target.path())
+            .output()
+            .unwrap();
+        assert!(compared.status.success(), "{compared:?}");
+    }
+
+    /// Somebody else with the owner's credentials.
+    pub(crate) fn client(&self) -> Client {
+        server().client(OWNER)
+    }
+
+    /// All versions of the repository's objects that have bytes, by version id, without the probes' canaries.
+    pub(crate) async fn versions(&self) -> BTreeMap<String, Seen> {
+        let client = self.client();
+        let mut found = BTreeMap::new();
+        let (mut key_marker, mut version_marker) = (None, None);
+        loop {
+            let page = client
+                .list_object_versions()
+                .bucket(&self.bucket)
+                .prefix("repository/")
+                .set_key_marker(key_marker)
+                .set_version_id_marker(version_marker)
+                .send()
+                .await
+                .unwrap();
+            for version in page.versions() {
+                let key = version.key().unwrap().to_owned();
+                if key.contains("/canary/") {
+                    continue;
+                }
+                let id = version.version_id().unwrap().to_owned();
+                let head = client.head_object().bucket(&self.bucket).key(&key);
+                let head = head.version_id(&id).send().await.unwrap();
+                let until = head
+                    .object_lock_retain_until_date()
+                    .map(aws_sdk_s3::primitives::DateTime::secs);
+                let bytes = u64::try_from(version.size().unwrap()).unwrap();
+                found.insert(id, Seen { key, bytes, until });
+            }
+            if page.is_truncated() != Some(true) {
+                return found;
+            }
+            key_marker = page.next_key_marker().map(str::to_owned);
+            version_marker = page.next_version_id_marker().map(str::to_owned);
+        }
+    }
+}
+
+/// Bytes that do not compress, the same for the same seed.
+pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut out = vec![0; bytes];
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut out);
+    out
+}
+
+/// This machine's clock, in seconds since 1970.
+pub(crate) fn now_seconds() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
