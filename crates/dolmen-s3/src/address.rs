@@ -42,18 +42,17 @@ impl S3Address {
     /// Reads an address; `text` begins with `s3:`.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let rest = text.strip_prefix("s3:").ok_or(AddressError::Form)?;
-        let (endpoint, path) = match rest.strip_prefix("//") {
-            Some(path) => (None, path),
-            None => {
-                let (scheme, after) = rest.split_once("://").ok_or(AddressError::Form)?;
-                if !matches!(scheme, "http" | "https") {
-                    return Err(AddressError::Form);
-                }
-                let (host, path) = after.split_once('/').ok_or(AddressError::Bucket)?;
-                check_host(host)?;
-                let endpoint = format!("{scheme}://{}", host.to_ascii_lowercase());
-                (Some(endpoint), path)
+        let (endpoint, path) = if let Some(path) = rest.strip_prefix("//") {
+            (None, path)
+        } else {
+            let (scheme, after) = rest.split_once("://").ok_or(AddressError::Form)?;
+            if !matches!(scheme, "http" | "https") {
+                return Err(AddressError::Form);
             }
+            let (host, path) = after.split_once('/').ok_or(AddressError::Bucket)?;
+            check_host(host)?;
+            let endpoint = format!("{scheme}://{}", host.to_ascii_lowercase());
+            (Some(endpoint), path)
         };
         let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
         check_bucket(bucket)?;

@@ -27,15 +27,15 @@ const fn changes(operation: Operation) -> bool {
 
 /// What a call's failure means.
 pub(crate) fn store_error<E>(
-    error: SdkError<E, HttpResponse>,
+    error: &SdkError<E, HttpResponse>,
     operation: Operation,
     key: &str,
 ) -> StoreError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let kind = kind_of(&error, operation);
-    let said = match &error {
+    let kind = kind_of(error, operation);
+    let said = match error {
         SdkError::ServiceError(answer) => said(answer.err(), answer.raw().status().as_u16()),
         other if lacks_credentials(other) => NO_CREDENTIALS.to_owned(),
         other => DisplayErrorContext(other).to_string(),
@@ -105,7 +105,7 @@ fn said(error: &impl ProvideErrorMetadata, status: u16) -> String {
 }
 
 /// Sorts a failure.
-pub(crate) fn kind_of<E>(error: &SdkError<E, HttpResponse>, operation: Operation) -> StoreErrorKind
+fn kind_of<E>(error: &SdkError<E, HttpResponse>, operation: Operation) -> StoreErrorKind
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
@@ -120,19 +120,18 @@ where
         SdkError::DispatchFailure(_) if lacks_credentials(error) => StoreErrorKind::Denied,
         SdkError::DispatchFailure(_) if mistrusts(error) => StoreErrorKind::Other,
         SdkError::DispatchFailure(_) if never_connected(error) => StoreErrorKind::Unavailable,
-        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => unanswered,
         SdkError::ServiceError(answer) => {
             let (error, status) = (answer.err(), answer.raw().status().as_u16());
             kind_of_answer(error, status, unanswered, operation)
         }
-        // An answer that cannot be read says nothing.
+        // None came, or none that can be read.
         _ => unanswered,
     }
 }
 
 /// Whether nobody said who asks.
 fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
-    chain(error).any(|error| error.is::<CredentialsError>())
+    chain(error).any(<dyn Error + 'static>::is::<CredentialsError>)
 }
 
 /// Whether the other side does not speak TLS, or is not whom it should be.

@@ -102,7 +102,7 @@ impl Walk<'_> {
             .set_version_id_marker(version)
             .send()
             .await
-            .map_err(|error| fault::store_error(error, Operation::ListVersions, &self.prefix))
+            .map_err(|error| fault::store_error(&error, Operation::ListVersions, &self.prefix))
     }
 }
 
@@ -227,15 +227,12 @@ fn decoded(text: &str, is_encoded: bool) -> String {
                 let digits = std::str::from_utf8(digits).ok()?;
                 u8::from_str_radix(digits, 16).ok()
             });
-        match escaped {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(if *first == b'+' { b' ' } else { *first });
-                rest = after;
-            }
+        if let Some(byte) = escaped {
+            bytes.push(byte);
+            rest = after.get(2..).unwrap_or_default();
+        } else {
+            bytes.push(if *first == b'+' { b' ' } else { *first });
+            rest = after;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

@@ -69,7 +69,7 @@ pub(crate) async fn body(
     wanted: Wanted<'_>,
 ) -> Result<Bytes, StoreError> {
     let answer = request.set_range(wanted.header()).send().await;
-    let answer = answer.map_err(|error| fault::store_error(error, Operation::Get, wanted.key))?;
+    let answer = answer.map_err(|error| fault::store_error(&error, Operation::Get, wanted.key))?;
     take(answer, &wanted).await
 }
 

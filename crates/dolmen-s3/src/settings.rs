@@ -70,7 +70,7 @@ impl S3Store {
         options: &S3Options,
     ) -> Result<BucketSettings, StoreError> {
         let store = Self::reach(address, options).await;
-        let has_versions = known(store.versioning().await)?.map(is_on);
+        let has_versions = known(store.versioning().await)?.map(|status| is_on(status.as_ref()));
         let locks = known(store.lock_settings().await)?;
         let (has_locks, default_retention) = match locks {
             Some((has_locks, retention)) => (Some(has_locks), retention),
@@ -96,7 +96,7 @@ impl S3Store {
         let store = Self::reach(address, options).await;
         let create = store.sender.call(Unanswered::Repeat, || store.try_create());
         create.await?;
-        if known(store.versioning().await)?.map(is_on) == Some(false) {
+        if known(store.versioning().await)?.is_some_and(|status| !is_on(status.as_ref())) {
             let enable = store
                 .sender
                 .call(Unanswered::Repeat, || store.enable_versions());
@@ -122,7 +122,7 @@ impl S3Store {
         match request.send().await {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some("BucketAlreadyOwnedByYou") => Ok(()),
-            Err(error) => Err(fault::store_error(error, Operation::Create, &self.bucket)),
+            Err(error) => Err(fault::store_error(&error, Operation::Create, &self.bucket)),
         }
     }
 
@@ -133,7 +133,7 @@ impl S3Store {
         let request = self.client.put_bucket_versioning().bucket(&self.bucket);
         let request = request.versioning_configuration(on).customize();
         let sent = request.interceptor(WithMd5).send().await;
-        sent.map_err(|error| fault::store_error(error, Operation::Configure, &self.bucket))?;
+        sent.map_err(|error| fault::store_error(&error, Operation::Configure, &self.bucket))?;
         Ok(())
     }
 
@@ -141,7 +141,7 @@ impl S3Store {
     pub(crate) async fn versioning(&self) -> Result<Option<BucketVersioningStatus>, StoreError> {
         let asked = self.sender.call(Unanswered::Repeat, || async {
             let request = self.client.get_bucket_versioning().bucket(&self.bucket);
-            let failed = |error| fault::store_error(error, Operation::Open, &self.bucket);
+            let failed = |error| fault::store_error(&error, Operation::Open, &self.bucket);
             let answer = request.send().await.map_err(failed)?;
             Ok(answer.status().cloned())
         });
@@ -160,7 +160,7 @@ impl S3Store {
                     return Ok((false, None));
                 }
                 Err(error) => {
-                    return Err(fault::store_error(error, Operation::Open, &self.bucket));
+                    return Err(fault::store_error(&error, Operation::Open, &self.bucket));
                 }
             };
             let found = answer.object_lock_configuration();
@@ -183,7 +183,7 @@ impl S3Store {
                     Ok(Vec::new())
                 }
                 Err(error) => Err(fault::store_error(
-                    error,
+                    &error,
                     Operation::Configure,
                     &self.bucket,
                 )),
@@ -194,8 +194,8 @@ impl S3Store {
 }
 
 /// Whether what is put from now on gets a version of its own.
-fn is_on(status: Option<BucketVersioningStatus>) -> bool {
-    status == Some(BucketVersioningStatus::Enabled)
+fn is_on(status: Option<&BucketVersioningStatus>) -> bool {
+    status == Some(&BucketVersioningStatus::Enabled)
 }
 
 /// Leaves open what the service does not know, or does not tell these credentials.

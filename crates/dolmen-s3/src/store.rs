@@ -111,7 +111,7 @@ impl S3Store {
         is_conditional: bool,
     ) -> Result<PutReceipt, StoreError> {
         let heard = Heard::default();
-        let fail = |error| fault::store_error(error, Operation::Put, key.as_str());
+        let fail = |error| fault::store_error(&error, Operation::Put, key.as_str());
         let put = self
             .client
             .put_object()
@@ -182,7 +182,7 @@ impl S3Store {
         let request = self.client.delete_object().bucket(&self.bucket);
         let hidden = request.key(self.name(key)).send().await;
         let hidden =
-            hidden.map_err(|error| fault::store_error(error, Operation::Hide, key.as_str()))?;
+            hidden.map_err(|error| fault::store_error(&error, Operation::Hide, key.as_str()))?;
         hidden.version_id().map(Version::new).ok_or_else(|| {
             fault::own(
                 StoreErrorKind::OutcomeUnknown,
@@ -207,6 +207,16 @@ impl S3Store {
         Ok(None)
     }
 
+    /// Whether a version was locked at a time: some services refuse to delete it in the words in which they refuse who may
+    /// not. Cost: one request, or two.
+    async fn was_locked(&self, object: &ObjectRef, at: Option<StoreTime>) -> bool {
+        match self.lock_of(object).await {
+            Ok(LockStatus::Held { .. }) => true,
+            Ok(LockStatus::Until(lock)) => at.is_none_or(|at| lock.until > at.earliest),
+            Ok(LockStatus::None | LockStatus::Unknown) | Err(_) => false,
+        }
+    }
+
     async fn head(
         &self,
         object: &ObjectRef,
@@ -216,7 +226,7 @@ impl S3Store {
             let request = self.client.head_object().bucket(&self.bucket);
             let request = request.key(self.name(&object.key));
             let request = request.version_id(object.version.as_str());
-            let failed = |error| fault::store_error(error, operation, object.key.as_str());
+            let failed = |error| fault::store_error(&error, operation, object.key.as_str());
             request.send().await.map_err(failed)
         });
         asked.await
@@ -254,7 +264,7 @@ impl S3Store {
                 Ok(None)
             }
             Err(error) => Err(fault::store_error(
-                error,
+                &error,
                 Operation::LockOf,
                 object.key.as_str(),
             )),
@@ -336,7 +346,7 @@ impl Store for S3Store {
             bytes_max: max_bytes,
         };
         let version = version.map(|version| version.as_str().to_owned());
-        let failed = |error| fault::store_error(error, Operation::Get, key.as_str());
+        let failed = |error| fault::store_error(&error, Operation::Get, key.as_str());
         if range.is_some_and(read::is_beyond_http) {
             let asked = self.sender.call(Unanswered::Repeat, || async {
                 let request = self.client.head_object().bucket(&self.bucket);
@@ -403,7 +413,7 @@ impl Store for S3Store {
                 .version_id(object.version.as_str())
                 .retention(retention.clone());
             let sent = request.customize().interceptor(WithMd5).send().await;
-            sent.map_err(|error| fault::store_error(error, Operation::Extend, object.key.as_str()))
+            sent.map_err(|error| fault::store_error(&error, Operation::Extend, object.key.as_str()))
         });
         extended.await?;
         Ok(())
@@ -427,7 +437,7 @@ impl Store for S3Store {
                 .version_id(object.version.as_str())
                 .legal_hold(hold);
             let sent = request.customize().interceptor(WithMd5).send().await;
-            sent.map_err(|error| fault::store_error(error, Operation::Hold, object.key.as_str()))
+            sent.map_err(|error| fault::store_error(&error, Operation::Hold, object.key.as_str()))
         });
         placed.await?;
         Ok(())
@@ -453,7 +463,9 @@ impl Store for S3Store {
         }
     }
 
+    /// A refusal costs one request more, or two: it asks for the lock.
     async fn delete_version(&self, object: &ObjectRef) -> Result<(), StoreError> {
+        let heard = Heard::default();
         let deleted = self.sender.call(Unanswered::Repeat, || async {
             let request = self
                 .client
@@ -461,12 +473,21 @@ impl Store for S3Store {
                 .bucket(&self.bucket)
                 .key(self.name(&object.key))
                 .version_id(object.version.as_str());
-            let failed =
-                |error| fault::store_error(error, Operation::DeleteVersion, object.key.as_str());
-            request.send().await.map_err(failed)
+            let sent = request.customize().interceptor(heard.clone()).send().await;
+            sent.map_err(|error| {
+                fault::store_error(&error, Operation::DeleteVersion, object.key.as_str())
+            })
         });
-        deleted.await?;
-        Ok(())
+        match deleted.await {
+            Err(error)
+                if error.kind == StoreErrorKind::Denied
+                    && self.was_locked(object, heard.time()).await =>
+            {
+                let kind = StoreErrorKind::Locked;
+                Err(StoreError { kind, ..error })
+            }
+            deleted => deleted.map(|_| ()),
+        }
     }
 
     /// A bucket hides; it moves nothing.
@@ -482,7 +503,7 @@ impl Store for S3Store {
             let asked = request.interceptor(heard.clone()).send().await;
             match (heard.time(), asked) {
                 (Some(time), _) => Ok(time),
-                (None, Err(error)) => Err(fault::store_error(error, Operation::Now, "")),
+                (None, Err(error)) => Err(fault::store_error(&error, Operation::Now, "")),
                 (None, Ok(_)) => Err(fault::own(
                     StoreErrorKind::Other,
                     Operation::Now,

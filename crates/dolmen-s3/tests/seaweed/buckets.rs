@@ -7,8 +7,8 @@ use aws_sdk_s3::types::{
 use dolmen_s3::{Harm, S3Store};
 use dolmen_store::{LockSupport, Store as _};
 
+use crate::bucket::{address, options};
 use crate::seaweed::{OWNER, server};
-use crate::{address, options};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_is_made_with_versions_and_locks_and_making_it_again_changes_nothing() {

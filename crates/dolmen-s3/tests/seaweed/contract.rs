@@ -6,8 +6,8 @@ use dolmen_s3::S3Store;
 use dolmen_store::{StoreErrorKind, contract};
 use futures_util::FutureExt as _;
 
+use crate::bucket::{address, locked_bucket, options};
 use crate::seaweed::{OWNER, server};
-use crate::{address, locked_bucket, options};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_with_object_lock_keeps_the_contract() {

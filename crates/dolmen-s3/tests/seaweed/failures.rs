@@ -10,9 +10,9 @@ use dolmen_store::{
 };
 use futures_util::TryStreamExt as _;
 
+use crate::bucket::{address, key, locked_bucket, options};
 use crate::proxy::{Fault, Proxy, Request};
 use crate::seaweed::{OWNER, READER, server};
-use crate::{address, key, locked_bucket, options};
 
 const BODY: Bytes = Bytes::from_static(b"0123456789");
 const CAP_BYTES: u64 = 1 << 20;

@@ -1,44 +1,18 @@
 //! The store against a real server.
 
+#[cfg(test)]
+mod bucket;
+#[cfg(test)]
 mod buckets;
+#[cfg(test)]
 mod contract;
+#[cfg(test)]
 mod failures;
+#[cfg(test)]
 mod locks;
+#[cfg(test)]
 #[path = "../support/proxy.rs"]
 mod proxy;
+#[cfg(test)]
 #[path = "../support/seaweed.rs"]
 mod seaweed;
-
-use aws_sdk_s3::config::Credentials;
-use dolmen_s3::{S3Address, S3Options, S3Store};
-
-use seaweed::{OWNER, server};
-
-/// Where a bucket of the server is.
-fn address(endpoint: &str, bucket: &str) -> S3Address {
-    S3Address {
-        endpoint: Some(endpoint.to_owned()),
-        bucket: bucket.to_owned(),
-        prefix: "repository/".to_owned(),
-    }
-}
-
-/// The options of whoever has these credentials.
-fn options((id, secret): (&str, &str)) -> S3Options {
-    S3Options {
-        credentials: Some(Credentials::new(id, secret, None, None, "test")),
-        ..S3Options::default()
-    }
-}
-
-/// A new bucket with Object Lock, opened by its owner.
-async fn locked_bucket(name: &str) -> S3Store {
-    server().bucket(name, true).await;
-    let address = address(&server().endpoint(), name);
-    S3Store::open(&address, &options(OWNER)).await.unwrap()
-}
-
-/// A key of the store.
-fn key(text: &str) -> dolmen_store::StoreKey {
-    dolmen_store::StoreKey::try_from(text).unwrap()
-}

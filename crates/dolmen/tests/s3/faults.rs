@@ -25,7 +25,7 @@ async fn behind(
     };
     let proxy = Proxy::start(&server().endpoint(), Arc::new(rule)).await;
     let mut machine = Machine::new(bucket);
-    machine.endpoint = proxy.endpoint.clone();
+    machine.endpoint.clone_from(&proxy.endpoint);
     machine.done(&[&["init", "--create-bucket"], terms].concat());
     (machine, is_on, proxy)
 }

@@ -97,14 +97,9 @@ impl Machine {
         assert!(compared.status.success(), "{compared:?}");
     }
 
-    /// Somebody else with the owner's credentials.
-    pub(crate) fn client(&self) -> Client {
-        server().client(OWNER)
-    }
-
     /// All versions of the repository's objects that have bytes, by version id, without the probes' canaries.
     pub(crate) async fn versions(&self) -> BTreeMap<String, Seen> {
-        let client = self.client();
+        let client = owner();
         let mut found = BTreeMap::new();
         let (mut key_marker, mut version_marker) = (None, None);
         loop {
@@ -138,6 +133,11 @@ impl Machine {
             version_marker = page.next_version_id_marker().map(str::to_owned);
         }
     }
+}
+
+/// Somebody else with the owner's credentials.
+pub(crate) fn owner() -> Client {
+    server().client(OWNER)
 }
 
 /// Bytes that do not compress, the same for the same seed.

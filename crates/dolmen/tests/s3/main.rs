@@ -1,14 +1,22 @@
 //! The program on buckets of a real server.
 
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
 mod machine;
+#[cfg(test)]
 mod promises;
+#[cfg(test)]
 #[path = "../../../dolmen-s3/tests/support/proxy.rs"]
 mod proxy;
+#[cfg(test)]
 #[path = "../../../dolmen-s3/tests/support/seaweed.rs"]
 mod seaweed;
+#[cfg(test)]
 mod setup;
+#[cfg(test)]
 #[expect(dead_code, reason = "the tests of folders use more of it")]
 #[path = "../cli/world.rs"]
 mod world;
+#[cfg(test)]
 mod wrecked;

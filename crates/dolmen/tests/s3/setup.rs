@@ -5,7 +5,7 @@ use aws_sdk_s3::types::{
     LifecycleRuleFilter,
 };
 
-use crate::machine::Machine;
+use crate::machine::{Machine, owner};
 use crate::seaweed::server;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,7 +63,7 @@ async fn init_refuses_a_bucket_that_cannot_keep_the_promise() {
         .filter(LifecycleRuleFilter::builder().prefix("").build())
         .expiration(LifecycleExpiration::builder().days(30).build());
     let rules = BucketLifecycleConfiguration::builder().rules(rule.build().unwrap());
-    let put = machine.client().put_bucket_lifecycle_configuration();
+    let put = owner().put_bucket_lifecycle_configuration();
     let put = put.bucket("with-a-rule");
     let put = put.lifecycle_configuration(rules.build().unwrap());
     put.send().await.unwrap();

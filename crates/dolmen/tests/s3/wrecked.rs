@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::machine::{Machine, Seen, noise};
+use crate::machine::{Machine, Seen, noise, owner};
 use crate::world::World;
 
 /// Locks that are due soon after each put, and last longer than a slow machine wrecks a bucket.
@@ -12,7 +12,7 @@ const TERMS: [&str; 6] = ["--protect", "2m", "--generation", "12s", "--every", "
 
 /// Everything covered with garbage, then hidden, then covered again; and things planted.
 async fn wreck(machine: &Machine, versions: &BTreeMap<String, Seen>) {
-    let client = machine.client();
+    let client = owner();
     let put = async |key: &str, body: Vec<u8>| {
         let request = client.put_object().bucket(&machine.bucket).key(key);
         request.body(body.into()).send().await.unwrap();
@@ -74,7 +74,7 @@ async fn a_wrecked_bucket_reads_as_before_and_is_made_whole() {
     assert_eq!(audit.code, 21, "{}\n{}", audit.stdout, audit.stderr);
 
     renews_the_genuine(&machine, &genuine).await;
-    let client = machine.client();
+    let client = owner();
     for (id, seen) in &genuine {
         let delete = client.delete_object().bucket(&machine.bucket);
         let delete = delete.key(&seen.key).version_id(id).send().await;
@@ -109,7 +109,7 @@ async fn renews_the_genuine(machine: &Machine, genuine: &BTreeMap<String, Seen>)
 /// A copy of what the plain view shows, as any tool makes it, is a repository.
 async fn restores_from_a_plain_copy(machine: &Machine) {
     let copy = machine.world.path("copy");
-    let client = machine.client();
+    let client = owner();
     let mut pages = client
         .list_objects_v2()
         .bucket(&machine.bucket)

@@ -90,11 +90,10 @@ impl<'a> Site<'a> {
     /// Whether making locks longer is billed there.
     pub(super) fn extension(&self) -> ExtensionCost {
         match self {
-            Self::Folder(_) => ExtensionCost::Free,
             Self::Bucket(address, _) | Self::NewBucket(address) if address.is_aws() => {
                 ExtensionCost::Paid
             }
-            Self::Bucket(..) | Self::NewBucket(_) => ExtensionCost::Free,
+            Self::Folder(_) | Self::Bucket(..) | Self::NewBucket(_) => ExtensionCost::Free,
         }
     }
 
