@@ -40,9 +40,10 @@ where
         other if lacks_credentials(other) => NO_CREDENTIALS.to_owned(),
         other => DisplayErrorContext(other).to_string(),
     };
-    let source = match kind {
-        StoreErrorKind::Denied => format!("{} (right: {})", plain(&said), right(operation)),
-        _ => plain(&said),
+    let source = if kind == StoreErrorKind::Denied && said != NO_CREDENTIALS {
+        format!("{} (right: {})", plain(&said), right(operation))
+    } else {
+        plain(&said)
     };
     StoreError {
         kind,

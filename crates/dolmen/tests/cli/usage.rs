@@ -60,7 +60,7 @@ fn arguments_that_cannot_be_read_exit_with_2() {
             "b",
             "snapshots",
         ],
-        &["-r", "s3:https://host/bucket", "snapshots"],
+        &["-r", "s3:bucket", "snapshots"],
         &["-r", "b2:bucket", "snapshots"],
         &["-r", "sftp:user@host:/path", "snapshots"],
         &["ls", "latest", "relative"],
