@@ -7,9 +7,6 @@ use dolmen_format::{ObjectId, Timestamp};
 
 use super::super::Entry;
 
-/// A signer's clock may have been ahead of the store's by so much: beyond it nothing would have been let go (DESIGN §3).
-const AHEAD_SECONDS_MAX: i64 = 24 * 60 * 60;
-
 /// Receipt times that witnesses tell of.
 #[derive(Debug, Clone, Default)]
 pub struct Receipts(BTreeMap<ObjectId, Vec<Timestamp>>);
@@ -29,17 +26,12 @@ impl Receipts {
         Self(all)
     }
 
-    /// The receipt time of an object: the store's, or the oldest that a witness tells of between the time that the object
-    /// itself states and the store's. So no witness dates an object before its own time, and none makes it younger. A signer's
-    /// clock may have been ahead of the store's by less than what stops maintenance: then its own time counts.
+    /// The receipt time of an object: the store's, or the oldest that a witness tells of, but never before the time that the
+    /// object itself states. So no witness dates an object before its own time, and none makes it younger. Where the
+    /// signer's clock was ahead of the store's, a true witness tells of an older time: then the object's own counts.
     pub fn received(&self, id: &ObjectId, signed: Timestamp, by_store: Timestamp) -> Timestamp {
-        let told = self.0.get(id).into_iter().flatten().copied();
-        let plausible = signed.saturating_add_seconds(-AHEAD_SECONDS_MAX);
-        let told = told.filter(|told| *told >= plausible);
-        let older = told
-            .map(|told| told.max(signed))
-            .filter(|told| *told < by_store);
-        older.min().unwrap_or(by_store)
+        let told = self.0.get(id).into_iter().flatten().min();
+        told.map_or(by_store, |told| (*told).max(signed).min(by_store))
     }
 
     /// Those of some receipts that no witness tells of, in the order in which a record states them.

@@ -427,11 +427,9 @@ fn a_witness_dates_back_to_the_objects_own_time_at_most_and_never_forward() {
     assert_eq!(received(&[150]), at(150));
     assert_eq!(received(&[180, 120, 150]), at(120));
     assert_eq!(received(&[100]), at(100));
-    // The signer's clock was ahead, by less than a day.
-    let day = 86_400;
+    // The signer's clock was ahead.
     assert_eq!(received(&[99]), at(100));
-    assert_eq!(received(&[100 - day]), at(100));
-    assert_eq!(received(&[99 - day]), at(200));
+    assert_eq!(received(&[-1_000_000]), at(100));
     assert_eq!(received(&[201, 5000]), at(200));
     // Nor does one that a revoked key signed.
     let records = BTreeMap::from([
