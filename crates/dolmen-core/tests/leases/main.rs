@@ -19,6 +19,7 @@ mod locks;
 mod missing;
 mod moves;
 mod nodes;
+mod pace;
 mod policies;
 mod puts;
 mod recover;

@@ -1,14 +1,17 @@
 //! `dolmen renew`
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use clap::Args;
 use dolmen_core::recall::Recall;
 use dolmen_core::renew::{self, Options, Report};
+use dolmen_store::Pace;
 use serde_json::{Value, json};
 
 use super::App;
 use super::check::Reported;
+use crate::clock::Stopwatch;
 use crate::exit::{During as _, Exit, Outcome};
 use crate::open::{Opened, open};
 use crate::render;
@@ -19,11 +22,33 @@ pub(crate) struct RenewArgs {
     /// Extend nothing, only tell
     #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) pace: PaceArgs,
+}
+
+/// How fast to go.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PaceArgs {
+    /// Send no more requests a second to the store than this; what the store's library sends again after a failure is
+    /// not counted
+    #[arg(long, value_name = "N")]
+    max_requests_per_second: Option<NonZeroU32>,
+}
+
+impl PaceArgs {
+    /// Keeps the pace from now on.
+    pub(super) fn keep(&self, opened: &mut Opened) {
+        if let Some(requests) = self.max_requests_per_second {
+            let pace = Pace::new(Arc::new(Stopwatch::start()), requests);
+            opened.repository.objects.keep_pace(Arc::new(pace));
+        }
+    }
 }
 
 /// Extends the locks of what lives.
 pub(super) fn run(app: &App, args: &RenewArgs) -> Outcome {
-    let opened = open(app)?;
+    let mut opened = open(app)?;
+    args.pace.keep(&mut opened);
     let report = renew(app, &opened, args)?;
     if app.output.is_json() {
         app.output.json(&document(&report));
