@@ -31,7 +31,7 @@ pub(crate) use kept::seen;
 pub(crate) use locking::limited;
 pub use locking::{Locking, Protection, protection_of};
 use locks::Locks;
-pub use locks::{Extended, Extension};
+pub use locks::{Extended, Extension, Planned};
 pub use shown::Removal;
 use versions::Views;
 pub use versions::{Listed, Oddities, StoredCopy};

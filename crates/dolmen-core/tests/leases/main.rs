@@ -8,6 +8,7 @@
 )]
 
 mod absence;
+mod batch;
 mod compact;
 #[path = "../support/copied.rs"]
 mod copied;

@@ -12,7 +12,7 @@ use dolmen_store::{Fault, FaultPlan, MemoryModel, MemoryOptions, Operation, Pace
 
 use super::world::{Client, DAY, World, policy};
 
-const HOME: Client = Client("home");
+pub(crate) const HOME: Client = Client("home");
 
 /// Waits by being set to what is waited for.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Ticker for Leaping {
 }
 
 /// A bucket like S3's with some snapshots, of which much is due.
-fn with_much_due() -> World {
+pub(crate) fn with_much_due() -> World {
     let policy = Policy {
         lock: LockStrategy::Compliance,
         ..policy()

@@ -129,10 +129,7 @@ fn renew(run: &mut Run<'_>) -> Outcome<(Value, Exit)> {
     let Run {
         app, opened, args, ..
     } = *run;
-    let renew_args = RenewArgs {
-        dry_run: args.dry_run,
-        pace: args.pace.clone(),
-    };
+    let renew_args = RenewArgs::within(args.dry_run, args.pace);
     let report = renew::renew(app, opened, &renew_args)?;
     if !app.output.is_json() {
         renew::print(app, &report, args.dry_run);
