@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use dolmen_core::{audit, status};
 use dolmen_format::ledger::{LockStrategy, Policy};
+use dolmen_state::Compared;
+use dolmen_state::state::Remembered;
 use dolmen_store::fault::Effect;
 use dolmen_store::record::{Outcome, Request};
 use dolmen_store::{Fault, FaultPlan, MemoryModel, MemoryOptions, Operation, Pace, Ticker};
@@ -90,4 +94,42 @@ fn every_request_of_a_paced_renewal_waits_for_its_place() {
     // The first one waits for nothing.
     let waited = Duration::from_millis(20) * u32::try_from(requests - 1).unwrap();
     assert_eq!(ticker.now(), waited, "{counts:?}");
+}
+
+#[test]
+fn a_horizon_below_the_protection_period_falls_short_until_it_is_renewed() {
+    let world = with_much_due();
+    let look = || {
+        let cancel = AtomicBool::new(false);
+        let scratch = world.path(".");
+        let options = audit::Options {
+            depth: audit::Depth::Listing,
+            remembered: Remembered::nothing(),
+            compared: &Compared::default(),
+            index_cache: None,
+            scratch: &scratch,
+            cancel: &cancel,
+        };
+        status::run(&world.repository, &options, status::Own::default()).unwrap()
+    };
+    let falls_short = |status: &status::Status| {
+        let mut warnings = status.warnings.iter();
+        warnings.any(|warning| warning.falls_short)
+    };
+    let protection = || world.store.clock().saturating_add_seconds(30 * DAY);
+    world.renew(HOME);
+    let renewed = look();
+    assert!(renewed.protected_until.unwrap() >= protection());
+    assert!(!falls_short(&renewed), "{:?}", renewed.warnings);
+    // A whole generation without maintenance, and the margin.
+    world.wait(11 * DAY);
+    let late = look();
+    assert_eq!(
+        late.protected_until, renewed.protected_until,
+        "as the store states it"
+    );
+    assert!(late.protected_until.unwrap() < protection());
+    assert!(falls_short(&late));
+    world.renew(HOME);
+    assert!(!falls_short(&look()));
 }
