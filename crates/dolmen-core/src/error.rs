@@ -105,6 +105,13 @@ pub enum Error {
         /// How it ended.
         reason: String,
     },
+    /// A list of what is to be done elsewhere could not be written.
+    #[error("cannot write the manifest")]
+    Batch {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The user interrupted.
     #[error("interrupted")]
     Interrupted,

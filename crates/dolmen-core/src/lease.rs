@@ -15,6 +15,7 @@ mod clocks;
 mod commit;
 mod computed;
 mod grid;
+mod host;
 mod policy;
 mod terms;
 

@@ -9,6 +9,7 @@ pub mod by_policy;
 pub mod check;
 pub mod compact;
 pub mod content;
+pub mod drill;
 pub mod environment;
 pub mod error;
 pub mod finding;

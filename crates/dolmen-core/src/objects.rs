@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use dolmen_format::{FormatError, ObjectId, ObjectKey, ObjectKind, Timestamp};
 use dolmen_store::{
-    ByteRange, Store, StoreClock, StoreError, StoreErrorKind, StoreKey, StoreTime, Version,
+    ByteRange, Pace, PaceLayer, Store, StoreClock, StoreError, StoreErrorKind, StoreKey, StoreTime,
+    Version,
 };
 use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
@@ -30,7 +31,7 @@ pub(crate) use kept::seen;
 pub(crate) use locking::limited;
 pub use locking::{Locking, Protection, protection_of};
 use locks::Locks;
-pub use locks::{Extended, Extension};
+pub use locks::{Extended, Extension, Planned};
 pub use shown::Removal;
 use versions::Views;
 pub use versions::{Listed, Oddities, StoredCopy};
@@ -95,6 +96,11 @@ impl Objects {
             bodies: Arc::default(),
             was_denied: Arc::default(),
         }
+    }
+
+    /// Lets every request from now on keep a pace; clones made before go on without.
+    pub fn keep_pace(&mut self, pace: Arc<Pace>) {
+        self.store = Arc::new(PaceLayer::new(Arc::clone(&self.store), pace));
     }
 
     /// What messages call the store.

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::objects::{Objects, store_key};
 
 /// How long a canary is locked: the shortest lock that every store takes, and an hour for the probe itself.
-const LOCK_SECONDS: i64 = 25 * 60 * 60;
+pub(crate) const LOCK_SECONDS: i64 = 25 * 60 * 60;
 
 /// Something that a strategy relies on and a store does not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

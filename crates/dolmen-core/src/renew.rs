@@ -3,6 +3,7 @@
 //! It comes first in maintenance and depends on nothing that a bad snapshot, a hidden pack or an unreadable manifest could
 //! break: what is known to be needed is renewed, the rest is told.
 
+pub mod batch;
 mod note;
 mod wanted;
 
@@ -28,7 +29,7 @@ use crate::live::{Live, LiveWalk, LostNode, NeededOf, Placed, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::Moves;
 use crate::moves::places::Places;
-use crate::objects::{Extended, Extension, FetchError, Listed};
+use crate::objects::{Extended, Extension, FetchError, Listed, Planned};
 use crate::pack::BlobReader;
 use crate::recall;
 use crate::repository::Repository;
@@ -86,6 +87,54 @@ pub fn run(
     options: &Options<'_>,
     observer: &dyn Observer,
 ) -> Result<Report> {
+    renew(
+        repository,
+        signer,
+        list,
+        sightings,
+        (options, observer),
+        None,
+    )
+}
+
+/// Gives `take` every lock that is due instead of making it longer, and notes what lives as [`run`] does. What `take`
+/// refuses is told, and counts as failed. The report counts what was given as renewed, and states the locks as they are.
+///
+/// Cost: as [`run`], without the requests that make locks longer.
+pub fn plan(
+    repository: &Repository,
+    list: &SnapshotList,
+    sightings: &mut Sightings,
+    options: &Options<'_>,
+    observer: &dyn Observer,
+    take: Take<'_>,
+) -> Result<Report> {
+    let how = (options, observer);
+    renew(repository, None, list, sightings, how, Some(take))
+}
+
+/// Takes what is due; where it cannot, it says why.
+pub type Take<'a> = &'a mut dyn FnMut(&Planned) -> std::result::Result<(), Refused>;
+
+/// Why something that is due was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// This one cannot be; others can.
+    #[error("{0}")]
+    One(&'static str),
+    /// Nothing more can be.
+    #[error(transparent)]
+    All(#[from] std::io::Error),
+}
+
+fn renew<'a>(
+    repository: &'a Repository,
+    signer: Option<&'a mut Instance>,
+    list: &'a SnapshotList,
+    sightings: &'a mut Sightings,
+    (options, observer): (&'a Options<'a>, &'a dyn Observer),
+    take: Option<Take<'a>>,
+) -> Result<Report> {
     let now = repository.environment.clock.now();
     let mut renewal = Renewal {
         repository,
@@ -101,6 +150,7 @@ pub fn run(
         },
         sightings,
         silences: 0,
+        take,
     };
     match renewal.everything(list, now) {
         Err(Error::Store(error)) => {
@@ -129,6 +179,8 @@ struct Renewal<'a> {
     sightings: &'a mut Sightings,
     /// Objects in a row of which the store answered nothing.
     silences: u32,
+    /// What takes what is due, instead of the store.
+    take: Option<Take<'a>>,
 }
 
 impl Renewal<'_> {
@@ -249,7 +301,11 @@ impl Renewal<'_> {
     fn witness(&mut self, found: &[(Listed, u64)], kind: ObjectKind) -> Result<()> {
         let is_dated = matches!(kind, ObjectKind::Snapshot | ObjectKind::Ledger);
         let objects = &self.repository.objects;
-        if self.options.dry_run || !is_dated || !objects.is_protected_by_view() {
+        if self.options.dry_run
+            || self.take.is_some()
+            || !is_dated
+            || !objects.is_protected_by_view()
+        {
             return Ok(());
         }
         let out_of_view = found
@@ -358,7 +414,7 @@ impl Renewal<'_> {
             return Err(Error::Interrupted);
         }
         let repository = self.repository;
-        let extension = if self.options.dry_run {
+        let extension = if self.options.dry_run || self.take.is_some() {
             Extension::Plan
         } else {
             Extension::Apply
@@ -384,8 +440,9 @@ impl Renewal<'_> {
     ) -> Result<()> {
         self.report.examined = self.report.examined.saturating_add(1);
         match extended {
-            Ok(extended) => {
+            Ok(mut extended) => {
                 self.silences = 0;
+                self.hand_over(&object.key, &mut extended)?;
                 self.count(&object.key, &extended);
             }
             Err(error) => {
@@ -402,6 +459,25 @@ impl Renewal<'_> {
         }
         if self.options.cancel.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
+        }
+        Ok(())
+    }
+
+    /// Gives what is due to whoever takes it.
+    fn hand_over(&mut self, key: &ObjectKey, extended: &mut Extended) -> Result<()> {
+        if let Some(planned) = &extended.planned
+            && let Some(take) = &mut self.take
+        {
+            // It counts once the store says so.
+            extended.until = planned.present;
+            match take(planned) {
+                Ok(()) => {}
+                Err(Refused::One(why)) => {
+                    extended.is_renewed = false;
+                    self.fail(&key.to_string(), why);
+                }
+                Err(Refused::All(error)) => return Err(Error::Batch { source: error }),
+            }
         }
         Ok(())
     }

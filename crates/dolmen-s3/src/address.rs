@@ -65,14 +65,19 @@ impl S3Address {
 
     /// Whether it is Amazon's own service.
     pub fn is_aws(&self) -> bool {
-        match &self.endpoint {
-            None => true,
-            Some(endpoint) => {
-                let host = endpoint.split("://").nth(1).unwrap_or_default();
-                let host = host.split(':').next().unwrap_or_default();
-                host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
-            }
-        }
+        self.host().is_none_or(|host| {
+            host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
+        })
+    }
+
+    /// The server's name or number, without a port; `None`: AWS, or what its own variables say.
+    pub fn host(&self) -> Option<&str> {
+        let (_, host) = self.endpoint.as_deref()?.split_once("://")?;
+        let bracketed = host.split_once(']').filter(|_| host.starts_with('['));
+        Some(match bracketed {
+            Some((inside, _)) => inside.trim_start_matches('['),
+            None => host.split_once(':').map_or(host, |(name, _)| name),
+        })
     }
 
     /// The name of this very place: what snapshots record, so that a copy elsewhere has another one.

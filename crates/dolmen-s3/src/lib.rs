@@ -6,6 +6,7 @@
 pub mod address;
 mod answer;
 mod anybody;
+mod bucket;
 mod checksum;
 mod client;
 mod clock;

@@ -174,7 +174,7 @@ impl S3Store {
         asked.await
     }
 
-    async fn rules(&self) -> Result<Vec<LifecycleRule>, StoreError> {
+    pub(crate) async fn rules(&self) -> Result<Vec<LifecycleRule>, StoreError> {
         let asked = self.sender.call(Unanswered::Repeat, || async {
             let request = self.client.get_bucket_lifecycle_configuration();
             match request.bucket(&self.bucket).send().await {

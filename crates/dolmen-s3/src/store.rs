@@ -13,9 +13,9 @@ use aws_sdk_s3::types::{
 };
 use bytes::Bytes;
 use dolmen_store::{
-    ByteRange, Capabilities, Hold, Lock, LockMode, LockStatus, LockSupport, ObjectRef, Operation,
-    Place, PutReceipt, Store, StoreClock, StoreError, StoreErrorKind, StoreIdentity, StoreKey,
-    StoreTime, Version, VersionInfo, VersionKind,
+    Bucket, ByteRange, Capabilities, Hold, Lock, LockMode, LockStatus, LockSupport, ObjectRef,
+    Operation, Place, PutReceipt, Store, StoreClock, StoreError, StoreErrorKind, StoreIdentity,
+    StoreKey, StoreTime, Version, VersionInfo, VersionKind,
 };
 use futures_util::TryStreamExt as _;
 use futures_util::stream::BoxStream;
@@ -92,7 +92,7 @@ impl S3Store {
         }
     }
 
-    fn name(&self, key: &StoreKey) -> String {
+    pub(crate) fn name_of(&self, key: &StoreKey) -> String {
         format!("{}{key}", self.folder)
     }
 
@@ -116,7 +116,7 @@ impl S3Store {
             .client
             .put_object()
             .bucket(&self.bucket)
-            .key(self.name(key))
+            .key(self.name_of(key))
             .body(ByteStream::from(body.clone()))
             .content_md5(checksum::header(md5))
             .set_storage_class(self.storage_class.clone())
@@ -180,7 +180,7 @@ impl S3Store {
     /// Puts a marker once, and names it.
     async fn try_hide(&self, key: &StoreKey) -> Result<Version, StoreError> {
         let request = self.client.delete_object().bucket(&self.bucket);
-        let hidden = request.key(self.name(key)).send().await;
+        let hidden = request.key(self.name_of(key)).send().await;
         let hidden =
             hidden.map_err(|error| fault::store_error(&error, Operation::Hide, key.as_str()))?;
         hidden.version_id().map(Version::new).ok_or_else(|| {
@@ -224,7 +224,7 @@ impl S3Store {
     ) -> Result<HeadObjectOutput, StoreError> {
         let asked = self.sender.call(Unanswered::Repeat, || async {
             let request = self.client.head_object().bucket(&self.bucket);
-            let request = request.key(self.name(&object.key));
+            let request = request.key(self.name_of(&object.key));
             let request = request.version_id(object.version.as_str());
             let failed = |error| fault::store_error(&error, operation, object.key.as_str());
             request.send().await.map_err(failed)
@@ -245,7 +245,7 @@ impl S3Store {
             .client
             .get_object_retention()
             .bucket(&self.bucket)
-            .key(self.name(&object.key))
+            .key(self.name_of(&object.key))
             .version_id(object.version.as_str())
             .send()
             .await;
@@ -350,7 +350,7 @@ impl Store for S3Store {
         if range.is_some_and(read::is_beyond_http) {
             let asked = self.sender.call(Unanswered::Repeat, || async {
                 let request = self.client.head_object().bucket(&self.bucket);
-                let request = request.key(self.name(key));
+                let request = request.key(self.name_of(key));
                 let request = request.set_version_id(version.clone());
                 request.send().await.map_err(failed)
             });
@@ -362,7 +362,7 @@ impl Store for S3Store {
             .client
             .get_object()
             .bucket(&self.bucket)
-            .key(self.name(key))
+            .key(self.name_of(key))
             .set_version_id(version);
         let read = self
             .sender
@@ -409,7 +409,7 @@ impl Store for S3Store {
                 .client
                 .put_object_retention()
                 .bucket(&self.bucket)
-                .key(self.name(&object.key))
+                .key(self.name_of(&object.key))
                 .version_id(object.version.as_str())
                 .retention(retention.clone());
             let sent = request.customize().interceptor(WithMd5).send().await;
@@ -433,7 +433,7 @@ impl Store for S3Store {
                 .client
                 .put_object_legal_hold()
                 .bucket(&self.bucket)
-                .key(self.name(&object.key))
+                .key(self.name_of(&object.key))
                 .version_id(object.version.as_str())
                 .legal_hold(hold);
             let sent = request.customize().interceptor(WithMd5).send().await;
@@ -471,7 +471,7 @@ impl Store for S3Store {
                 .client
                 .delete_object()
                 .bucket(&self.bucket)
-                .key(self.name(&object.key))
+                .key(self.name_of(&object.key))
                 .version_id(object.version.as_str());
             let sent = request.customize().interceptor(heard.clone()).send().await;
             sent.map_err(|error| {
@@ -529,5 +529,9 @@ impl Store for S3Store {
 
     fn identity(&self) -> &StoreIdentity {
         &self.identity
+    }
+
+    fn bucket(&self) -> Option<&dyn Bucket> {
+        Some(self)
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dolmen_format::{ObjectId, PackId, Timestamp};
 use dolmen_store::{
-    ByteRange, Capabilities, Hold, Lock, LockStatus, ObjectRef, Place, PutReceipt, Store,
+    Bucket, ByteRange, Capabilities, Hold, Lock, LockStatus, ObjectRef, Place, PutReceipt, Store,
     StoreError, StoreIdentity, StoreKey, StoreTime, Version, VersionInfo,
 };
 use futures_util::StreamExt as _;
@@ -360,5 +360,9 @@ impl Store for Misleading {
 
     fn identity(&self) -> &StoreIdentity {
         self.inner.identity()
+    }
+
+    fn bucket(&self) -> Option<&dyn Bucket> {
+        self.inner.bucket()
     }
 }

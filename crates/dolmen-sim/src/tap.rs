@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use dolmen_store::{
-    ByteRange, Capabilities, Hold, Lock, LockStatus, ObjectRef, Place, PutReceipt, Store,
+    Bucket, ByteRange, Capabilities, Hold, Lock, LockStatus, ObjectRef, Place, PutReceipt, Store,
     StoreError, StoreIdentity, StoreKey, StoreTime, Version, VersionInfo,
 };
 use futures_util::stream::BoxStream;
@@ -181,6 +181,10 @@ impl Store for Tap {
 
     fn identity(&self) -> &StoreIdentity {
         self.inner.identity()
+    }
+
+    fn bucket(&self) -> Option<&dyn Bucket> {
+        self.inner.bucket()
     }
 }
 

@@ -18,6 +18,7 @@ use futures_util::stream::BoxStream;
 
 use self::pages::Pages;
 pub use self::plan::{Effect, Fault, FaultPlan, SeededFaults, Tear, When};
+use crate::bucket::Bucket;
 use crate::error::{Operation, StoreError, StoreErrorKind};
 use crate::key::StoreKey;
 use crate::lock::{Hold, Lock, LockStatus};
@@ -339,6 +340,10 @@ impl Store for FaultLayer {
 
     fn identity(&self) -> &StoreIdentity {
         self.inner.identity()
+    }
+
+    fn bucket(&self) -> Option<&dyn Bucket> {
+        self.inner.bucket()
     }
 }
 

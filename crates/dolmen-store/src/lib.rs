@@ -1,10 +1,12 @@
 //! Where objects lie: the store trait, its backends and their contract.
 //!
 //! A store maps keys to bytes and knows versions, locks and its own time; it never looks inside a body. [`store`]
-//! holds the promises, [`contract`] the cases that every backend passes, [`local`] and [`memory`] two backends. [`record`]
-//! and [`fault`] are layers: stores over another store, which write down what passes, or break it on purpose.
+//! holds the promises, [`contract`] the cases that every backend passes, [`local`] and [`memory`] two backends. [`record`],
+//! [`pace`] and [`fault`] are layers: stores over another store, which write down what passes, space it out, or break it
+//! on purpose.
 
 pub mod api;
+pub mod bucket;
 pub mod contract;
 pub mod error;
 pub mod fault;
@@ -13,10 +15,12 @@ pub mod local;
 pub mod lock;
 pub mod memory;
 pub mod object;
+pub mod pace;
 pub mod record;
 pub mod store;
 
 pub use api::{Api, PriceClass};
+pub use bucket::{Bucket, Setting};
 pub use error::{Operation, StoreError, StoreErrorKind};
 pub use fault::{Fault, FaultLayer, FaultPlan};
 pub use key::{KeyError, StoreKey};
@@ -26,6 +30,7 @@ pub use memory::{Credential, MemoryModel, MemoryOptions, MemoryStore};
 pub use object::{
     ByteRange, Checksum, ObjectRef, PutReceipt, StoreTime, Version, VersionInfo, VersionKind,
 };
+pub use pace::{Pace, PaceLayer, Ticker};
 pub use record::{RecordLayer, RecordOptions};
 pub use store::{
     Capabilities, LISTING_PAGE_VERSIONS, LockSupport, Place, Store, StoreClock, StoreIdentity,

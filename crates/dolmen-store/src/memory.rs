@@ -4,6 +4,7 @@
 //! has many views, each with the rights of its [`Credential`]. Everything is ordered and numbered, so the same calls give
 //! the same answers.
 
+mod asked;
 mod bucket;
 mod credential;
 mod lifecycle;
@@ -359,6 +360,11 @@ impl Store for MemoryStore {
 
     fn identity(&self) -> &StoreIdentity {
         &self.identity
+    }
+
+    /// One without versions plays a folder.
+    fn bucket(&self) -> Option<&dyn crate::Bucket> {
+        self.model.options.versions.then_some(self)
     }
 }
 

@@ -13,6 +13,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use self::log::Log;
 pub use self::log::{Count, Outcome, Request, Totals};
 use crate::api::Api;
+use crate::bucket::Bucket;
 use crate::error::{Operation, StoreError};
 use crate::key::StoreKey;
 use crate::lock::{Hold, Lock, LockStatus};
@@ -236,6 +237,10 @@ impl Store for RecordLayer {
 
     fn identity(&self) -> &StoreIdentity {
         self.inner.identity()
+    }
+
+    fn bucket(&self) -> Option<&dyn Bucket> {
+        self.inner.bucket()
     }
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
+use crate::bucket::Bucket;
 use crate::error::StoreError;
 use crate::key::StoreKey;
 use crate::lock::{Hold, Lock, LockStatus};
@@ -19,8 +20,8 @@ pub const LISTING_PAGE_VERSIONS: NonZeroU64 = NonZeroU64::MIN.saturating_add(999
 ///
 /// Each promise here is a case of [`crate::contract`]. A store that cannot do a thing says so in its
 /// [`Capabilities`] and answers [`StoreErrorKind::Unsupported`](crate::StoreErrorKind::Unsupported), having changed
-/// nothing. A call whose future is dropped has an unknown outcome. There are no default bodies: a layer that forgets to
-/// forward a call must not compile.
+/// nothing. A call whose future is dropped has an unknown outcome. There are no default bodies but one: a layer that forgets
+/// to forward a call must not compile.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
     /// Puts `body` at `key`, whole, durable and under `lock`, or changes nothing.
@@ -95,6 +96,13 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Names this very store, so that a copy elsewhere has another name. No request.
     fn identity(&self) -> &StoreIdentity;
+
+    /// Returns the bucket behind it, if there is one. No request.
+    ///
+    /// The one default body: where a layer forgets to forward it, what concerns buckets is refused and said, nothing else.
+    fn bucket(&self) -> Option<&dyn Bucket> {
+        None
+    }
 }
 
 /// Says what a put does to a key that is taken.

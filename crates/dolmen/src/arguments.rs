@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use dolmen_format::RepositoryId;
 
 use crate::commands::{
-    access, audit, backup, cat, check, completions, cost, forget, init, key, ls, maintain, man,
-    policy, prune, recover, renew, repair, restore, snapshots, stats, status,
+    access, audit, backup, cat, check, completions, cost, drill, forget, init, key, ls, maintain,
+    man, policy, prune, recover, renew, repair, restore, snapshots, stats, status,
 };
 use crate::demo;
 
@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Status(status::StatusArgs),
     /// Verify that the store still holds and shows everything, without reading contents
     Audit(audit::AuditArgs),
+    /// Attack the store with the credentials at hand, on canaries, and tell what succeeds
+    Drill(drill::DrillArgs),
     /// Put back what the store hides or shows overwritten, and set aside what is foreign
     Recover(recover::RecoverArgs),
     /// Show how much data there is

@@ -1,9 +1,11 @@
-//! The local clock.
+//! The local clock, and the one that is waited by.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dolmen_core::Clock;
 use dolmen_format::Timestamp;
+use dolmen_store::Ticker;
+use tokio::time::Instant;
 
 /// Tells the time as the operating system does.
 #[derive(Debug)]
@@ -26,5 +28,26 @@ impl Clock for SystemClock {
                 Timestamp::from_seconds(seconds.saturating_neg().saturating_sub(1))
             }
         }
+    }
+}
+
+/// Counts from when it was made, whatever is done to the time of day.
+#[derive(Debug)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+}
+
+#[async_trait::async_trait]
+impl Ticker for Stopwatch {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    async fn wait_until(&self, at: Duration) {
+        tokio::time::sleep_until(self.0 + at).await;
     }
 }

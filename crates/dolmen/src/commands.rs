@@ -8,6 +8,7 @@ pub(crate) mod check;
 mod compact;
 pub(crate) mod completions;
 pub(crate) mod cost;
+pub(crate) mod drill;
 pub(crate) mod forget;
 pub(crate) mod init;
 pub(crate) mod key;
@@ -164,6 +165,7 @@ fn dispatch(app: &App, command: Command) -> Outcome {
         Command::Policy(args) => policy::run(app, &args),
         Command::Check(args) => check::run(app, &args),
         Command::Audit(args) => audit::run(app, &args),
+        Command::Drill(args) => drill::run(app, &args),
         Command::Recover(args) => recover::run(app, &args),
         Command::Status(args) => status::run(app, &args),
         Command::Stats(args) => stats::run(app, &args),

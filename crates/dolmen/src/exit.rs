@@ -168,6 +168,7 @@ impl From<Error> for Failure {
             Error::Fs(error) => target_hint(failure, error.errno()),
             Error::Encode { .. }
             | Error::Command { .. }
+            | Error::Batch { .. }
             | Error::EmptySnapshot
             | Error::Interrupted
             | Error::Usage { .. } => failure,
@@ -262,6 +263,7 @@ const fn exit_of(error: &Error) -> Exit {
         | Error::AmbiguousSnapshot { .. }
         | Error::NoPath { .. }
         | Error::Command { .. }
+        | Error::Batch { .. }
         | Error::ReuseEnded { .. }
         | Error::OwnPacksAged
         | Error::Unprotected { .. }

@@ -22,6 +22,9 @@ mod damage;
 #[path = "cli/demo.rs"]
 mod demo;
 #[cfg(test)]
+#[path = "cli/drill.rs"]
+mod drill;
+#[cfg(test)]
 #[path = "cli/facts.rs"]
 mod facts;
 #[cfg(test)]

@@ -30,6 +30,14 @@ pub(super) enum Longer {
 }
 
 impl Longer {
+    /// The lock that is to be set; `None`: a hold.
+    pub(super) const fn lock(self) -> Option<Lock> {
+        match self {
+            Self::Lock(lock) => Some(lock),
+            Self::Hold(_) => None,
+        }
+    }
+
     /// The lock that results.
     pub(super) const fn over(self, status: LockStatus) -> LockStatus {
         match self {

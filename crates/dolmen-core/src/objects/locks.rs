@@ -272,6 +272,13 @@ impl Objects {
             match extension {
                 Extension::Apply => self.lengthen(&object, longer, &mut extended).await?,
                 Extension::Plan => {
+                    let lock = longer.lock();
+                    let present = locking.protects_until(status);
+                    extended.planned = Some(Planned {
+                        object,
+                        lock,
+                        present,
+                    });
                     extended.status = longer.over(status);
                     extended.is_renewed = true;
                     extended.until = locking.protects_until(extended.status);
@@ -401,6 +408,19 @@ pub struct Extended {
     pub calls: u64,
     /// Why it was not, where it should have been.
     pub refused: Option<StoreError>,
+    /// What would have to be done, where nothing is.
+    pub planned: Option<Planned>,
+}
+
+/// What is to be done to one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The version, by its store's names.
+    pub object: ObjectRef,
+    /// The lock that it is to get; `None`: a legal hold.
+    pub lock: Option<Lock>,
+    /// Until when it is protected as it is.
+    pub present: Option<Timestamp>,
 }
 
 impl Default for Extended {
@@ -413,6 +433,7 @@ impl Default for Extended {
             was_out_of_view: false,
             calls: 0,
             refused: None,
+            planned: None,
         }
     }
 }

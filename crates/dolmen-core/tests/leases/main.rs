@@ -8,6 +8,7 @@
 )]
 
 mod absence;
+mod batch;
 mod compact;
 #[path = "../support/copied.rs"]
 mod copied;
@@ -19,6 +20,7 @@ mod locks;
 mod missing;
 mod moves;
 mod nodes;
+mod pace;
 mod policies;
 mod puts;
 mod recover;

@@ -197,6 +197,8 @@ rights! {
     WriteBuckets,
     /// B2 `writeBucketRetentions`: sets the bucket's default retention.
     WriteBucketRetentions,
+    /// B2 `writeKeys`: makes other keys.
+    WriteKeys,
 }
 
 /// A call as rights see it.

@@ -127,6 +127,12 @@ pub(super) fn print(app: &App, view: &View) {
             )
         }
     ));
+    if let Some(until) = view.protected_until {
+        let until = render::local_time(until);
+        output.line(format!(
+            "by the store's own word everything needed is locked until {until}"
+        ));
+    }
     if counts.missing > 0 || counts.corrupt > 0 {
         output.notice("hint: dolmen check names the snapshots that this hurts; a new backup stores again what it still finds, and dolmen \
              repair index rebuilds a lost index");

@@ -110,7 +110,7 @@ pub(super) fn run(app: &App, args: &InitArgs) -> Outcome {
     let site = Site::look(app, address, args.create_bucket)?;
     let lock = site.strategy(args.lock, &tried)?;
     site.refuse_hazards(&tried)?;
-    let policy = make_policy(args, lock, site.extension())?;
+    let policy = make_policy(args, lock, address.extension())?;
     if args.protect.0 < DAY {
         app.output.warn(format!(
             "--protect {} is below 1d: fit for tests and drills, not for backups",

@@ -16,7 +16,7 @@ use super::forget::{
     add_deadlines, entries, say_deadlines, say_set_aside, set_aside_json, take_back,
 };
 use super::prune::{self, PruneArgs};
-use super::renew::{self, RenewArgs};
+use super::renew::{self, PaceArgs, RenewArgs};
 use crate::exit::{During as _, Exit, Outcome};
 use crate::open::{Opened, open};
 use crate::render;
@@ -31,6 +31,8 @@ pub(crate) struct MaintainArgs {
     #[arg(long)]
     confirm_missing: bool,
     #[command(flatten)]
+    pace: PaceArgs,
+    #[command(flatten)]
     compact: CompactArgs,
 }
 
@@ -44,7 +46,8 @@ struct Step {
 /// Does all that a repository needs from time to time: one command for cron. Renewal comes first, and no step waits for
 /// another's success.
 pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
-    let opened = open(app)?;
+    let mut opened = open(app)?;
+    args.pace.keep(&mut opened);
     if args.confirm_missing && !args.dry_run {
         // No step waits for it, or tells of it, any more.
         opened.memory_without_missing(false)?;
@@ -126,9 +129,7 @@ fn renew(run: &mut Run<'_>) -> Outcome<(Value, Exit)> {
     let Run {
         app, opened, args, ..
     } = *run;
-    let renew_args = RenewArgs {
-        dry_run: args.dry_run,
-    };
+    let renew_args = RenewArgs::within(args.dry_run, args.pace);
     let report = renew::renew(app, opened, &renew_args)?;
     if !app.output.is_json() {
         renew::print(app, &report, args.dry_run);

@@ -104,7 +104,7 @@ pub(super) fn run(app: &App, args: &PolicyArgs) -> Outcome {
 
 fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outcome<()> {
     let current = list.facts.policy();
-    let mut policy = change(args, &current.policy)?;
+    let mut policy = change(args, &current.policy, app.config.address()?.extension())?;
     let locks = opened.repository.objects.store().capabilities().locks;
     let tried = format!("cannot change the policy of {}", opened.address);
     refuse_lock(args.lock, locks, opened.folder.is_some(), &tried)?;
@@ -164,12 +164,12 @@ fn say_what_waits(app: &App, before: &Policy, after: &Policy) {
 }
 
 /// The generation that follows from a policy's protection period, and the interval that follows from its generation.
-fn derived(policy: &Policy) -> [Option<u64>; 2] {
+fn derived(policy: &Policy, extension: ExtensionCost) -> [Option<u64>; 2] {
     let asked = Asked {
         protect_seconds: policy.protect_seconds,
         generation_seconds: None,
         interval_seconds: None,
-        extension: ExtensionCost::Free,
+        extension,
     };
     let generation = Terms::with_defaults(&asked);
     let interval = Terms::with_defaults(&Asked {
@@ -183,19 +183,19 @@ fn derived(policy: &Policy) -> [Option<u64>; 2] {
 }
 
 /// The policy with what the flags change. Generation and interval that follow from the protection period follow it.
-fn change(args: &SetArgs, current: &Policy) -> Outcome<Policy> {
+fn change(args: &SetArgs, current: &Policy, extension: ExtensionCost) -> Outcome<Policy> {
     let mut policy = current.clone();
     let given = |auto: Option<Auto>, now: u64, derived: Option<u64>| match auto {
         None if derived == Some(now) => None,
         None => Some(now),
         Some(auto) => auto.given(),
     };
-    let [generation, interval] = derived(current);
+    let [generation, interval] = derived(current, extension);
     let asked = Asked {
         protect_seconds: args.protect.map_or(current.protect_seconds, |time| time.0),
         generation_seconds: given(args.generation, current.generation_seconds, generation),
         interval_seconds: given(args.every, current.interval_seconds, interval),
-        extension: ExtensionCost::Free,
+        extension,
     };
     let terms = Terms::with_defaults(&asked).map_err(|error| Failure::usage(error.to_string()))?;
     policy.protect_seconds = terms.protect_seconds();

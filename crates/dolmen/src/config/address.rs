@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use dolmen_core::lease::ExtensionCost;
 use dolmen_s3::{AddressError, S3Address};
 
 use crate::exit::{Exit, Failure, Outcome};
@@ -61,6 +62,16 @@ impl Address {
             return Err(Failure::usage("the repository address is empty"));
         }
         Ok(Self::Folder(PathBuf::from(OsStr::from_bytes(path))))
+    }
+
+    /// What making locks longer costs there.
+    pub(crate) fn extension(&self) -> ExtensionCost {
+        match self {
+            Self::Folder(_) => ExtensionCost::Free,
+            Self::S3(bucket) => bucket
+                .host()
+                .map_or(ExtensionCost::Paid, ExtensionCost::of_host),
+        }
     }
 
     /// How messages call it.

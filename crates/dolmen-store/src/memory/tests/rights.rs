@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::Api;
+use crate::bucket::{Bucket as _, Setting};
 
 /// A call, and the rights that it takes on either store.
 struct Case {
@@ -40,7 +41,7 @@ impl Stage {
     }
 }
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 19] = [
     Case {
         call: "put",
         run: |store, stage| {
@@ -153,6 +154,18 @@ const CASES: [Case; 17] = [
         b2: &[Right::WriteBuckets],
     },
     Case {
+        call: "set default retention again",
+        run: |store, _| at_once(store.set_again(Setting::DefaultRetention)),
+        s3: &[Right::PutBucketObjectLockConfiguration],
+        b2: &[Right::WriteBucketRetentions],
+    },
+    Case {
+        call: "set lifecycle rules again",
+        run: |store, _| at_once(store.set_again(Setting::Lifecycle)),
+        s3: &[Right::PutLifecycleConfiguration],
+        b2: &[Right::WriteBuckets],
+    },
+    Case {
         call: "read the clock",
         run: |store, _| at_once(store.now()).map(drop),
         s3: &[],
@@ -227,8 +240,53 @@ fn every_right_is_asked_for_by_some_call_or_shows_something() {
             Right::GetObjectLegalHold,
             Right::PutBucketVersioning,
             Right::ReadFileLegalHolds,
+            Right::WriteKeys,
         ]
     );
+}
+
+#[test]
+fn a_setting_is_set_again_as_it_is_by_whoever_may_set_it() {
+    let owner = MemoryStore::new(MemoryModel::s3(MemoryOptions::LOCKS));
+    let week = DefaultRetention {
+        mode: LockMode::Compliance,
+        days: 7,
+    };
+    owner.set_default_retention(Some(week)).unwrap();
+    at_once(owner.set_again(Setting::DefaultRetention)).unwrap();
+    at_once(owner.set_again(Setting::Versioning)).unwrap();
+    let key = StoreKey::try_from("canary/a").unwrap();
+    let put = at_once(owner.put(&key, Bytes::new(), None, Place::IfAbsent)).unwrap();
+    let until = owner.clock().saturating_add_seconds(7 * 86_400);
+    assert_eq!(put.locked_until, None, "S3 does not state it");
+    assert_eq!(
+        at_once(owner.lock_of(&put.object)).unwrap().retention(),
+        Some(Lock {
+            mode: LockMode::Compliance,
+            until
+        })
+    );
+    let lacking = Credential::everything().without(Right::PutBucketVersioning);
+    let refused = at_once(
+        owner
+            .with_credential(lacking)
+            .set_again(Setting::Versioning),
+    );
+    assert_eq!(kind(refused), StoreErrorKind::Denied);
+    let b2 = MemoryStore::new(MemoryModel::b2(MemoryOptions::LOCKS));
+    let unknown = at_once(b2.set_again(Setting::Versioning));
+    assert_eq!(kind(unknown), StoreErrorKind::Unsupported);
+}
+
+#[test]
+fn b2_tells_a_key_whether_it_makes_others_and_s3_does_not() {
+    let b2 = MemoryStore::new(MemoryModel::b2(MemoryOptions::LOCKS));
+    assert!(at_once(b2.may_create_keys()).unwrap());
+    let client = b2.with_credential(Credential::client());
+    assert!(!at_once(client.may_create_keys()).unwrap());
+    let s3 = MemoryStore::new(MemoryModel::s3(MemoryOptions::LOCKS));
+    let untold = at_once(s3.may_create_keys());
+    assert_eq!(kind(untold), StoreErrorKind::Unsupported);
 }
 
 #[test]
@@ -287,6 +345,8 @@ fn a_client_can_neither_lock_nor_delete() {
             "delete what is locked",
             "set default retention",
             "set lifecycle rules",
+            "set default retention again",
+            "set lifecycle rules again",
         ];
         // Whoever puts on B2 can hide.
         wanted.retain(|&call| api == Api::S3 || call != "hide");

@@ -4,7 +4,6 @@ use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 
-use dolmen_core::lease::ExtensionCost;
 use dolmen_core::{Error, Objects};
 use dolmen_format::ledger::LockStrategy;
 use dolmen_s3::{BucketSettings, S3Address, S3Store};
@@ -84,16 +83,6 @@ impl<'a> Site<'a> {
             Self::Folder(_) => LockSupport::None,
             Self::Bucket(_, settings) if settings.has_locks == Some(false) => LockSupport::None,
             Self::Bucket(..) | Self::NewBucket(_) => LockSupport::ObjectLock,
-        }
-    }
-
-    /// Whether making locks longer is billed there.
-    pub(super) fn extension(&self) -> ExtensionCost {
-        match self {
-            Self::Bucket(address, _) | Self::NewBucket(address) if address.is_aws() => {
-                ExtensionCost::Paid
-            }
-            Self::Folder(_) | Self::Bucket(..) | Self::NewBucket(_) => ExtensionCost::Free,
         }
     }
 
