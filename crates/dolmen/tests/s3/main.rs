@@ -1,6 +1,7 @@
 //! The program on buckets of a real server.
 
 #[cfg(test)]
+mod drill;
 mod faults;
 #[cfg(test)]
 mod machine;
