@@ -10,7 +10,7 @@ use dolmen_format::snapshot::{Body, Snapshot};
 use dolmen_format::{
     FormatError, ObjectId, ObjectKey, ObjectKind, SegmentId, SnapshotId, Timestamp,
 };
-use dolmen_store::{LockStatus, StoreError, StoreErrorKind};
+use dolmen_store::{LockStatus, StoreClock, StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
@@ -262,7 +262,10 @@ impl History {
             policy: repository.root().policy.clone(),
             stored_at: repository.root_stored_at(),
         };
-        let facts = fold(&ledger.records, &read.known(), origin);
+        let mut facts = fold(&ledger.records, &read.known(), origin);
+        if repository.objects.store().capabilities().clock == StoreClock::Server {
+            facts.trust_receipts();
+        }
         let is_retired = |entry: &SnapshotEntry| facts.retired.contains_key(&entry.id);
         let (retired, live): (Vec<_>, Vec<_>) = read.snapshots.into_iter().partition(is_retired);
         let is_trusted = |entry: &SnapshotEntry| facts.trusts(&entry.id);

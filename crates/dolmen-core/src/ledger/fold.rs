@@ -121,9 +121,9 @@ pub struct Retired {
 const APART_SECONDS_MAX: i64 = 24 * 60 * 60;
 
 impl Retired {
-    /// When the snapshot's life ended. That is when the store received the latest retirement; where the store's time is more
-    /// than a day before the signed one, its clock was wrong or the time was altered, and the signed one counts from when it
-    /// has come. So a date in the future keeps nothing for longer than it says.
+    /// When the snapshot's life ended. That is when the store received the latest retirement; where files tell the store's
+    /// time and that is more than a day before the signed one, its clock was wrong or the time was altered, and the signed
+    /// one counts from when it has come. So a date in the future keeps nothing for longer than it says.
     pub fn ended_at(&self, now: Timestamp) -> Timestamp {
         let is_early = self.stored_at.saturating_add_seconds(APART_SECONDS_MAX) < self.signed_at;
         if is_early && self.signed_at <= now {
@@ -186,6 +186,13 @@ pub fn receipts(records: &BTreeMap<ObjectId, Entry>, known: &[Known], admin: Wri
 }
 
 impl Facts {
+    /// Counts lives from the store's times alone, where a server dates what it receives and nobody dates it anew.
+    pub(crate) fn trust_receipts(&mut self) {
+        for retired in self.retired.values_mut() {
+            retired.signed_at = retired.stored_at;
+        }
+    }
+
     /// The policy in force without doubt.
     pub fn policy(&self) -> &PolicyRecord {
         self.chained.counting.last().unwrap_or(&self.first)
