@@ -1,8 +1,7 @@
 //! What a thief of these credentials could do to the bucket: asked in forms that change nothing.
 
 use async_trait::async_trait;
-use aws_sdk_s3::error::ProvideErrorMetadata as _;
-use aws_sdk_s3::types::{BucketLifecycleConfiguration, VersioningConfiguration};
+use aws_sdk_s3::types::BucketLifecycleConfiguration;
 use dolmen_store::{Api, Bucket, ObjectRef, Operation, Setting, StoreError, StoreErrorKind};
 
 use crate::answer::WithMd5;
@@ -25,19 +24,7 @@ impl Bucket for S3Store {
     }
 
     async fn delete_bypassing(&self, object: &ObjectRef) -> Result<(), StoreError> {
-        let deleted = self.sender.call(Unanswered::Repeat, || async {
-            let request = self
-                .client
-                .delete_object()
-                .bucket(&self.bucket)
-                .key(self.name_of(&object.key))
-                .version_id(object.version.as_str())
-                .bypass_governance_retention(true);
-            let key = object.key.as_str();
-            let failed = |error| fault::store_error(&error, Operation::DeleteVersion, key);
-            request.send().await.map_err(failed)
-        });
-        deleted.await.map(|_| ())
+        self.delete(object, Some(true)).await
     }
 
     async fn set_again(&self, setting: Setting) -> Result<(), StoreError> {
@@ -68,32 +55,14 @@ impl S3Store {
         let Some(status) = self.versioning().await? else {
             return Err(self.unset("the bucket keeps no versions"));
         };
-        let set = self.sender.call(Unanswered::Repeat, || async {
-            let same = VersioningConfiguration::builder().status(status.clone());
-            let request = self.client.put_bucket_versioning().bucket(&self.bucket);
-            let request = request.versioning_configuration(same.build()).customize();
-            let failed = |error| fault::store_error(&error, Operation::Configure, &self.bucket);
-            request.interceptor(WithMd5).send().await.map_err(failed)
-        });
-        set.await.map(|_| ())
+        let set = self
+            .sender
+            .call(Unanswered::Repeat, || self.set_versioning(status.clone()));
+        set.await
     }
 
     async fn set_retention_again(&self) -> Result<(), StoreError> {
-        let asked = self.sender.call(Unanswered::Repeat, || async {
-            let request = self.client.get_object_lock_configuration();
-            match request.bucket(&self.bucket).send().await {
-                Ok(answer) => Ok(answer.object_lock_configuration),
-                Err(error) if error.code() == Some("ObjectLockConfigurationNotFoundError") => {
-                    Ok(None)
-                }
-                Err(error) => Err(fault::store_error(
-                    &error,
-                    Operation::Configure,
-                    &self.bucket,
-                )),
-            }
-        });
-        let Some(same) = asked.await? else {
+        let Some(same) = self.lock_configuration(Operation::Configure).await? else {
             return Err(self.unset("the bucket has no Object Lock"));
         };
         let set = self.sender.call(Unanswered::Repeat, || async {

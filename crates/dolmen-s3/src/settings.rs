@@ -3,8 +3,8 @@
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, ExpirationStatus,
-    LifecycleRule, ObjectLockEnabled, ObjectLockRule, TransitionStorageClass,
-    VersioningConfiguration,
+    LifecycleRule, ObjectLockConfiguration, ObjectLockEnabled, ObjectLockRule,
+    TransitionStorageClass, VersioningConfiguration,
 };
 use dolmen_store::{LockMode, Operation, StoreError, StoreErrorKind};
 
@@ -97,9 +97,9 @@ impl S3Store {
         let create = store.sender.call(Unanswered::Repeat, || store.try_create());
         create.await?;
         if known(store.versioning().await)?.is_some_and(|status| !is_on(status.as_ref())) {
-            let enable = store
-                .sender
-                .call(Unanswered::Repeat, || store.enable_versions());
+            let enable = store.sender.call(Unanswered::Repeat, || {
+                store.set_versioning(BucketVersioningStatus::Enabled)
+            });
             enable.await?;
         }
         Ok(())
@@ -126,12 +126,14 @@ impl S3Store {
         }
     }
 
-    async fn enable_versions(&self) -> Result<(), StoreError> {
-        let on = VersioningConfiguration::builder()
-            .status(BucketVersioningStatus::Enabled)
-            .build();
+    /// Sets whether the bucket keeps versions.
+    pub(crate) async fn set_versioning(
+        &self,
+        status: BucketVersioningStatus,
+    ) -> Result<(), StoreError> {
+        let wanted = VersioningConfiguration::builder().status(status).build();
         let request = self.client.put_bucket_versioning().bucket(&self.bucket);
-        let request = request.versioning_configuration(on).customize();
+        let request = request.versioning_configuration(wanted).customize();
         let sent = request.interceptor(WithMd5).send().await;
         sent.map_err(|error| fault::store_error(&error, Operation::Configure, &self.bucket))?;
         Ok(())
@@ -152,24 +154,30 @@ impl S3Store {
     pub(crate) async fn lock_settings(
         &self,
     ) -> Result<(bool, Option<DefaultRetention>), StoreError> {
+        let found = self.lock_configuration(Operation::Open).await?;
+        let found = found.as_ref();
+        let enabled = found.and_then(|found| found.object_lock_enabled());
+        let rule = found.and_then(|found| found.rule());
+        Ok((
+            enabled == Some(&ObjectLockEnabled::Enabled),
+            rule.and_then(default_retention),
+        ))
+    }
+
+    /// What the bucket says of Object Lock; `None`: it has none.
+    pub(crate) async fn lock_configuration(
+        &self,
+        operation: Operation,
+    ) -> Result<Option<ObjectLockConfiguration>, StoreError> {
         let asked = self.sender.call(Unanswered::Repeat, || async {
             let request = self.client.get_object_lock_configuration();
-            let answer = match request.bucket(&self.bucket).send().await {
-                Ok(answer) => answer,
+            match request.bucket(&self.bucket).send().await {
+                Ok(answer) => Ok(answer.object_lock_configuration),
                 Err(error) if error.code() == Some("ObjectLockConfigurationNotFoundError") => {
-                    return Ok((false, None));
+                    Ok(None)
                 }
-                Err(error) => {
-                    return Err(fault::store_error(&error, Operation::Open, &self.bucket));
-                }
-            };
-            let found = answer.object_lock_configuration();
-            let enabled = found.and_then(|found| found.object_lock_enabled());
-            let rule = found.and_then(|found| found.rule());
-            Ok((
-                enabled == Some(&ObjectLockEnabled::Enabled),
-                rule.and_then(default_retention),
-            ))
+                Err(error) => Err(fault::store_error(&error, operation, &self.bucket)),
+            }
         });
         asked.await
     }

@@ -217,6 +217,38 @@ impl S3Store {
         }
     }
 
+    /// Deletes a version. Cost: one request; a refusal one more, or two: it asks for the lock.
+    pub(crate) async fn delete(
+        &self,
+        object: &ObjectRef,
+        bypasses_governance: Option<bool>,
+    ) -> Result<(), StoreError> {
+        let heard = Heard::default();
+        let deleted = self.sender.call(Unanswered::Repeat, || async {
+            let request = self
+                .client
+                .delete_object()
+                .bucket(&self.bucket)
+                .key(self.name_of(&object.key))
+                .version_id(object.version.as_str())
+                .set_bypass_governance_retention(bypasses_governance);
+            let sent = request.customize().interceptor(heard.clone()).send().await;
+            sent.map_err(|error| {
+                fault::store_error(&error, Operation::DeleteVersion, object.key.as_str())
+            })
+        });
+        match deleted.await {
+            Err(error)
+                if error.kind == StoreErrorKind::Denied
+                    && self.was_locked(object, heard.time()).await =>
+            {
+                let kind = StoreErrorKind::Locked;
+                Err(StoreError { kind, ..error })
+            }
+            deleted => deleted.map(|_| ()),
+        }
+    }
+
     async fn head(
         &self,
         object: &ObjectRef,
@@ -463,31 +495,8 @@ impl Store for S3Store {
         }
     }
 
-    /// A refusal costs one request more, or two: it asks for the lock.
     async fn delete_version(&self, object: &ObjectRef) -> Result<(), StoreError> {
-        let heard = Heard::default();
-        let deleted = self.sender.call(Unanswered::Repeat, || async {
-            let request = self
-                .client
-                .delete_object()
-                .bucket(&self.bucket)
-                .key(self.name_of(&object.key))
-                .version_id(object.version.as_str());
-            let sent = request.customize().interceptor(heard.clone()).send().await;
-            sent.map_err(|error| {
-                fault::store_error(&error, Operation::DeleteVersion, object.key.as_str())
-            })
-        });
-        match deleted.await {
-            Err(error)
-                if error.kind == StoreErrorKind::Denied
-                    && self.was_locked(object, heard.time()).await =>
-            {
-                let kind = StoreErrorKind::Locked;
-                Err(StoreError { kind, ..error })
-            }
-            deleted => deleted.map(|_| ()),
-        }
+        self.delete(object, None).await
     }
 
     /// A bucket hides; it moves nothing.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use crate::exit::{During as _, Exit, Outcome};
-use crate::open::open;
+use crate::open::{Opened, open};
 use crate::units::{Seconds, parse_duration};
 use crate::{paths, render};
 
@@ -29,26 +29,9 @@ pub(crate) struct StatusArgs {
 /// Tells how the repository stands.
 pub(super) fn run(app: &App, args: &StatusArgs) -> Outcome {
     let opened = open(app)?;
-    let cancel = app.interrupt.flag();
-    let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
-    let compared = opened.compared()?;
-    let (remembered, sightings) = opened.memory()?;
-    let options = Options {
-        depth: Depth::Listing,
-        remembered: &remembered,
-        compared: &compared,
-        index_cache: index_cache.as_deref(),
-        scratch: &scratch,
-        cancel: &cancel,
-    };
-    let own = Own {
-        max_age_seconds: args.max_age.map(|Seconds(seconds)| seconds),
-        maintained: opened.maintained()?,
-        confirmed: opened.confirmed()?,
-        sightings,
-    };
-    let status = status::run(&opened.repository, &options, own)
-        .during(&format!("cannot tell how {} stands", opened.address))?;
+    let max_age_seconds = args.max_age.map(|Seconds(seconds)| seconds);
+    let tried = format!("cannot tell how {} stands", opened.address);
+    let status = look(app, &opened, max_age_seconds, &tried)?;
     if args.metrics {
         app.output.raw(metrics::text(&status).as_bytes());
     } else if app.output.is_json() {
@@ -62,6 +45,34 @@ pub(super) fn run(app: &App, args: &StatusArgs) -> Outcome {
     } else {
         Exit::Done
     })
+}
+
+/// Looks how a repository stands. `tried` is what for. Cost: see [`status::run`].
+pub(super) fn look(
+    app: &App,
+    opened: &Opened,
+    max_age_seconds: Option<u64>,
+    tried: &str,
+) -> Outcome<Status> {
+    let cancel = app.interrupt.flag();
+    let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
+    let compared = opened.compared()?;
+    let (remembered, sightings) = opened.memory()?;
+    let options = Options {
+        depth: Depth::Listing,
+        remembered: &remembered,
+        compared: &compared,
+        index_cache: index_cache.as_deref(),
+        scratch: &scratch,
+        cancel: &cancel,
+    };
+    let own = Own {
+        max_age_seconds,
+        maintained: opened.maintained()?,
+        confirmed: opened.confirmed()?,
+        sightings,
+    };
+    status::run(&opened.repository, &options, own).during(tried)
 }
 
 fn document(status: &Status) -> Value {

@@ -1,15 +1,13 @@
 //! What a repository tells of itself.
 
-use dolmen_core::audit::{Depth, Options};
 use dolmen_core::lease::Terms;
 use dolmen_core::lives;
 use dolmen_core::prune::Tally;
 use dolmen_core::snapshots::SnapshotEntry;
-use dolmen_core::status::{self, Own};
 
-use crate::commands::App;
+use crate::commands::{App, status};
 use crate::cost::{Change, Size};
-use crate::exit::{During as _, Outcome};
+use crate::exit::Outcome;
 use crate::open::open;
 use crate::render;
 use crate::units::DAY;
@@ -35,26 +33,8 @@ pub(super) fn measure(app: &App) -> Outcome<Measured> {
         failure.hint("or state how large it is to be, as in: dolmen cost --size 10TB --change 1%/d")
     })?;
     let opened = open(app)?;
-    let cancel = app.interrupt.flag();
-    let (index_cache, scratch) = (opened.index_cache(), opened.scratch());
-    let compared = opened.compared()?;
-    let (remembered, sightings) = opened.memory()?;
-    let options = Options {
-        depth: Depth::Listing,
-        remembered: &remembered,
-        compared: &compared,
-        index_cache: index_cache.as_deref(),
-        scratch: &scratch,
-        cancel: &cancel,
-    };
-    let own = Own {
-        sightings,
-        confirmed: opened.confirmed()?,
-        ..Own::default()
-    };
-    let space = status::run(&opened.repository, &options, own)
-        .during(&format!("cannot measure {}", opened.address))?
-        .space;
+    let tried = format!("cannot measure {}", opened.address);
+    let space = status::look(app, &opened, None, &tried)?.space;
     let list = opened.load_snapshots(app)?;
     let added = added(&list.snapshots);
     Ok(Measured {
