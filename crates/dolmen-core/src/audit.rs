@@ -15,17 +15,19 @@ mod small;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dolmen_format::Timestamp;
+use dolmen_format::{ObjectKey, Timestamp};
 use dolmen_state::state::{Compared, Remembered};
-use dolmen_store::{LockStatus, ObjectRef, StoreError, StoreErrorKind, Version};
+use dolmen_store::{LockStatus, StoreError, StoreErrorKind, Version};
 use futures_util::StreamExt as _;
 
+use crate::bucket;
 use crate::check::ReadData;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
 use crate::lives;
 use crate::moves::compare;
-use crate::objects::{Objects, Source};
+use crate::objects::{Locking, Objects, Source};
 use crate::prune::Tally;
 use crate::renew::SILENCES_MAX;
 use crate::repository::Repository;
@@ -81,6 +83,8 @@ pub struct View {
     pub findings: Findings,
     /// Findings beyond.
     pub findings_left_out: u64,
+    /// What is not wrong, and worth to be known.
+    pub notices: Vec<String>,
     /// What takes up how much.
     pub space: Space,
     /// What this client knows of places of moved frames now.
@@ -94,6 +98,8 @@ pub struct View {
 pub struct Counts {
     /// Needed and less than L left.
     pub locked_short: u64,
+    /// Needed, and the lock ends sooner than it did when this client read it before.
+    pub shortened: u64,
     /// Needed, and no version is there.
     pub missing: u64,
     /// Needed, and every version is damaged.
@@ -106,6 +112,8 @@ pub struct Counts {
     pub foreign: u64,
     /// There, and the store would not give what it is to be judged by: nothing is known of it.
     pub unread: u64,
+    /// Settings of the bucket by which it takes away, or does not protect what comes.
+    pub settings: u64,
 }
 
 impl Counts {
@@ -176,14 +184,55 @@ pub struct Covered {
 /// Looks at everything. What the store does not give is counted and stops nothing else, until it gives nothing any more.
 ///
 /// Cost: what loading the snapshots and the index costs, one request for each manifest node and each small object, one
-/// listing, and one request for each 8 MiB of packs that are hashed; for each needed object one more where listings state no locks.
+/// listing, at most three requests for the bucket's settings, and one request for each 8 MiB of packs that are hashed. Where
+/// listings state no locks, one more for each needed object once in a generation, and for one in [`SAMPLES`] each time.
 pub fn look(repository: &Repository, options: &Options<'_>) -> Result<View> {
     let mut list = SnapshotList::load_from(repository, None, Source::Store)?;
     list.facts.compared.clone_from(options.compared);
     compare_places(repository, &mut list, options)?;
     let mut view = look_at(repository, &list, options)?;
+    view.judge_bucket(repository, &list)?;
+    view.findings.sort();
     view.compared = list.facts.compared;
     Ok(view)
+}
+
+impl View {
+    /// Holds the bucket's settings against what the policy relies on.
+    ///
+    /// Cost: at most three requests.
+    fn judge_bucket(&mut self, repository: &Repository, list: &SnapshotList) -> Result<()> {
+        let now = repository.environment.clock.now();
+        let relied = bucket::Relied {
+            lock: lives::lock(&list.facts, now),
+            terms: lives::terms(&list.facts, now),
+            probes: &list.facts.probes,
+        };
+        let judgement = match bucket::look(repository, &relied) {
+            Ok(judgement) => judgement,
+            Err(Error::Store(error)) => {
+                self.counts.unread = self.counts.unread.saturating_add(1);
+                let problem = format!("its settings cannot be read: {}", chain(&error));
+                self.findings.push(Finding::new("bucket", problem));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        for weakness in judgement.weaknesses {
+            self.counts.settings = self.counts.settings.saturating_add(1);
+            let problem = weakness.to_string();
+            self.findings.push(Finding::new("bucket", problem));
+        }
+        let short = judgement.short.map(|short| short.to_string());
+        self.notices.extend(short);
+        if !judgement.untold.is_empty() {
+            let untold = judgement.untold.join(", ");
+            self.notices.push(format!(
+                "these credentials may not ask the bucket for its {untold}: not looked at"
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Where objects are locked, compares what compaction moved with where it was, as far as this client did not yet: the lock
@@ -227,6 +276,7 @@ pub(crate) fn look_for(
         view: View::default(),
         least: Least::Everything,
         unasked: Vec::new(),
+        sample: Sample::choose(&repository.environment),
         silences: 0,
     };
     let mut packs = packs::Packs::new(repository, needs, options.depth);
@@ -263,10 +313,34 @@ pub(crate) struct Look<'a> {
     cancel: &'a AtomicBool,
     view: View,
     least: Least,
-    /// Needed versions whose locks no listing states.
-    unasked: Vec<(String, Version)>,
+    /// Needed versions whose locks no listing states, and this client has not read in this generation.
+    unasked: Vec<(ObjectKey, Version)>,
+    /// Which locks are read anew all the same.
+    sample: Sample,
     /// Objects in a row of which the store answered nothing.
     silences: u32,
+}
+
+/// The part of all objects whose locks one run reads anew, so that nobody knows which: a store that lets locks be shortened
+/// is noticed before a generation has passed.
+#[derive(Debug, Clone, Copy)]
+struct Sample(u8);
+
+/// One object in so many is in a sample.
+const SAMPLES: u8 = 32;
+
+impl Sample {
+    fn choose(environment: &Environment) -> Self {
+        let [chosen] = environment.bytes::<1>();
+        Self(chosen % SAMPLES)
+    }
+
+    /// Whether an object belongs to it, by the last byte of its hash.
+    fn has(self, key: &ObjectKey) -> bool {
+        let id = key.id();
+        let last = id.as_bytes().last().copied().unwrap_or_default();
+        last % SAMPLES == self.0
+    }
 }
 
 /// The least lock so far.
@@ -364,12 +438,17 @@ impl Look<'_> {
             };
             self.trouble(&held.name, State::Covered(covered), problem);
         }
-        match authentic.lock {
-            _ if !self.needs.wants_locks => {}
-            LockStatus::Unknown => self
-                .unasked
-                .push((held.name.clone(), authentic.version.clone())),
-            lock => self.note_lock(&held.name, lock),
+        let Some((locking, key)) = self.needs.locking.as_deref().zip(held.key) else {
+            return;
+        };
+        let stated = match authentic.lock {
+            LockStatus::Unknown if self.sample.has(&key) => None,
+            LockStatus::Unknown => self.objects.recent_lock(&key, &authentic.version, locking),
+            stated => Some(stated),
+        };
+        match stated {
+            Some(lock) => self.note_lock(locking, &held.name, lock),
+            None => self.unasked.push((key, authentic.version.clone())),
         }
     }
 
@@ -414,13 +493,8 @@ impl Look<'_> {
         }
     }
 
-    fn note_lock(&mut self, name: &str, lock: LockStatus) {
-        let until = match lock {
-            // A hold in force counts as a whole lease.
-            LockStatus::Held { .. } => Some(self.needs.whole_lease),
-            LockStatus::Until(lock) => Some(lock.until),
-            LockStatus::None | LockStatus::Unknown => None,
-        };
+    fn note_lock(&mut self, locking: &Locking, name: &str, lock: LockStatus) {
+        let until = locking.protects_until(lock);
         self.least = match (self.least, until) {
             (Least::Unlocked, _) | (_, None) => Least::Unlocked,
             (Least::Everything, Some(until)) => Least::Until(until),
@@ -431,32 +505,39 @@ impl Look<'_> {
             counts.locked_short = counts.locked_short.saturating_add(1);
             self.tell(
                 name,
-                match until {
-                    None => "it is not locked",
-                    Some(_) => "its lock ends too soon",
+                match (until, lock) {
+                    (Some(_), _) => "its lock ends too soon",
+                    (None, LockStatus::Until(_) | LockStatus::Held { .. }) => {
+                        "its lock is weaker than the policy's"
+                    }
+                    (None, LockStatus::None | LockStatus::Unknown) => "it is not locked",
                 },
             );
         }
     }
 
     fn ask_for_locks(&mut self) -> Result<()> {
-        let unasked = std::mem::take(&mut self.unasked);
-        let store = self.objects.store();
-        self.objects.block_on(async {
+        let Some(locking) = self.needs.locking.as_deref() else {
+            return Ok(());
+        };
+        let (unasked, objects) = (std::mem::take(&mut self.unasked), self.objects);
+        objects.block_on(async {
             let mut asked = futures_util::stream::iter(unasked)
-                .map(|(name, version)| async move {
-                    let Ok(key) = name.as_str().try_into() else {
-                        return (name, Ok(LockStatus::None));
-                    };
-                    let lock = store.lock_of(&ObjectRef { key, version }).await;
-                    (name, lock)
+                .map(|(key, version)| async move {
+                    (key, objects.ask_for_lock(&key, &version, locking).await)
                 })
                 .buffer_unordered(LOCKS_AT_ONCE);
-            while let Some((name, lock)) = asked.next().await {
-                match lock {
-                    Ok(lock) => {
+            while let Some((key, asked)) = asked.next().await {
+                let name = key.to_string();
+                match asked {
+                    Ok(asked) => {
                         self.silences = 0;
-                        self.note_lock(&name, lock);
+                        if asked.was_shortened {
+                            let counts = &mut self.view.counts;
+                            counts.shortened = counts.shortened.saturating_add(1);
+                            self.tell(&*name, "its lock ends sooner than it did");
+                        }
+                        self.note_lock(locking, &name, asked.status);
                     }
                     // A lock counts that was read, and no other.
                     Err(error) => {
@@ -464,7 +545,7 @@ impl Look<'_> {
                             &*name,
                             format!("its lock cannot be read: {}", chain(&error)),
                         );
-                        self.note_lock(&name, LockStatus::Unknown);
+                        self.note_lock(locking, &name, LockStatus::Unknown);
                         self.hear(error)?;
                     }
                 }
@@ -474,7 +555,7 @@ impl Look<'_> {
     }
 
     fn finish(mut self) -> View {
-        if let (true, Least::Until(until)) = (self.needs.wants_locks, self.least) {
+        if let (Some(_), Least::Until(until)) = (&self.needs.locking, self.least) {
             self.view.protected_until = Some(until);
         }
         self.view.findings.sort();

@@ -19,7 +19,7 @@ use crate::recall::{Recall, Recalled};
 use crate::repository::Repository;
 
 pub use fold::{
-    ByMaintenance, Facts, Known, Origin, PolicyRecord, Receipts, Retired, fold, receipts,
+    ByMaintenance, Facts, Known, Origin, PolicyRecord, Probes, Receipts, Retired, fold, receipts,
 };
 
 /// Where records lie.
@@ -68,8 +68,10 @@ impl Signer {
     /// Whether a fact may come from this signer.
     pub const fn may_state(self, fact: &Fact) -> bool {
         match fact {
-            // Maintenance retires under the admin's policy alone, and lets nothing suspicious count.
+            // Maintenance retires under the admin's policy alone, lets nothing suspicious count, and says of no store that
+            // it keeps its word.
             Fact::Policy(_)
+            | Fact::Probe(_)
             | Fact::Revocation { .. }
             | Fact::Acceptance { .. }
             | Fact::Retirement { policy: None, .. } => matches!(self.role, Role::Admin),

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod backup;
+pub mod bucket;
 pub mod by_policy;
 pub mod check;
 pub mod compact;

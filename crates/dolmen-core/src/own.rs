@@ -7,6 +7,7 @@ use dolmen_format::ledger::LockStrategy;
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, SegmentId};
 use dolmen_state::state::{Instance, InstanceRecord, JournalEntry, Signed};
+use dolmen_store::StoreTime;
 
 use crate::error::Result;
 use crate::lease::strength;
@@ -41,8 +42,10 @@ pub fn settle(
     Ok(false)
 }
 
-/// Locks what is put from now on as the policy in force says.
-fn lock_by_policy(repository: &Repository, list: &SnapshotList) -> Result<()> {
+/// Locks what is put from now on as the policy in force says. Returns the store's time.
+///
+/// Cost: one request, or a file.
+pub(crate) fn lock_by_policy(repository: &Repository, list: &SnapshotList) -> Result<StoreTime> {
     let clock = &repository.environment.clock;
     let objects = &repository.objects;
     let local = clock.now();
@@ -58,7 +61,7 @@ fn lock_by_policy(repository: &Repository, list: &SnapshotList) -> Result<()> {
         Protection::new(strategy, terms, Arc::clone(clock), store, false)
     });
     objects.protect_with(protection);
-    Ok(())
+    Ok(store)
 }
 
 fn put_by_journal(instance: &Instance) -> Result<BTreeSet<ObjectId>> {

@@ -6,7 +6,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use crate::error::FormatError;
 use crate::ids::{InstanceId, Nonce, ObjectId, PackId, WriterId};
 use crate::index::PackEntry;
-use crate::limits::{CLASSES_MAX, PACK_FRAMES_MAX};
+use crate::limits::{CLASSES_MAX, PACK_FRAMES_MAX, STORE_IDENTITY_BYTES_MAX};
 use crate::prologue::ObjectKind;
 use crate::signed::{Reference, SignedBody, Stamp, check_count, check_stamp, decode_items};
 use crate::time::Timestamp;
@@ -80,6 +80,8 @@ pub enum Fact {
         /// The snapshots.
         snapshots: Vec<Reference>,
     },
+    /// A store was tried out, and kept what a strategy relies on.
+    Probe(Probe),
 }
 
 /// How a repository is kept.
@@ -132,6 +134,33 @@ pub enum LockStrategy {
     /// Linux's immutable flag, set by a guard.
     #[n(5)]
     Attribute,
+}
+
+/// A store that was tried out, and how it was then.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Probe {
+    /// The store, named as snapshots name theirs. On any other one, a copy, this says nothing.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub store: Vec<u8>,
+    /// The strategy that it was tried out for.
+    #[n(1)]
+    pub lock: LockStrategy,
+    /// The lock that its bucket gave to what was put without one; `None`: none, or it was not told.
+    #[n(2)]
+    pub default_retention: Option<DefaultRetention>,
+}
+
+/// The lock that a bucket gives to what is put without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct DefaultRetention {
+    /// Compliance or governance.
+    #[n(0)]
+    pub lock: LockStrategy,
+    /// For how many days.
+    #[n(1)]
+    pub days: u32,
 }
 
 /// Keep rules; 0 is absent.
@@ -221,6 +250,7 @@ impl SignedBody for Record {
                 pack.validate()?;
                 runs.iter().try_for_each(MoveRun::validate)
             }
+            Fact::Probe(probe) => probe.validate(),
             Fact::Retirement { .. }
             | Fact::Undo { .. }
             | Fact::Revocation { .. }
@@ -234,6 +264,24 @@ impl SignedBody for Record {
 impl Policy {
     pub(crate) fn validate(&self) -> Result<(), FormatError> {
         check_count("classes", self.classes.len(), CLASSES_MAX)
+    }
+}
+
+impl Probe {
+    fn validate(&self) -> Result<(), FormatError> {
+        check_count("store identity", self.store.len(), STORE_IDENTITY_BYTES_MAX)?;
+        let retention = self.default_retention.map(|retention| retention.lock);
+        match retention {
+            None | Some(LockStrategy::Compliance | LockStrategy::Governance) => Ok(()),
+            Some(
+                LockStrategy::None
+                | LockStrategy::Hold
+                | LockStrategy::Hide
+                | LockStrategy::Attribute,
+            ) => Err(FormatError::Invalid {
+                field: "default retention",
+            }),
+        }
     }
 }
 
@@ -290,6 +338,7 @@ impl<C> Encode<C> for Fact {
                 .encode_with(runs, ctx)?
                 .ok(),
             Self::Acceptance { snapshots } => e.array(2)?.u8(8)?.encode_with(snapshots, ctx)?.ok(),
+            Self::Probe(probe) => e.array(2)?.u8(9)?.encode_with(probe, ctx)?.ok(),
         }
     }
 }
@@ -328,6 +377,7 @@ impl<'b, C> Decode<'b, C> for Fact {
             8 => Ok(Self::Acceptance {
                 snapshots: d.decode_with(ctx)?,
             }),
+            9 => Ok(Self::Probe(d.decode_with(ctx)?)),
             code => Err(decode::Error::custom(FormatError::Unknown {
                 field: "type of fact",
                 found: u64::from(code),

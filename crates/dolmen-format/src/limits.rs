@@ -84,6 +84,8 @@ pub const BITMAP_BYTES_MAX: usize = PACK_FRAMES_MAX / 8;
 /// Largest manifest node: a full leaf, each of its bitmaps as long as can be.
 pub const MANIFEST_NODE_BYTES_MAX: usize =
     1 + 4 + MANIFEST_NODE_ENTRIES_MAX * (32 + 2 + BITMAP_BYTES_MAX);
+/// Longest name of a store in snapshots and records: a hash, with room for a longer one.
+pub const STORE_IDENTITY_BYTES_MAX: usize = 64;
 /// Protection classes of a policy.
 pub const CLASSES_MAX: usize = 64;
 /// Largest item list inside a snapshot: segments, heads, tags, paths.

@@ -5,7 +5,7 @@ use minicbor::{Decode, Encode};
 
 use crate::error::FormatError;
 use crate::ids::{BlobId, DomainId, Label, Nonce, ObjectId, RepositoryId, SegmentId};
-use crate::limits::{LEVEL_MAX, SNAPSHOT_ITEMS_MAX};
+use crate::limits::{LEVEL_MAX, SNAPSHOT_ITEMS_MAX, STORE_IDENTITY_BYTES_MAX};
 use crate::prologue::ObjectKind;
 use crate::seal::SealedBox;
 use crate::signed::{
@@ -125,7 +125,7 @@ impl SignedBody for Snapshot {
         check_count("heads", self.heads.len(), SNAPSHOT_ITEMS_MAX)?;
         check_count("segments", self.segments.len(), SNAPSHOT_ITEMS_MAX)?;
         check_count("tags", self.labels.tags.len(), SNAPSHOT_ITEMS_MAX)?;
-        check_count("store identity", self.store.len(), 64)?;
+        check_count("store identity", self.store.len(), STORE_IDENTITY_BYTES_MAX)?;
         if self.alarm > 2 {
             return Err(FormatError::Invalid { field: "alarm" });
         }

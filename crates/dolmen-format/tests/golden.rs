@@ -202,6 +202,15 @@ fn ledger_records_say_what_was_written() {
         panic!("another fact")
     };
     assert_eq!((snapshots.len(), snapshots[0].number), (1, 3));
+    let Fact::Probe(probe) = fact("ledger-probe.bin") else {
+        panic!("another fact")
+    };
+    let retention = probe.default_retention.unwrap();
+    assert_eq!((probe.store.len(), retention.days), (32, 40));
+    assert_eq!(
+        [probe.lock, retention.lock],
+        [LockStrategy::Compliance, LockStrategy::Governance]
+    );
     let record = signed::decode::<Record>(&vector("ledger-attestation.bin"))
         .unwrap()
         .body;

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use aws_sdk_s3::types::BucketLifecycleConfiguration;
-use dolmen_store::{Api, Bucket, ObjectRef, Operation, Setting, StoreError, StoreErrorKind};
+use dolmen_store::{
+    Api, Bucket, BucketSettings, ObjectRef, Operation, Setting, StoreError, StoreErrorKind,
+};
 
 use crate::answer::WithMd5;
 use crate::fault;
@@ -21,6 +23,10 @@ impl Bucket for S3Store {
 
     fn prefix(&self) -> &str {
         &self.folder
+    }
+
+    async fn settings(&self) -> Result<BucketSettings, StoreError> {
+        self.ask_settings().await
     }
 
     async fn delete_bypassing(&self, object: &ObjectRef) -> Result<(), StoreError> {

@@ -14,12 +14,11 @@ mod fault;
 mod listing;
 mod read;
 mod send;
-pub mod settings;
+mod settings;
 mod store;
 
 pub use aws_sdk_s3::config::Credentials;
 
 pub use address::{AddressError, S3Address};
 pub use client::{Lookup, S3Options, Trust};
-pub use settings::{BucketSettings, DefaultRetention, Harm, Hazard};
 pub use store::S3Store;

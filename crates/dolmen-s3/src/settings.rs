@@ -6,7 +6,9 @@ use aws_sdk_s3::types::{
     LifecycleRule, ObjectLockConfiguration, ObjectLockEnabled, ObjectLockRule,
     TransitionStorageClass, VersioningConfiguration,
 };
-use dolmen_store::{LockMode, Operation, StoreError, StoreErrorKind};
+use dolmen_store::{
+    BucketSettings, DefaultRetention, Harm, Hazard, Operation, StoreError, StoreErrorKind,
+};
 
 use crate::address::S3Address;
 use crate::answer::WithMd5;
@@ -18,73 +20,22 @@ use crate::store::{S3Store, lock_mode};
 /// AWS's first region, which alone must not be named when a bucket is made there.
 const FIRST_REGION: &str = "us-east-1";
 
-/// What a bucket does by itself. `None`: the service does not say, or not to these credentials.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BucketSettings {
-    /// Whether it keeps a version of what is put from now on.
-    pub has_versions: Option<bool>,
-    /// Whether it has Object Lock.
-    pub has_locks: Option<bool>,
-    /// The lock of what is put without one.
-    pub default_retention: Option<DefaultRetention>,
-    /// What its lifecycle rules do to the repository's objects.
-    pub hazards: Vec<Hazard>,
-}
-
-/// A bucket's default retention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DefaultRetention {
-    /// How hard it locks.
-    pub mode: LockMode,
-    /// For how many days; a year has 365.
-    pub days: u32,
-}
-
-/// A lifecycle rule that takes objects away from the repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hazard {
-    /// The rule's name.
-    pub rule: String,
-    /// What it does.
-    pub harm: Harm,
-}
-
-/// What a lifecycle rule does to objects that are still needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Harm {
-    /// It hides current objects after a while, or deletes them where there are no versions.
-    #[error("it expires objects of a certain age, and a backup needs old ones")]
-    Expires,
-    /// It deletes what was hidden or covered, as soon as its lock has lapsed.
-    #[error("it deletes versions that something covers or hides, be they the genuine ones")]
-    DeletesBeneath,
-    /// It moves objects to where they cannot be read at once.
-    #[error("it moves objects to an archive, from which they cannot be read at once")]
-    Archives,
-}
-
 impl S3Store {
-    /// Asks what a bucket does by itself. Cost: three requests.
-    pub async fn settings(
-        address: &S3Address,
-        options: &S3Options,
-    ) -> Result<BucketSettings, StoreError> {
-        let store = Self::reach(address, options).await;
-        let has_versions = known(store.versioning().await)?.map(|status| is_on(status.as_ref()));
-        let locks = known(store.lock_settings().await)?;
-        let (has_locks, default_retention) = match locks {
-            Some((has_locks, retention)) => (Some(has_locks), retention),
-            None => (None, None),
-        };
-        let rules = known(store.rules().await)?.unwrap_or_default();
-        let hazards = rules
-            .iter()
-            .filter_map(|rule| hazard(rule, &store.folder))
-            .collect();
+    /// Asks what the bucket does by itself. Cost: three requests.
+    pub(crate) async fn ask_settings(&self) -> Result<BucketSettings, StoreError> {
+        let versions = known(self.versioning().await)?;
+        let locks = known(self.lock_settings().await)?;
+        let rules = known(self.rules().await)?;
+        let hazards = rules.map(|rules| {
+            let hazards = rules.iter();
+            hazards
+                .filter_map(|rule| hazard(rule, &self.folder))
+                .collect()
+        });
         Ok(BucketSettings {
-            has_versions,
-            has_locks,
-            default_retention,
+            has_versions: versions.map(|status| is_on(status.as_ref())),
+            has_locks: locks.map(|(has_locks, _)| has_locks),
+            default_retention: locks.map(|(_, retention)| retention),
             hazards,
         })
     }

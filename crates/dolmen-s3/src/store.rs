@@ -45,6 +45,8 @@ pub struct S3Store {
     pub(crate) is_aws: bool,
     storage_class: Option<StorageClass>,
     identity: StoreIdentity,
+    /// Whether it keeps versions, or did.
+    has_versions: bool,
     locks: LockSupport,
     /// Whether the service has refused conditions on puts.
     refuses_conditions: AtomicBool,
@@ -54,20 +56,14 @@ impl S3Store {
     /// Opens a bucket, which must exist, and writes nothing. What these credentials may not ask is taken to be as Dolmen
     /// wants it: a probe has shown it, or will.
     ///
-    /// One that never kept versions is `Unsupported`: what is deleted there by name may be newer than what was meant. In
-    /// one that keeps none any more, those that are there can be read.
+    /// One that never kept versions can be read, such as a plain copy, and nothing else: what is put there replaces what was
+    /// there, and what is deleted by name may be newer than what was meant. In one that keeps none any more, those that
+    /// are there can be read.
     ///
     /// Cost: two requests.
     pub async fn open(address: &S3Address, options: &S3Options) -> Result<Self, StoreError> {
         let mut store = Self::reach(address, options).await;
-        if known(store.versioning().await)? == Some(None) {
-            return Err(fault::own(
-                StoreErrorKind::Unsupported,
-                Operation::Open,
-                &store.bucket,
-                "the bucket keeps no versions, so that whoever may write to it can replace what is in it",
-            ));
-        }
+        store.has_versions = known(store.versioning().await)? != Some(None);
         let asked = known(store.lock_settings().await)?;
         if asked.is_some_and(|(has_locks, _)| !has_locks) {
             store.locks = LockSupport::None;
@@ -75,8 +71,8 @@ impl S3Store {
         Ok(store)
     }
 
-    /// A store as Dolmen wants it, of which nothing is known yet. No request.
-    pub(crate) async fn reach(address: &S3Address, options: &S3Options) -> Self {
+    /// A bucket that may be missing, of which nothing is known yet: it is taken to be as Dolmen wants it. No request.
+    pub async fn reach(address: &S3Address, options: &S3Options) -> Self {
         let mut address = address.clone();
         let client = client::client(&mut address, options, SigningClock::default()).await;
         Self {
@@ -87,6 +83,7 @@ impl S3Store {
             is_aws: address.is_aws(),
             storage_class: options.storage_class.as_deref().map(StorageClass::from),
             identity: StoreIdentity::new(address.identity()),
+            has_versions: true,
             locks: LockSupport::ObjectLock,
             refuses_conditions: AtomicBool::new(false),
         }
@@ -94,6 +91,13 @@ impl S3Store {
 
     pub(crate) fn name_of(&self, key: &StoreKey) -> String {
         format!("{}{key}", self.folder)
+    }
+
+    /// Refuses to change a bucket without versions.
+    fn require_versions(&self, operation: Operation, key: &str) -> Result<(), StoreError> {
+        let why = "the bucket keeps no versions, so that whoever may write to it can replace what is in it: it can only be \
+                   read; turn versioning on";
+        require(self.has_versions, operation, key, why)
     }
 
     fn require_locks(&self, operation: Operation, key: &str) -> Result<(), StoreError> {
@@ -223,6 +227,7 @@ impl S3Store {
         object: &ObjectRef,
         bypasses_governance: Option<bool>,
     ) -> Result<(), StoreError> {
+        self.require_versions(Operation::DeleteVersion, object.key.as_str())?;
         let heard = Heard::default();
         let deleted = self.sender.call(Unanswered::Repeat, || async {
             let request = self
@@ -341,6 +346,7 @@ impl Store for S3Store {
         lock: Option<Lock>,
         place: Place,
     ) -> Result<PutReceipt, StoreError> {
+        self.require_versions(Operation::Put, key.as_str())?;
         if lock.is_some() {
             self.require_locks(Operation::Put, key.as_str())?;
         }
@@ -476,6 +482,7 @@ impl Store for S3Store {
     }
 
     async fn hide(&self, key: &StoreKey) -> Result<ObjectRef, StoreError> {
+        self.require_versions(Operation::Hide, key.as_str())?;
         let named = |version: Version| ObjectRef {
             key: key.clone(),
             version,

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::api::Api;
 use crate::error::StoreError;
+use crate::lock::LockMode;
 use crate::object::ObjectRef;
 
 /// The bucket behind a store.
@@ -24,6 +25,11 @@ pub trait Bucket: fmt::Debug + Send + Sync {
 
     /// What stands before every key, with its last slash; empty where the repository fills the bucket. No request.
     fn prefix(&self) -> &str;
+
+    /// Asks what the bucket does by itself. What these credentials may not ask, or the store does not tell, is left open.
+    ///
+    /// `NotFound` where there is no bucket. Cost: at most three requests.
+    async fn settings(&self) -> Result<BucketSettings, StoreError>;
 
     /// Deletes exactly this version and asks to go around a lock in governance mode.
     ///
@@ -50,4 +56,49 @@ pub enum Setting {
     DefaultRetention,
     /// Whether what is put over stays.
     Versioning,
+}
+
+/// What a bucket does by itself. `None`: the store does not say, or not to these credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BucketSettings {
+    /// Whether it keeps a version of what is put from now on.
+    pub has_versions: Option<bool>,
+    /// Whether it has Object Lock.
+    pub has_locks: Option<bool>,
+    /// The lock of what is put without one; `Some(None)`: it gives none.
+    pub default_retention: Option<Option<DefaultRetention>>,
+    /// What its lifecycle rules do to the repository's objects.
+    pub hazards: Option<Vec<Hazard>>,
+}
+
+/// The lock that a bucket gives to each put that brings none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultRetention {
+    /// Who may break it.
+    pub mode: LockMode,
+    /// Whole days from the put on; a year has 365.
+    pub days: u32,
+}
+
+/// A lifecycle rule that takes objects away from the repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hazard {
+    /// The rule's name.
+    pub rule: String,
+    /// What it does.
+    pub harm: Harm,
+}
+
+/// What a lifecycle rule does to objects that are still needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Harm {
+    /// It hides current objects after a while, or deletes them where there are no versions.
+    #[error("it expires objects of a certain age, and a backup needs old ones")]
+    Expires,
+    /// It deletes what was hidden or covered, as soon as its lock has lapsed.
+    #[error("it deletes versions that something covers or hides, be they the genuine ones")]
+    DeletesBeneath,
+    /// It moves objects to where they cannot be read at once.
+    #[error("it moves objects to an archive, from which they cannot be read at once")]
+    Archives,
 }

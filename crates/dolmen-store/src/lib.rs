@@ -20,7 +20,7 @@ pub mod record;
 pub mod store;
 
 pub use api::{Api, PriceClass};
-pub use bucket::{Bucket, Setting};
+pub use bucket::{Bucket, BucketSettings, DefaultRetention, Harm, Hazard, Setting};
 pub use error::{Operation, StoreError, StoreErrorKind};
 pub use fault::{Fault, FaultLayer, FaultPlan};
 pub use key::{KeyError, StoreKey};

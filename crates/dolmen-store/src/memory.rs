@@ -24,8 +24,8 @@ use self::credential::Call;
 pub use self::credential::{Credential, Right};
 pub use self::lifecycle::LifecycleRule;
 pub use self::model::{Lie, MemoryModel, MemoryOptions, StatedChecksum};
+pub use self::owner::Versioning;
 use self::owner::is_weaker;
-pub use self::owner::{DefaultRetention, Versioning};
 use self::refusal::{Refusal, require};
 use crate::error::{Operation, StoreError, StoreErrorKind};
 use crate::key::StoreKey;
@@ -152,6 +152,9 @@ impl MemoryStore {
         place: Place,
     ) -> Result<PutReceipt, Refusal> {
         require(lock.is_none() || self.model.options.locks)?;
+        if place == Place::OnTop && !self.credential.may_cover() {
+            return Err(StoreErrorKind::Denied.into());
+        }
         let call = match lock {
             Some(_) => Call::PutLocked,
             None => Call::Put,

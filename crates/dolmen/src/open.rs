@@ -493,12 +493,13 @@ pub(crate) fn try_state(app: &App) -> Outcome<()> {
         .during("cannot use the state folder")
 }
 
-/// Remembers a repository that was just made.
-pub(crate) fn remember(app: &App, pinned_as: &str, repository: &Repository) -> Outcome<()> {
+/// Remembers a repository that was just made, and returns this machine's instance, which has written nothing yet.
+pub(crate) fn remember(app: &App, pinned_as: &str, repository: &Repository) -> Outcome<Instance> {
     let tried = "the repository is made, but cannot be remembered";
     let state = StateFolder::open(app.config.state()?).during(tried)?;
     state.pin(pinned_as, &repository.id()).during(tried)?;
     KeptCopies::new(state.path(), &repository.id())
         .keep(repository)
-        .map_err(|error| Failure::new(Exit::Failed, format!("{tried}: {error}")))
+        .map_err(|error| Failure::new(Exit::Failed, format!("{tried}: {error}")))?;
+    claim_instance(&state, &repository.environment, &repository.id())
 }

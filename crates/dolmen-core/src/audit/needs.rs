@@ -1,6 +1,7 @@
 //! What live snapshots need, and what is known to be gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use dolmen_format::{ObjectId, ObjectKey, PackId, SegmentId, SnapshotId, Timestamp};
 use dolmen_state::index::PackInfo;
@@ -14,6 +15,8 @@ use crate::live::{ENDED, LIVES, Live, LiveWalk, LostPart, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
 use crate::numbers::{self, Missing};
+use crate::objects::Locking;
+use crate::own;
 use crate::pack::BlobReader;
 use crate::prune::{Verdict, judge};
 use crate::repository::Repository;
@@ -41,12 +44,10 @@ pub(crate) struct Needs {
     terms: Option<Terms>,
     /// The earlier clock.
     now: Timestamp,
-    /// Whether the policy locks what is needed, and the store keeps locks.
-    pub(super) wants_locks: bool,
+    /// How what is needed is to be locked; `None`: not at all.
+    pub(super) locking: Option<Arc<Locking>>,
     /// A lock that ends before leaves less than L.
     pub(super) protect_until: Timestamp,
-    /// What a hold in force counts as.
-    pub(super) whole_lease: Timestamp,
 }
 
 /// Why a pack is there.
@@ -67,11 +68,9 @@ impl Needs {
         list: &SnapshotList,
         options: &Options<'_>,
     ) -> Result<Self> {
-        let objects = &repository.objects;
-        let local = repository.environment.clock.now();
         let clocks = Clocks {
-            local,
-            store: objects.time_to_look(local)?,
+            store: own::lock_by_policy(repository, list)?,
+            local: repository.environment.clock.now(),
             remembered_store: None,
             confirmed: false,
         };
@@ -93,10 +92,7 @@ impl Needs {
         let standing = repository.standing_objects().iter();
         ids.extend(standing.map(|(key, _)| named(*key)));
         let seconds = |count: Option<u64>| i64::try_from(count.unwrap_or(0)).unwrap_or(i64::MAX);
-        let (from, leased) = (
-            clocks.protect_from(),
-            terms.map(|terms| terms.lease_seconds()),
-        );
+        let wants_locks = lives::locks_what_lives(repository, &list.facts, now);
         let protected = terms.map(|terms| terms.protect_seconds());
         let mut needs = Self {
             packs: vec![
@@ -113,9 +109,10 @@ impl Needs {
             lost_roots: 0,
             terms,
             now,
-            wants_locks: lives::locks_what_lives(repository, &list.facts, now),
-            protect_until: from.saturating_add_seconds(seconds(protected)),
-            whole_lease: from.saturating_add_seconds(seconds(leased)),
+            locking: wants_locks.then(|| repository.objects.locking()).flatten(),
+            protect_until: clocks
+                .protect_from()
+                .saturating_add_seconds(seconds(protected)),
         };
         let found = needs.walk(repository, list, [&live, &kept], options)?;
         let stand_ins = needs.index.stand_ins(&segments, &found, LIVES)?;

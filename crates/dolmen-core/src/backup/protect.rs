@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dolmen_format::manifest::FrameSet;
 use dolmen_format::{ObjectKey, ObjectKind, PackId, SegmentId, Timestamp};
 use dolmen_state::index::{PackInfo, PackRef};
+use dolmen_store::StoreErrorKind;
 
 use super::session::Session;
 use crate::error::{Error, Result};
@@ -95,8 +96,7 @@ impl Ends {
     /// Puts again what is too short. What was put stays, however the run ends.
     fn put_again(&mut self, session: &Session<'_>) -> Result<()> {
         let short = std::mem::take(&mut self.short);
-        let count = short.len();
-        let mut again_bytes = 0;
+        let (mut again, mut again_bytes) = (0_u64, 0);
         for (key, kind, until) in short {
             if session.progress.is_cancelled() {
                 return Err(Error::Interrupted);
@@ -105,17 +105,27 @@ impl Ends {
                 self.short.push((key, kind, until));
                 continue;
             }
-            let (bytes, receipt) = session.repository.objects.put_again(&key, kind)?;
-            again_bytes = again_bytes.saturating_add(bytes);
-            self.take(key, kind, receipt.locked_until);
+            match session.repository.objects.put_again(&key, kind) {
+                Ok((bytes, receipt)) => {
+                    again = again.saturating_add(1);
+                    again_bytes = again_bytes.saturating_add(bytes);
+                    self.take(key, kind, receipt.locked_until);
+                }
+                // A policy can refuse to cover what is there, as the one does that `access print` prints for AWS: then
+                // maintenance has to make it longer.
+                Err(Error::Store(error)) if error.kind == StoreErrorKind::Denied => {
+                    self.short.push((key, kind, until));
+                }
+                Err(error) => return Err(error),
+            }
         }
-        if count > 0 {
+        if again > 0 {
             session.observer.notice(&format!(
                 "{} too short a lock, which this key may not extend: {again_bytes} bytes were stored again with locks of \
                  their own; run dolmen renew or maintain with a key that may",
-                match count {
+                match again {
                     1 => "1 object has".to_owned(),
-                    count => format!("{count} objects have"),
+                    again => format!("{again} objects have"),
                 }
             ));
         }

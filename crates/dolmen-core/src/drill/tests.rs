@@ -235,7 +235,7 @@ fn where_nothing_is_kept_deleting_and_overwriting_succeed_and_nothing_is_absorbe
 #[test]
 fn settings_are_what_they_were() {
     let store = MemoryStore::new(S3);
-    let retention = dolmen_store::memory::DefaultRetention {
+    let retention = dolmen_store::DefaultRetention {
         mode: LockMode::Compliance,
         days: 3,
     };

@@ -1,6 +1,7 @@
 //! What all records say together. Pure, and independent of the order in which they arrived.
 
 mod policies;
+mod probes;
 mod receipts;
 mod trust;
 
@@ -19,6 +20,7 @@ use crate::moves::Moves;
 use policies::Chained;
 use trust::Trust;
 
+pub use probes::Probes;
 pub use receipts::Receipts;
 
 /// What the ledger says.
@@ -45,6 +47,8 @@ pub struct Facts {
     pub compared: Compared,
     /// Snapshots that an admin took for what they should be.
     pub accepted: BTreeSet<ObjectId>,
+    /// Stores that were tried out.
+    pub probes: Probes,
     /// The numbers that records use.
     pub stamps: Vec<(Stamp, ObjectId)>,
     /// What is odd about the records together.
@@ -161,6 +165,7 @@ pub fn fold(records: &BTreeMap<ObjectId, Entry>, known: &[Known], origin: Origin
         by_maintenance: Vec::new(),
         attested: BTreeSet::new(),
         accepted: BTreeSet::new(),
+        probes: Probes::default(),
         stamps: stamps.collect(),
         findings,
         trust,
@@ -280,6 +285,7 @@ impl Facts {
                 let named = snapshots.iter().map(|snapshot| snapshot.digest);
                 self.accepted.extend(named);
             }
+            Fact::Probe(probe) if is_trusted => self.probes.take(entry.record.time, id, probe),
             Fact::Policy(policy) => {
                 let shortest = &mut self.shortest_protect_seconds;
                 *shortest = policy.protect_seconds.min(*shortest);
@@ -287,6 +293,7 @@ impl Facts {
             Fact::Retirement { .. }
             | Fact::Attestation { .. }
             | Fact::Acceptance { .. }
+            | Fact::Probe(_)
             | Fact::Undo { .. }
             | Fact::Revocation { .. }
             | Fact::Witness { .. }

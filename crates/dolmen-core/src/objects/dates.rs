@@ -34,6 +34,11 @@ impl Known {
         locking.still_counts(self.status, self.read_at)
     }
 
+    /// Whether it was read within this generation.
+    pub(super) fn is_recent(&self, locking: &Locking) -> bool {
+        locking.is_of_this_generation(self.read_at)
+    }
+
     /// Whether the lock ended later than it does now: nobody shortens one but an attacker.
     pub(super) fn was_longer_than(&self, now: LockStatus) -> bool {
         let until = |status: LockStatus| status.retention().map(|lock| lock.until);

@@ -151,7 +151,7 @@ impl Locking {
 
     /// Until when what has a lock is protected; `None`: not at all. A lock in a weaker mode does not count, a hold in force
     /// counts as a whole lease from now on where holds protect.
-    pub(super) fn protects_until(&self, status: LockStatus) -> Option<Timestamp> {
+    pub(crate) fn protects_until(&self, status: LockStatus) -> Option<Timestamp> {
         let until = counted(self.mode, status);
         match (self.keeping, status) {
             (Keeping::Hold, LockStatus::Held { .. }) => until.max(Some(self.whole_lease())),
@@ -169,6 +169,11 @@ impl Locking {
         {
             return true;
         }
+        self.is_of_this_generation(read_at)
+    }
+
+    /// Whether not a whole generation has passed since a local time.
+    pub(super) fn is_of_this_generation(&self, read_at: Timestamp) -> bool {
         let age = self.clocks().local.seconds.saturating_sub(read_at.seconds);
         u64::try_from(age).is_ok_and(|age| age < self.terms.generation_seconds())
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
-use dolmen_store::{Hold, Lock, LockStatus, ObjectRef, StoreError, StoreErrorKind};
+use dolmen_store::{Hold, Lock, LockStatus, ObjectRef, StoreError, StoreErrorKind, Version};
 use futures_util::StreamExt as _;
 
 use super::dates::{Dates, Known};
@@ -114,6 +114,41 @@ impl Objects {
     pub(crate) fn known_lock(&self, key: &ObjectKey) -> LockStatus {
         let known = self.locks.dates.get(self.store().identity(), key);
         known.map_or(LockStatus::Unknown, |known| known.status)
+    }
+
+    /// The lock of a version as the store stated it to this client within this generation, if it did.
+    pub(crate) fn recent_lock(
+        &self,
+        key: &ObjectKey,
+        version: &Version,
+        locking: &Locking,
+    ) -> Option<LockStatus> {
+        let known = self.locks.dates.get(self.store().identity(), key)?;
+        let is_recent = known.is_of(version) && known.is_recent(locking);
+        is_recent.then_some(known.status)
+    }
+
+    /// Asks for the lock of a version, and remembers it.
+    ///
+    /// Cost: one request.
+    pub(crate) async fn ask_for_lock(
+        &self,
+        key: &ObjectKey,
+        version: &Version,
+        locking: &Locking,
+    ) -> Result<Asked, StoreError> {
+        let object = ObjectRef {
+            key: store_key(key)?,
+            version: version.clone(),
+        };
+        let status = self.store().lock_of(&object).await?;
+        let (dates, store) = (&self.locks.dates, self.store().identity());
+        let known = dates.get(store, key).filter(|known| known.is_of(version));
+        dates.note(store, (key, version), status, locking);
+        Ok(Asked {
+            status,
+            was_shortened: known.is_some_and(|known| known.was_longer_than(status)),
+        })
     }
 
     /// Until when an object is locked, where that is known and not due.
@@ -342,6 +377,14 @@ impl Objects {
             Longer::Hold(_) => self.store().hold(object, Hold::On).await,
         }
     }
+}
+
+/// What a store stated of a lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) status: LockStatus,
+    /// Whether it ended later when this client read it before.
+    pub(crate) was_shortened: bool,
 }
 
 /// Objects of a folder that are worth listing all of it.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use dolmen_core::audit::{self, Counts, View};
+use dolmen_core::check::ReadData;
 use dolmen_format::ledger::{LockStrategy, Policy};
 use dolmen_store::{
     Lock, LockMode, LockStatus, MemoryModel, MemoryOptions, ObjectRef, Operation, Store as _,
@@ -9,6 +11,7 @@ use dolmen_store::{
 };
 use futures_util::TryStreamExt as _;
 
+use super::looking::look;
 use super::world::{Client, DAY, World, policy};
 
 const HOME: Client = Client("home");
@@ -224,4 +227,72 @@ fn what_was_hashed_is_not_read_again_by_the_next_process_and_junk_neither() {
     world.wait(60 * DAY);
     assert_eq!(gets(&world), clean);
     world.assert_whole();
+}
+
+fn audit(world: &World) -> (View, u64) {
+    let scratch = world.path("");
+    let mut view = View::default();
+    let counts = world.count(|| {
+        view = audit::look(&world.repository, &look(&scratch, ReadData::None)).unwrap();
+    });
+    world.repository.objects.save_notes();
+    (view, asked(&counts)[0])
+}
+
+#[test]
+fn an_audit_asks_for_each_lock_once_a_generation_and_for_a_sample_each_time() {
+    for lock in [LockStrategy::Compliance, LockStrategy::Governance] {
+        let mut world = world(lock);
+        let (first, locks) = audit(&world);
+        assert_eq!((locks, first.counts), (count(&world), Counts::default()));
+        for _ in 0..3 {
+            next_process(&mut world);
+            let (again, asked_again) = audit(&world);
+            assert!(asked_again <= locks / 2, "{asked_again} of {locks}");
+            assert_eq!(again.protected_until, first.protected_until);
+            assert_eq!(again.counts, first.counts);
+        }
+        world.wait(7 * DAY);
+        assert!(world.renew(HOME).is_protected);
+        world.wait(7 * DAY);
+        next_process(&mut world);
+        let (_, asked_later) = audit(&world);
+        assert_eq!(asked_later, locks, "{lock:?}");
+    }
+}
+
+#[test]
+fn an_audit_tells_of_a_lock_that_somebody_shortened() {
+    let mut world = world(LockStrategy::Governance);
+    audit(&world);
+    shorten(&world);
+    world.wait(7 * DAY);
+    next_process(&mut world);
+    let (view, _) = audit(&world);
+    let wrong = (view.counts.shortened, view.counts.locked_short);
+    assert_eq!(wrong, (1, 1), "{:?}", view.findings);
+}
+
+#[test]
+fn a_lock_in_a_weaker_mode_than_the_policys_does_not_count() {
+    let policy = Policy {
+        lock: LockStrategy::Governance,
+        ..policy()
+    };
+    let world = World::with(MemoryModel::s3(MemoryOptions::LOCKS), &policy);
+    world.write(HOME, "a", 1, 500_000);
+    world.backup(HOME);
+    let (view, _) = audit(&world);
+    assert_eq!(view.counts, Counts::default());
+    let stronger = Policy {
+        lock: LockStrategy::Compliance,
+        ..policy
+    };
+    world.sign(HOME, dolmen_format::ledger::Fact::Policy(stronger));
+    let (view, _) = audit(&world);
+    assert!(view.counts.locked_short > 0, "{:?}", view.counts);
+    assert_eq!(view.protected_until, None);
+    assert!(world.renew(HOME).is_protected);
+    let (view, _) = audit(&world);
+    assert_eq!(view.counts, Counts::default(), "{:?}", view.findings);
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use dolmen_format::ledger::{Fact, LockStrategy, Policy};
-use dolmen_store::memory::{DefaultRetention, Right};
+use dolmen_store::DefaultRetention;
+use dolmen_store::memory::Right;
 use dolmen_store::{
     Credential, Hold, LockMode, LockStatus, MemoryModel, MemoryOptions, Operation, Store as _,
     StoreErrorKind, VersionInfo,

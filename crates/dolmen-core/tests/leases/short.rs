@@ -2,7 +2,7 @@
 
 use dolmen_core::Error;
 use dolmen_format::ledger::{LockStrategy, Policy};
-use dolmen_store::memory::DefaultRetention;
+use dolmen_store::DefaultRetention;
 use dolmen_store::{
     Credential, LockMode, LockStatus, MemoryModel, MemoryOptions, Store as _, VersionInfo,
     VersionKind,
@@ -158,5 +158,25 @@ fn where_nothing_can_be_locked_long_enough_the_run_fails_and_the_next_one_stores
         // The manifest's own pack at most.
         assert!(packs(&world).len() <= before.len() + 1);
         world.assert_whole();
+    }
+}
+
+#[test]
+fn where_nothing_may_be_covered_either_the_run_waits_for_maintenance() {
+    for model in models() {
+        let mut world = world(model, 40);
+        world.use_key(Credential::client().without_covering());
+        world.wait(20 * DAY);
+        world.write(HOME, "b", 2, 50_000);
+        let failed = world.backup_after(HOME, || {}).unwrap_err();
+        assert!(matches!(failed, Error::Unprotected { .. }), "{failed}");
+        let list = world.list();
+        assert_eq!((list.snapshots.len(), list.incomplete.len()), (1, 0));
+        world.use_key(Credential::everything());
+        assert!(world.renew(HOME).is_protected);
+        world.use_key(Credential::client().without_covering());
+        world.backup(HOME);
+        assert_eq!(world.list().snapshots.len(), 2);
+        assert_locked(&world);
     }
 }

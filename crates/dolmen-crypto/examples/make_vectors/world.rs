@@ -15,7 +15,7 @@ use dolmen_format::bundle::{Bundle, Kdf};
 use dolmen_format::certificate::{Certificate, RIGHT_ATTEST, RIGHT_SHARED, Role};
 use dolmen_format::index::{IndexedFrame, PackEntry, Segment, encode_frames};
 use dolmen_format::ledger::{
-    Class, Cut, Fact, Keep, LockStrategy, MoveRun, Policy, Receipt, Record,
+    Class, Cut, DefaultRetention, Fact, Keep, LockStrategy, MoveRun, Policy, Probe, Receipt, Record,
 };
 use dolmen_format::limits::NONCE_BYTES;
 use dolmen_format::pack::{
@@ -303,6 +303,17 @@ impl World {
                 Fact::Acceptance {
                     snapshots: vec![self.reference(3)],
                 },
+            ),
+            (
+                "probe",
+                Fact::Probe(Probe {
+                    store: vec![0xe6; 32],
+                    lock: LockStrategy::Compliance,
+                    default_retention: Some(DefaultRetention {
+                        lock: LockStrategy::Governance,
+                        days: 40,
+                    }),
+                }),
             ),
         ]
     }

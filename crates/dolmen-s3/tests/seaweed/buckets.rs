@@ -4,8 +4,8 @@ use aws_sdk_s3::types::{
     BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule,
     LifecycleRuleFilter,
 };
-use dolmen_s3::{Harm, S3Store};
-use dolmen_store::{LockSupport, Store as _};
+use dolmen_s3::S3Store;
+use dolmen_store::{Bucket as _, Harm, LockSupport, Store as _};
 
 use crate::bucket::{address, options};
 use crate::seaweed::{OWNER, server};
@@ -21,11 +21,12 @@ async fn a_bucket_is_made_with_versions_and_locks_and_making_it_again_changes_no
         assert_eq!(store.capabilities().locks, LockSupport::ObjectLock);
         assert!(store.capabilities().versions);
     }
-    let settings = S3Store::settings(&address, &options(OWNER)).await.unwrap();
+    let bucket = S3Store::reach(&address, &options(OWNER)).await;
+    let settings = bucket.settings().await.unwrap();
     assert_eq!(settings.has_versions, Some(true));
     assert_eq!(settings.has_locks, Some(true));
-    assert_eq!(settings.default_retention, None);
-    assert_eq!(settings.hazards, []);
+    assert_eq!(settings.default_retention, Some(None));
+    assert_eq!(settings.hazards, Some(Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,9 +49,11 @@ async fn a_plain_bucket_and_a_rule_that_expires_objects_are_told() {
         .await
         .unwrap();
     let address = address(&server().endpoint(), "expires");
-    let settings = S3Store::settings(&address, &options(OWNER)).await.unwrap();
+    let bucket = S3Store::reach(&address, &options(OWNER)).await;
+    let settings = bucket.settings().await.unwrap();
     assert_eq!(settings.has_versions, Some(false));
     assert_eq!(settings.has_locks, Some(false));
-    let harms: Vec<_> = settings.hazards.iter().map(|hazard| hazard.harm).collect();
+    let hazards = settings.hazards.unwrap();
+    let harms: Vec<_> = hazards.iter().map(|hazard| hazard.harm).collect();
     assert_eq!(harms, [Harm::Expires]);
 }

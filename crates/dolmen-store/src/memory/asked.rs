@@ -4,9 +4,11 @@ use async_trait::async_trait;
 
 use super::MemoryStore;
 use super::credential::{Call, Right};
+use super::lifecycle::LifecycleRule;
+use super::owner::Versioning;
 use super::refusal::{Refusal, require};
 use crate::api::Api;
-use crate::bucket::{Bucket, Setting};
+use crate::bucket::{Bucket, BucketSettings, Hazard, Setting};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::object::ObjectRef;
 
@@ -23,6 +25,23 @@ impl Bucket for MemoryStore {
     /// The repository fills it.
     fn prefix(&self) -> &'static str {
         ""
+    }
+
+    /// The owner of the bucket wrote its rules: they have no names, and everybody is told.
+    async fn settings(&self) -> Result<BucketSettings, StoreError> {
+        let options = self.model.options;
+        let bucket = self.state();
+        let harms = bucket.lifecycle.iter().filter_map(LifecycleRule::harm);
+        let hazards = harms.map(|harm| Hazard {
+            rule: "without a name".to_owned(),
+            harm,
+        });
+        Ok(BucketSettings {
+            has_versions: Some(options.versions && bucket.versioning == Versioning::Enabled),
+            has_locks: Some(options.locks),
+            default_retention: Some(bucket.default_retention),
+            hazards: Some(hazards.collect()),
+        })
     }
 
     async fn delete_bypassing(&self, object: &ObjectRef) -> Result<(), StoreError> {

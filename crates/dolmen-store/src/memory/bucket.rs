@@ -10,8 +10,9 @@ use sha1::Sha1;
 
 use super::lifecycle::LifecycleRule;
 use super::model::{Lie, MemoryModel, StatedChecksum};
-use super::owner::{DefaultRetention, Versioning};
+use super::owner::Versioning;
 use super::refusal::Refusal;
+use crate::bucket::DefaultRetention;
 use crate::error::StoreErrorKind;
 use crate::lock::{Hold, Lock, LockMode, LockStatus};
 use crate::object::{Checksum, StoreTime, Version, VersionInfo, VersionKind};

@@ -12,6 +12,8 @@ pub struct Credential {
     rights: BTreeSet<Right>,
     /// Names must start with one of these; `None` allows all.
     prefixes: Option<Vec<Box<str>>>,
+    /// Whether it may put over what is there.
+    covers: bool,
 }
 
 impl Credential {
@@ -30,6 +32,7 @@ impl Credential {
         Self {
             rights: rights.iter().copied().collect(),
             prefixes: None,
+            covers: true,
         }
     }
 
@@ -96,6 +99,20 @@ impl Credential {
             prefixes: Some(prefixes.iter().copied().map(Into::into).collect()),
             ..self
         }
+    }
+
+    /// The same under a policy that demands `If-None-Match` of each put, as AWS can: nothing is put over what is there.
+    #[must_use]
+    pub fn without_covering(self) -> Self {
+        Self {
+            covers: false,
+            ..self
+        }
+    }
+
+    /// Tells whether it may put over what is there.
+    pub(super) const fn may_cover(&self) -> bool {
+        self.covers
     }
 
     /// Tells whether it has a right.

@@ -3,6 +3,7 @@
 use dolmen_format::Timestamp;
 
 use super::bucket::{Binding, Bucket, Content, SECONDS_PER_DAY};
+use crate::bucket::Harm;
 use crate::object::{StoreTime, Version};
 
 /// What a bucket does to the names that start with `prefix`, without anybody asking.
@@ -17,6 +18,17 @@ pub struct LifecycleRule {
     pub expire_current_days: Option<u32>,
     /// Days after which a version is deleted, markers included, counted from the moment at which it was covered.
     pub delete_noncurrent_days: Option<u32>,
+}
+
+impl LifecycleRule {
+    /// What it does to objects that are still needed.
+    pub(super) const fn harm(&self) -> Option<Harm> {
+        match (self.expire_current_days, self.delete_noncurrent_days) {
+            (Some(_), _) => Some(Harm::Expires),
+            (None, Some(_)) => Some(Harm::DeletesBeneath),
+            (None, None) => None,
+        }
+    }
 }
 
 impl Bucket {

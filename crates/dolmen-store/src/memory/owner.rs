@@ -6,19 +6,11 @@ use super::credential::Call;
 use super::lifecycle::LifecycleRule;
 use super::refusal::{Refusal, require};
 use crate::api::Api;
+use crate::bucket::DefaultRetention;
 use crate::error::{Operation, StoreError, StoreErrorKind};
 use crate::lock::{Lock, LockMode};
 use crate::object::{ObjectRef, PutReceipt, Version};
 use crate::store::Place;
-
-/// The lock that a bucket gives to each put that brings none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DefaultRetention {
-    /// Who may break it.
-    pub mode: LockMode,
-    /// Whole days from the put on.
-    pub days: u32,
-}
 
 /// Whether a bucket keeps what is put over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

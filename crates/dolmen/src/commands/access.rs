@@ -178,9 +178,6 @@ impl PrintArgs {
         };
         let terms =
             Terms::with_defaults(&asked).map_err(|error| Failure::usage(error.to_string()))?;
-        let longest = terms
-            .lease_seconds()
-            .saturating_add(terms.generation_seconds());
-        Ok(longest.div_ceil(DAY))
+        Ok(terms.longest_lock_seconds().div_ceil(DAY))
     }
 }

@@ -53,6 +53,7 @@ pub(super) fn audit(app: &App, opened: &Opened, args: &AuditArgs) -> Outcome<Vie
     };
     let view = audit::look(&opened.repository, &options)
         .during(&format!("cannot audit {}", opened.address))?;
+    opened.repository.objects.save_notes();
     if view.compared != compared {
         opened.note_compared(&view.compared)?;
     }
@@ -82,15 +83,18 @@ pub(super) fn document(view: &View) -> Value {
     json!({
         "objects": view.objects,
         "locked_short": counts.locked_short,
+        "shortened": counts.shortened,
         "missing": counts.missing,
         "corrupt": counts.corrupt,
         "hidden": counts.hidden,
         "overwritten": counts.overwritten,
         "foreign": counts.foreign,
         "unread": counts.unread,
+        "settings": counts.settings,
         "protected_until": view.protected_until.map(render::rfc3339),
         "findings": findings,
         "findings_left_out": view.findings_left_out,
+        "notices": view.notices,
         "ok": counts.is_ok(),
     })
 }
@@ -105,6 +109,9 @@ pub(super) fn print(app: &App, view: &View) {
         let more = render::count(view.findings_left_out, "finding");
         output.line(format!("and {more} more"));
     }
+    for notice in &view.notices {
+        output.notice(notice);
+    }
     if output.is_quiet() {
         return;
     }
@@ -116,14 +123,17 @@ pub(super) fn print(app: &App, view: &View) {
             "all of them there and shown".to_owned()
         } else {
             format!(
-                "{} missing, {} corrupt, {} hidden, {} overwritten, {} locked too short; {} foreign, {} not read",
+                "{} missing, {} corrupt, {} hidden, {} overwritten, {} locked too short, {} with a lock that was shortened; \
+                 {} foreign, {} not read; {} of the bucket",
                 counts.missing,
                 counts.corrupt,
                 counts.hidden,
                 counts.overwritten,
                 counts.locked_short,
+                counts.shortened,
                 counts.foreign,
-                counts.unread
+                counts.unread,
+                render::count(counts.settings, "weak setting")
             )
         }
     ));

@@ -4,8 +4,9 @@ mod site;
 
 use clap::{Args, ValueEnum};
 use dolmen_core::lease::{Asked, ExtensionCost};
-use dolmen_core::{Environment, Objects, Repository, probe};
+use dolmen_core::{Environment, Objects, Repository, bucket, ledger, probe};
 use dolmen_format::ledger::{Keep, LockStrategy, Policy};
+use dolmen_state::Instance;
 use dolmen_store::LockSupport;
 use serde_json::json;
 
@@ -126,13 +127,41 @@ pub(super) fn run(app: &App, args: &InitArgs) -> Outcome {
     refuse_unkept(&objects, &environment, policy.lock, &tried)?;
     let repository =
         Repository::create(objects, environment, &passphrase, &policy).during(&tried)?;
-    open::remember(app, &reached.pinned_as, &repository)?;
+    let mut instance = open::remember(app, &reached.pinned_as, &repository)?;
+    record_probe(app, &repository, &mut instance, &policy)
+        .map_err(|failure| {
+            failure.during("the repository is made, but not what its store was found to keep")
+        })
+        .map_err(|failure| {
+            failure.hint("record it with: dolmen policy set --lock …, naming the lock")
+        })?;
     report(app, &repository, &policy, &shown, site.is_folder());
     Ok(Exit::Done)
 }
 
+/// Records that the store was tried out, and tells of a bucket whose own locks are too short for the policy.
+///
+/// Cost: at most three requests and one put; none where the policy relies on nothing.
+pub(super) fn record_probe(
+    app: &App,
+    repository: &Repository,
+    instance: &mut Instance,
+    policy: &Policy,
+) -> Outcome<()> {
+    let Some((fact, short)) = bucket::record(repository, policy)? else {
+        return Ok(());
+    };
+    if let Some(short) = short {
+        app.output.warn(format!(
+            "{short}: fit only for keys that may lock by themselves; dolmen access print --role owner prints how to set it"
+        ));
+    }
+    ledger::write(repository, instance, fact)?;
+    Ok(())
+}
+
 /// Refuses a store that does not do what the lock relies on.
-fn refuse_unkept(
+pub(super) fn refuse_unkept(
     objects: &Objects,
     environment: &Environment,
     lock: LockStrategy,

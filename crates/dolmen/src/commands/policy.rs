@@ -8,7 +8,7 @@ use dolmen_format::ledger::{Class, Fact, Policy};
 
 use super::App;
 use super::cat::show;
-use super::init::{Auto, LockName, parse_auto, refuse_lock};
+use super::init::{Auto, LockName, parse_auto, record_probe, refuse_lock, refuse_unkept};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::open::{Opened, open};
 use crate::units::{DAY, Seconds, parse_duration};
@@ -112,7 +112,20 @@ fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outco
     let is_same = policy == current.policy && !list.facts.is_policy_in_doubt();
     policy.previous = list.facts.last_policy();
     let terms = Terms::try_from(&policy).map_err(|error| Failure::usage(error.to_string()))?;
+    if args.lock.is_some() {
+        let repository = &opened.repository;
+        refuse_unkept(
+            &repository.objects,
+            &repository.environment,
+            policy.lock,
+            &tried,
+        )?;
+    }
     if is_same {
+        if args.lock.is_some() {
+            let mut instance = opened.writer(app, list)?;
+            record_probe(app, &opened.repository, &mut instance, &policy).during(&tried)?;
+        }
         app.output
             .notice("nothing to change: that is the policy already");
         print(app, &current.policy);
@@ -136,6 +149,9 @@ fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outco
     let mut instance = opened.writer(app, list)?;
     let fact = Fact::Policy(policy.clone());
     let written = ledger::write(&opened.repository, &mut instance, fact).during(&tried)?;
+    if args.lock.is_some() {
+        record_probe(app, &opened.repository, &mut instance, &policy).during(&tried)?;
+    }
     if waits {
         opened.confirm(&[written.digest])?;
         app.output

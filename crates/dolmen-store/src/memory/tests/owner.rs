@@ -1,6 +1,7 @@
 //! What an owner or an intruder can do, and what not even they can.
 
 use super::*;
+use crate::bucket::DefaultRetention;
 use crate::object::{Checksum, VersionKind};
 
 fn locking() -> MemoryStore {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::Api;
+use crate::bucket::DefaultRetention;
 use crate::bucket::{Bucket as _, Setting};
 
 /// A call, and the rights that it takes on either store.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use dolmen_core::{Error, Objects};
 use dolmen_format::ledger::LockStrategy;
-use dolmen_s3::{BucketSettings, S3Address, S3Store};
-use dolmen_store::{LocalStore, LockSupport, Store, StoreErrorKind};
+use dolmen_s3::{S3Address, S3Store};
+use dolmen_store::{Bucket as _, BucketSettings, LocalStore, LockSupport, Store, StoreErrorKind};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::super::App;
@@ -40,7 +40,8 @@ impl<'a> Site<'a> {
                 Ok(Self::Folder(folder))
             }
             Address::S3(bucket) => {
-                let asked = S3Store::settings(bucket, app.config.s3()?);
+                let options = app.config.s3()?;
+                let asked = async { S3Store::reach(bucket, options).await.settings().await };
                 match app.runtime.block_on(asked) {
                     Ok(settings) => Self::look_into(app, bucket, settings, &shown, &tried),
                     Err(error) if error.kind == StoreErrorKind::NotFound && may_create => {
@@ -110,7 +111,7 @@ impl<'a> Site<'a> {
         let Self::Bucket(address, settings) = self else {
             return Ok(());
         };
-        let Some(hazard) = settings.hazards.first() else {
+        let Some(hazard) = settings.hazards.iter().flatten().next() else {
             return Ok(());
         };
         let said = format!(
