@@ -380,10 +380,10 @@ fn what_is_newer_is_called_newer() {
         .position(|bytes| bytes == [0x04, 0x82, 0x01])
         .unwrap()
         + 2;
-    policy[fact] = 9;
+    policy[fact] = 10;
     let fact = FormatError::Unknown {
         field: "type of fact",
-        found: 9,
+        found: 10,
     };
     assert_eq!(signed::decode::<Record>(&policy).unwrap_err(), fact);
     assert_eq!(

