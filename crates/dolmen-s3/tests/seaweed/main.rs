@@ -11,6 +11,7 @@ mod failures;
 #[cfg(test)]
 mod locks;
 #[cfg(test)]
+#[expect(dead_code, reason = "the tests of the program use more of it")]
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[cfg(test)]

@@ -42,6 +42,7 @@ pub(crate) struct Proxy {
     /// Its URL.
     pub(crate) endpoint: String,
     seen: Arc<Mutex<Vec<Request>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -52,10 +53,14 @@ impl Proxy {
         let upstream = upstream.strip_prefix("http://").unwrap().to_owned();
         let seen = Arc::<Mutex<Vec<Request>>>::default();
         let (log, count) = (Arc::clone(&seen), Arc::new(AtomicUsize::new(0)));
+        let connections = Arc::<AtomicUsize>::default();
+        let open = Arc::clone(&connections);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (upstream, rule) = (upstream.clone(), Arc::clone(&rule));
                 let (log, count) = (Arc::clone(&log), Arc::clone(&count));
+                let open = Arc::clone(&open);
+                open.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
                     // A connection that breaks is what this is for.
                     let _broken = pass(client, &upstream, |request| {
@@ -63,12 +68,21 @@ impl Proxy {
                         rule(request, count.fetch_add(1, Ordering::SeqCst))
                     })
                     .await;
+                    open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
         Self {
             endpoint: format!("http://127.0.0.1:{port}"),
             seen,
+            connections,
+        }
+    }
+
+    /// Waits until nothing is on its way any more, be it that who sent it is gone.
+    pub(crate) async fn settle(&self) {
+        while self.connections.load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 

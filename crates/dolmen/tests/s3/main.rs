@@ -16,6 +16,8 @@ mod seaweed;
 #[cfg(test)]
 mod setup;
 #[cfg(test)]
+mod walk;
+#[cfg(test)]
 #[expect(dead_code, reason = "the tests of folders use more of it")]
 #[path = "../cli/world.rs"]
 mod world;
