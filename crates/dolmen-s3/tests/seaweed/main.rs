@@ -11,6 +11,8 @@ mod failures;
 #[cfg(test)]
 mod locks;
 #[cfg(test)]
+mod options;
+#[cfg(test)]
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[cfg(test)]
