@@ -77,7 +77,7 @@ pub struct Report {
 /// have to be put again, which happens where only the plain view protects.
 ///
 /// Cost: five listings (six where frames were moved), one request for each snapshot, ledger record and manifest node, one for each lock that is due,
-/// on stores whose listings state no locks one for each needed object whose lock was not read in this generation, and one for each snapshot and record that was
+/// on stores whose listings state no locks one for each needed object whose lock was not read in this generation (in compliance mode: was never read), and one for each snapshot and record that was
 /// not noted before and of which this client keeps no copy.
 pub fn run(
     repository: &Repository,
@@ -417,7 +417,7 @@ impl Renewal<'_> {
         let extension = if self.options.dry_run || self.take.is_some() {
             Extension::Plan
         } else {
-            Extension::Apply
+            Extension::Renew
         };
         let mut ended = Ok(());
         repository
