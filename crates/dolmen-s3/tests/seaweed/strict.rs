@@ -61,7 +61,8 @@ async fn a_pack_is_one_put_however_large() {
     let (store, proxy) = behind("one-put", |_, _| Fault::None).await;
     let before = proxy.requests().len();
     let body = Bytes::from(vec![7; 64 << 20]);
-    let put = store.put(&key("packs/a"), body, None, Place::IfAbsent);
+    let name = key("packs/a");
+    let put = store.put(&name, body, None, Place::IfAbsent);
     put.await.unwrap();
     let requests = proxy.requests().split_off(before);
     let [put] = requests.as_slice() else {
@@ -86,7 +87,8 @@ async fn a_lock_is_asked_for_in_whole_seconds_rounded_up() {
         mode: LockMode::Compliance,
         until,
     };
-    let put = store.put(&key("a"), BODY, Some(lock), Place::IfAbsent);
+    let name = key("a");
+    let put = store.put(&name, BODY, Some(lock), Place::IfAbsent);
     let object = put.await.unwrap().object;
     let asked = proxy.requests().pop().unwrap();
     let asked = asked.header("x-amz-object-lock-retain-until-date").unwrap();
