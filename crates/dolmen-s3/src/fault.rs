@@ -302,6 +302,19 @@ mod tests {
     }
 
     #[test]
+    fn reasons_are_said_once_each() {
+        let inner = io::Error::other("refused");
+        let outer = io::Error::other(Wrapped("no connection: refused", inner));
+        assert_eq!(reasons(&outer), "no connection: refused");
+        let outer = Wrapped("no connection", io::Error::other("refused"));
+        assert_eq!(reasons(&outer), "no connection: refused");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Wrapped(&'static str, #[source] io::Error);
+
+    #[test]
     fn what_a_service_says_cannot_speak_to_a_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\nc"), "a [2Jb c");
         assert_eq!(plain(&"x".repeat(10_000)).len(), SAID_CHARS_MAX);

@@ -276,7 +276,7 @@ impl Objects {
         if let Some(longer) = locking.next(&key.id(), status, promise_seconds) {
             match extension {
                 Extension::Apply | Extension::Renew => {
-                    self.lengthen(&object, longer, &mut extended).await?
+                    self.lengthen(&object, longer, &mut extended).await?;
                 }
                 Extension::Plan => {
                     let lock = longer.lock();
