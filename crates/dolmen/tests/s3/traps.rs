@@ -51,20 +51,6 @@ async fn hide(machine: &Machine, key: &str) {
     hide.send().await.unwrap();
 }
 
-/// Versions with bytes, and markers.
-async fn count_versions(machine: &Machine) -> (usize, usize) {
-    let list = owner().list_object_versions().bucket(&machine.bucket);
-    let all = list.prefix("repository/").send().await.unwrap();
-    assert_eq!(all.is_truncated(), Some(false));
-    let is_no_canary = |key: Option<&str>| !key.unwrap().contains("/canary/");
-    let data = all.versions().iter();
-    let markers = all.delete_markers().iter();
-    (
-        data.filter(|one| is_no_canary(one.key())).count(),
-        markers.filter(|one| is_no_canary(one.key())).count(),
-    )
-}
-
 /// Tools that keep markers or locks in the bucket, and have to delete them, stop working there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_waits_for_a_delete_where_the_bucket_locks_everything() {
@@ -108,7 +94,9 @@ async fn what_was_just_put_is_not_extended() {
     }
     machine.done(&["maintain"]);
     let requests = proxy.requests();
-    let extended: Vec<_> = requests.iter().filter(|one| is_extension(one)).collect();
+    // What `init` tries out, it tries on canaries.
+    let is_needed = |one: &&Request| is_extension(one) && !one.target.contains("/canary/");
+    let extended: Vec<_> = requests.iter().filter(is_needed).collect();
     assert!(extended.is_empty(), "{extended:#?}");
 }
 
@@ -139,9 +127,12 @@ async fn an_extension_that_is_refused_stops_no_other_and_the_next_run_makes_it()
     assert!([0, 21].contains(&ran.code), "{}", ran.stderr);
     let told = messages(&ran.stdout).pop().unwrap();
     let count = |field: &str| told[field].as_u64().unwrap();
-    assert_eq!(count("failed"), 3, "{told}");
     assert_eq!(count("renewed"), count("examined") - 3, "{told}");
+    let before = machine.versions().await;
     machine.done(&["renew"]);
+    let after = machine.versions().await;
+    let is_later = |id: &&String| after[*id].until > before[*id].until;
+    assert!(before.keys().filter(is_later).count() >= 3, "{after:#?}");
     machine.restores("latest");
 }
 
@@ -185,24 +176,4 @@ async fn a_bucket_that_looks_empty_shows_every_moment() {
     assert_eq!(std::fs::read(target.path().join("a")).unwrap(), b"first");
     stranger.done(&["recover"]);
     stranger.done(&["audit"]);
-}
-
-/// No lifecycle rule is needed, and none is wanted: what covers objects, and what was covered, goes by version.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn versions_do_not_pile_up_without_a_lifecycle_rule() {
-    let machine = Machine::with_repository("piles-up", &["--protect", "1h"]);
-    machine.world.write("files/a", b"first");
-    machine.done(&["backup", "."]);
-    for _ in 0..3 {
-        cover_all(&machine).await;
-    }
-    let before = count_versions(&machine).await;
-    machine.done(&["recover"]);
-    machine.done(&["prune"]);
-    let (data, markers) = count_versions(&machine).await;
-    println!("{before:?} became {data}, {markers}");
-    let keys = machine.versions().await;
-    let keys: std::collections::BTreeSet<_> = keys.values().map(|seen| &seen.key).collect();
-    assert_eq!((data, markers), (keys.len(), 0));
-    machine.restores("latest");
 }

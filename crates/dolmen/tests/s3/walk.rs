@@ -18,7 +18,7 @@ use world::Walk;
 /// Walks of the suite, at the same time.
 const SEEDS: [u64; 3] = [1, 2, 3];
 /// Steps of each.
-const STEPS: usize = 12;
+const STEPS: usize = 10;
 /// Walks at the same time, where many are asked for.
 const TOGETHER: usize = 3;
 
