@@ -38,7 +38,8 @@ use wanted::{Promised, Wanted};
 
 /// Needed objects in memory while their locks are looked at.
 const BATCH_OBJECTS: usize = 1 << 12;
-/// Objects in a row of which the store answers nothing before it counts as gone. Fewer are hiccups.
+/// Objects in a row of which the store answers nothing before it counts as gone; a listing counts as half of them. Fewer are
+/// hiccups.
 pub(crate) const SILENCES_MAX: u32 = 16;
 
 /// How to renew.
@@ -77,7 +78,7 @@ pub struct Report {
 /// have to be put again, which happens where only the plain view protects.
 ///
 /// Cost: five listings (six where frames were moved), one request for each snapshot, ledger record and manifest node, one for each lock that is due,
-/// on stores whose listings state no locks one for each needed object whose lock was not read in this generation, and one for each snapshot and record that was
+/// on stores whose listings state no locks one for each needed object whose lock was not read in this generation (in compliance mode: was never read), and one for each snapshot and record that was
 /// not noted before and of which this client keeps no copy.
 pub fn run(
     repository: &Repository,
@@ -398,9 +399,16 @@ impl Renewal<'_> {
     /// What a listing came to; one that broke off is told, and what it did not show remains for the next run.
     fn broke_off<T>(&mut self, prefix: &str, listed: Result<T>) -> Result<ControlFlow<(), T>> {
         match listed {
-            Ok(listed) => Ok(ControlFlow::Continue(listed)),
+            Ok(listed) => {
+                self.silences = 0;
+                Ok(ControlFlow::Continue(listed))
+            }
             Err(Error::Store(error)) => {
                 self.fail(prefix, &chain(&error));
+                // Whoever waits for each listing of a store that is gone waits for minutes.
+                if is_silent(error.kind) && self.is_gone(SILENCES_MAX / 2) {
+                    return Err(error.into());
+                }
                 Ok(ControlFlow::Break(()))
             }
             Err(error) => Err(error),
@@ -417,7 +425,7 @@ impl Renewal<'_> {
         let extension = if self.options.dry_run || self.take.is_some() {
             Extension::Plan
         } else {
-            Extension::Apply
+            Extension::Renew
         };
         let mut ended = Ok(());
         repository
@@ -447,12 +455,9 @@ impl Renewal<'_> {
             }
             Err(error) => {
                 self.fail(&object.key.to_string(), &chain(&error));
-                self.silences = if is_silence(&error) {
-                    self.silences.saturating_add(1)
-                } else {
-                    0
-                };
-                if self.silences >= SILENCES_MAX {
+                if !is_silence(&error) {
+                    self.silences = 0;
+                } else if self.is_gone(1) {
                     return Err(error.into());
                 }
             }
@@ -461,6 +466,12 @@ impl Renewal<'_> {
             return Err(Error::Interrupted);
         }
         Ok(())
+    }
+
+    /// Whether the store counts as gone after as many silences more.
+    fn is_gone(&mut self, silences: u32) -> bool {
+        self.silences = self.silences.saturating_add(silences);
+        self.silences >= SILENCES_MAX
     }
 
     /// Gives what is due to whoever takes it.
@@ -540,12 +551,12 @@ enum Batch {
 
 /// Whether a store did not answer.
 fn is_silence(error: &FetchError) -> bool {
+    matches!(error, FetchError::Store(error) if is_silent(error.kind))
+}
+
+const fn is_silent(kind: StoreErrorKind) -> bool {
     matches!(
-        error,
-        FetchError::Store(error)
-            if matches!(
-                error.kind,
-                StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown
-            )
+        kind,
+        StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown
     )
 }

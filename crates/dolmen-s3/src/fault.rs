@@ -5,7 +5,7 @@ use std::io;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use dolmen_store::{Operation, StoreError, StoreErrorKind};
 
 /// Characters of what a service says that are passed on.
@@ -36,9 +36,18 @@ where
 {
     let kind = kind_of(error, operation);
     let said = match error {
+        // Nothing went wrong there, but what came back is not what was asked for.
+        SdkError::ServiceError(answer) if answer.raw().status().is_success() => {
+            format!("its answer cannot be read: {}", reasons(error))
+        }
         SdkError::ServiceError(answer) => said(answer.err(), answer.raw().status().as_u16()),
         other if lacks_credentials(other) => NO_CREDENTIALS.to_owned(),
-        other => DisplayErrorContext(other).to_string(),
+        other => match mistrust(other) {
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                format!("{UNKNOWN_SERVER}: {}", reasons(other))
+            }
+            Some(_) | None => reasons(other),
+        },
     };
     let source = if kind == StoreErrorKind::Denied && said != NO_CREDENTIALS {
         format!("{} (right: {})", plain(&said), right(operation))
@@ -71,6 +80,9 @@ pub(crate) fn own(
 const NO_CREDENTIALS: &str =
     "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
 
+const UNKNOWN_SERVER: &str =
+    "nobody whom this machine trusts vouches for the server (--cacert FILE names who does)";
+
 /// The right that a call takes, as policies name it.
 const fn right(operation: Operation) -> &'static str {
     match operation {
@@ -96,6 +108,14 @@ fn plain(text: &str) -> String {
     text.chars().take(SAID_CHARS_MAX).map(shown).collect()
 }
 
+/// An error and what is behind it, in one line.
+fn reasons(error: &(dyn Error + 'static)) -> String {
+    let mut parts: Vec<String> = chain(error).map(ToString::to_string).collect();
+    // Some repeat what is behind them.
+    parts.dedup_by(|behind, before| before.ends_with(behind.as_str()));
+    parts.join(": ")
+}
+
 /// What the service said, in one line.
 fn said(error: &impl ProvideErrorMetadata, status: u16) -> String {
     match (error.code(), error.message()) {
@@ -119,7 +139,7 @@ where
         SdkError::ConstructionFailure(_) => StoreErrorKind::Other,
         SdkError::DispatchFailure(failure) if failure.is_user() => StoreErrorKind::Other,
         SdkError::DispatchFailure(_) if lacks_credentials(error) => StoreErrorKind::Denied,
-        SdkError::DispatchFailure(_) if mistrusts(error) => StoreErrorKind::Other,
+        SdkError::DispatchFailure(_) if mistrust(error).is_some() => StoreErrorKind::Other,
         SdkError::DispatchFailure(_) if never_connected(error) => StoreErrorKind::Unavailable,
         SdkError::ServiceError(answer) => {
             let (error, status) = (answer.err(), answer.raw().status().as_u16());
@@ -135,15 +155,14 @@ fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(<dyn Error + 'static>::is::<CredentialsError>)
 }
 
-/// Whether the other side does not speak TLS, or is not whom it should be.
-fn mistrusts(error: &(dyn Error + 'static)) -> bool {
-    // An error of the system names what is behind the one that it wraps, and not that one itself.
-    let wrapped = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    error.is::<rustls::Error>()
-        || wrapped.is_some_and(|wrapped| mistrusts(wrapped))
-        || error.source().is_some_and(mistrusts)
+/// Why the other side does not speak TLS, or is not whom it should be, if that is so.
+fn mistrust<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
+    chain(error).find_map(|error| {
+        // An error of the system names what is behind the one that it wraps, and not that one itself.
+        let wrapped = error.downcast_ref::<io::Error>();
+        let wrapped = wrapped.and_then(io::Error::get_ref);
+        error.downcast_ref().or_else(|| mistrust(wrapped?))
+    })
 }
 
 /// Whether the request cannot have reached anybody.
@@ -212,7 +231,8 @@ fn kind_of_answer(
         ("PreconditionFailed", _) | (_, 412) => StoreErrorKind::Exists,
         // A marker, by its version, has no body.
         ("MethodNotAllowed", _) | (_, 404 | 405) => StoreErrorKind::NotFound,
-        (_, 401 | 403) => StoreErrorKind::Denied,
+        // Not every service says it with the status that belongs to it.
+        ("AccessDenied", _) | (_, 401 | 403) => StoreErrorKind::Denied,
         (_, 500..=599) => unanswered,
         _ => StoreErrorKind::Other,
     }
@@ -238,6 +258,7 @@ mod tests {
         use StoreErrorKind as Kind;
         for (code, status, message, kind) in [
             ("AccessDenied", 403, "Access Denied", Kind::Denied),
+            ("AccessDenied", 400, "", Kind::Denied),
             (
                 "AccessDenied",
                 403,
@@ -279,6 +300,19 @@ mod tests {
         let found = kind_of_answer(&said, 404, Kind::Unavailable, Operation::Open);
         assert_eq!(found, Kind::NotFound);
     }
+
+    #[test]
+    fn reasons_are_said_once_each() {
+        let inner = io::Error::other("refused");
+        let outer = io::Error::other(Wrapped("no connection: refused", inner));
+        assert_eq!(reasons(&outer), "no connection: refused");
+        let outer = Wrapped("no connection", io::Error::other("refused"));
+        assert_eq!(reasons(&outer), "no connection: refused");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Wrapped(&'static str, #[source] io::Error);
 
     #[test]
     fn what_a_service_says_cannot_speak_to_a_terminal() {

@@ -178,6 +178,19 @@ impl Locking {
         u64::try_from(age).is_ok_and(|age| age < self.terms.generation_seconds())
     }
 
+    /// Whether a lock that was read before can be extended without reading it again: nobody has shortened it, and where
+    /// somebody has made it longer, the store refuses an earlier date.
+    pub(super) fn may_extend_unseen(&self, status: LockStatus) -> bool {
+        let is_compliance = matches!(
+            status,
+            LockStatus::Until(Lock {
+                mode: LockMode::Compliance,
+                ..
+            })
+        );
+        is_compliance && self.mode == LockMode::Compliance && self.keeping == Keeping::Extend
+    }
+
     /// Whether who has the right to can make locks end sooner.
     pub(super) fn may_be_shortened(&self) -> bool {
         self.mode == LockMode::Governance

@@ -265,8 +265,9 @@ impl Objects {
 
     /// Extends the lock of one version where it is due, by the terms or by a longer promise.
     ///
-    /// Cost: at most one request for the lock, none where it was read in this generation and is not due, one to extend it
-    /// (two for whoever may place no holds, under holds), and one to read it back where that was refused or had no answer.
+    /// Cost: at most one request for the lock, none where it was read in this generation and is not due, or was ever read in
+    /// compliance mode and is renewed; one to extend it (two for whoever may place no holds, under holds), and one to read it
+    /// back where that was refused or had no answer.
     pub(super) async fn extend(
         &self,
         key: &ObjectKey,
@@ -289,13 +290,17 @@ impl Objects {
             let next = locking.next(&key.id(), known.status, promise_seconds);
             known.counts(&locking) && next.is_none()
         };
-        let status = match (copy.lock, known.filter(is_enough)) {
-            (LockStatus::Unknown, Some(known)) => {
+        let is_lasting = |known: &Known| {
+            extension == Extension::Renew && locking.may_extend_unseen(known.status)
+        };
+        let status = match (copy.lock, known) {
+            (LockStatus::Unknown, Some(known)) if is_enough(&known) => {
                 extended.status = known.status;
                 extended.until = locking.protects_until(known.status);
                 return Ok(extended);
             }
-            (LockStatus::Unknown, None) => {
+            (LockStatus::Unknown, Some(known)) if is_lasting(&known) => known.status,
+            (LockStatus::Unknown, _) => {
                 extended.calls = 1;
                 self.store().lock_of(&object).await?
             }
@@ -305,7 +310,9 @@ impl Objects {
         extended.was_shortened = known.is_some_and(|known| known.was_longer_than(status));
         if let Some(longer) = locking.next(&key.id(), status, promise_seconds) {
             match extension {
-                Extension::Apply => self.lengthen(&object, longer, &mut extended).await?,
+                Extension::Apply | Extension::Renew => {
+                    self.lengthen(&object, longer, &mut extended).await?;
+                }
                 Extension::Plan => {
                     let lock = longer.lock();
                     let present = locking.protects_until(status);
@@ -428,8 +435,10 @@ fn folder(key: &ObjectKey, depth: usize) -> String {
 /// Whether locks are made longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extension {
-    /// They are.
+    /// They are, where the store states that they are due: whoever maintains the repository may have been there before.
     Apply,
+    /// They are, where this client knows that they were due.
+    Renew,
     /// It is only said which would be.
     Plan,
 }

@@ -71,9 +71,32 @@ fn a_second_renewal_in_a_generation_asks_for_nothing_that_is_not_due() {
 }
 
 #[test]
+fn what_is_due_is_extended_without_being_asked_for_again_and_never_to_an_earlier_date() {
+    let mut world = world(LockStrategy::Compliance);
+    assert!(world.renew(HOME).is_protected);
+    let everything = objects(&world);
+    let first = everything.first().unwrap();
+    // Somebody else's longer promise.
+    let far = Lock {
+        mode: LockMode::Compliance,
+        until: world.store.clock().saturating_add_seconds(365 * DAY),
+    };
+    let extended = world.store.extend(first, far);
+    world.repository.objects.block_on(extended).unwrap();
+    world.wait(8 * DAY);
+    next_process(&mut world);
+    let counts = world.count(|| assert!(world.renew(HOME).is_protected));
+    // The store refuses one, and is asked for its date.
+    assert_eq!(asked(&counts), [1, count(&world)]);
+    let found = world.store.lock_of(first);
+    let found = world.repository.objects.block_on(found).unwrap();
+    assert_eq!(found, LockStatus::Until(far));
+}
+
+#[test]
 fn each_date_is_asked_for_and_made_later_once_a_generation_at_most() {
     for (lock, asked_max) in [
-        (LockStrategy::Compliance, 53),
+        (LockStrategy::Compliance, 1),
         (LockStrategy::Governance, 2 * 53),
     ] {
         let mut world = world(lock);

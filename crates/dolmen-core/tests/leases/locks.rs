@@ -355,6 +355,23 @@ fn a_listing_that_breaks_off_stops_no_other() {
 }
 
 #[test]
+fn a_store_that_answers_no_listing_is_not_asked_for_each() {
+    let world = with_all_due(3);
+    drop(world.instance(HOME));
+    let list = world.list();
+    let begun = world.layer.calls_of(Operation::ListVersions);
+    let gone = Fault::Crash(Effect::Skipped);
+    break_call(&world, Operation::ListVersions, 0, gone);
+    let report = world.renew_listed(&list);
+    assert_eq!((report.renewed, report.failed), (0, 2));
+    assert!(!report.is_protected);
+    assert_eq!(world.layer.calls_of(Operation::ListVersions) - begun, 2);
+    world.layer.set_plan(FaultPlan::none());
+    let report = world.renew(HOME);
+    assert_eq!((report.renewed, report.failed), (report.examined, 0));
+}
+
+#[test]
 fn a_snapshot_that_comes_too_late_for_its_locks_does_not_count_and_is_written_again() {
     let world = World::locked();
     world.write(HOME, "a", 1, 500_000);

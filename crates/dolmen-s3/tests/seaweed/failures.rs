@@ -9,6 +9,8 @@ use dolmen_store::{
     ByteRange, Lock, LockMode, LockStatus, Place, Store as _, StoreError, StoreErrorKind,
 };
 use futures_util::TryStreamExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::bucket::{address, key, locked_bucket, options};
 use crate::proxy::{Fault, Proxy, Request};
@@ -210,6 +212,29 @@ async fn a_server_that_speaks_no_tls_is_not_tried_again() {
     };
     let opened = S3Store::open(&address, &options(OWNER)).await;
     assert_eq!(opened.unwrap_err().kind, StoreErrorKind::Other);
+}
+
+/// moto 5.2 answers so.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_another_kind_than_was_asked_for_is_said_to_be_unreadable() {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\n<Other/>";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            // A client that is gone is answered in vain.
+            let _read = client.read(&mut request).await;
+            let _answered = client.write_all(ANSWER).await;
+        }
+    });
+    let opened = S3Store::open(&address(&endpoint, "any-bucket"), &options(OWNER)).await;
+    let error = opened.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Other);
+    let said = error.source.unwrap().to_string();
+    assert!(said.starts_with("its answer cannot be read: "), "{said}");
+    assert!(said.contains("VersioningConfiguration"), "{said}");
 }
 
 #[test]

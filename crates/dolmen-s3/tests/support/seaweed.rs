@@ -1,9 +1,11 @@
-//! A real server: SeaweedFS, one for a process of tests, which ends with that process however that ends.
+//! A real server: SeaweedFS, one for a process of tests, or one of a test's own. It ends with that process however that
+//! ends.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
@@ -18,15 +20,25 @@ pub(crate) const OWNER: (&str, &str) = ("owner", "owner-secret");
 /// Who may list and read, and nothing else.
 pub(crate) const READER: (&str, &str) = ("reader", "reader-secret");
 
-/// Runs a server, waits for the end of what feeds its input, and ends it. The first argument is its folder.
+/// Runs a server in a folder, the first argument, and does what it is told in words: `start`, or `kill`. Each is answered.
+/// When what feeds its input ends, it ends the server, too.
 const GUARD: &str = r#"
 trap '' INT TERM HUP
-"$@" >"$0/log" 2>&1 </dev/null &
-server=$!
-read -r _
-kill -9 "$server"
+while read -r word; do
+    if [ "$word" = start ]; then
+        "$@" >>"$0/log" 2>&1 </dev/null &
+        server=$!
+    else
+        kill -9 "$server"
+        wait "$server"
+        server=
+    fi
+    echo done
+done
+[ -z "$server" ] || kill -9 "$server"
 wait
 rm -rf "$0"
+for port in $PORTS; do rm -f /tmp/seaweedfs-*-grpc-"$port".sock; done
 "#;
 
 /// A running server.
@@ -34,29 +46,47 @@ rm -rf "$0"
 pub(crate) struct Server {
     folder: PathBuf,
     port: u16,
-    /// Its guard: when this process is gone, the pipe to it closes.
-    _guard: Child,
+    guard: Mutex<Guard>,
+}
+
+/// What runs a server: when this process is gone, the pipe to it closes.
+#[derive(Debug)]
+struct Guard {
+    _process: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Guard {
+    fn tell(&mut self, word: &str) {
+        writeln!(self.orders, "{word}").unwrap();
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).unwrap();
+        assert_eq!(answer, "done\n", "the guard of SeaweedFS is gone");
+    }
 }
 
 /// The server of this process, started by whoever asks first.
 pub(crate) fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        // A test's own runtime must not wait in itself for another one.
-        let starting = std::thread::spawn(|| runtime().block_on(Server::start()));
-        starting.join().unwrap()
-    })
+    SERVER.get_or_init(|| wait_for(Server::start(&[])))
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
+/// Waits in a runtime of its own: a test's must not wait in itself for another one.
+pub(crate) fn wait_for<T: Send>(what: impl Future<Output = T> + Send) -> T {
+    let waiting = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(what)
+    };
+    std::thread::scope(|scope| scope.spawn(waiting).join().unwrap())
 }
 
 impl Server {
-    async fn start() -> Self {
+    /// Starts one, with arguments beside the usual ones.
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::TempDir::new().unwrap().keep();
         std::fs::create_dir(folder.join("data")).unwrap();
         let config = folder.join("s3.json");
@@ -71,10 +101,10 @@ impl Server {
             filer_grpc,
             s3_grpc,
         ] = ports();
-        let guard = Command::new("sh")
+        let mut process = Command::new("sh")
             .args(["-c", GUARD])
             .arg(&folder)
-            .arg(program())
+            .arg(installed("weed"))
             .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer"])
             .arg(format!("-dir={}", text(&folder.join("data"))))
             .args([
@@ -86,6 +116,11 @@ impl Server {
             .arg(format!("-s3.config={}", text(&config)))
             .args(["-master.telemetry=false", "-master.telemetry.url="])
             .args(["-master.volumeSizeLimitMB=256", "-volume.max=1000"])
+            // One that was killed waits so long until it trusts in being alone.
+            .args([
+                "-master.electionTimeout=1s",
+                "-master.heartbeatInterval=100ms",
+            ])
             .arg(format!("-master.port={master}"))
             .arg(format!("-master.port.grpc={master_grpc}"))
             .arg(format!("-volume.port={volume}"))
@@ -94,21 +129,38 @@ impl Server {
             .arg(format!("-filer.port.grpc={filer_grpc}"))
             .arg(format!("-s3.port={s3}"))
             .arg(format!("-s3.port.grpc={s3_grpc}"))
+            .env(
+                "PORTS",
+                format!("{master_grpc} {volume_grpc} {filer_grpc} {s3_grpc}"),
+            )
+            .args(arguments)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let guard = Guard {
+            orders: process.stdin.take().unwrap(),
+            answers: BufReader::new(process.stdout.take().unwrap()),
+            _process: process,
+        };
         let server = Self {
             folder,
             port: s3,
-            _guard: guard,
+            guard: Mutex::new(guard),
         };
-        server.wait().await;
+        server.tell("start");
+        server.answers().await;
         server
     }
 
-    async fn wait(&self) {
+    /// Tells the guard to `start` the server, or to `kill` it with SIGKILL.
+    pub(crate) fn tell(&self, word: &str) {
+        self.guard.lock().unwrap().tell(word);
+    }
+
+    /// Waits until it answers.
+    pub(crate) async fn answers(&self) {
         let client = self.client(OWNER);
         let begin = Instant::now();
         while client.list_buckets().send().await.is_err() {
@@ -162,19 +214,16 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Where the README's test command put it.
-fn program() -> PathBuf {
+/// Where the README's test command put a program.
+pub(crate) fn installed(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let program = root.join("target/venv/bin/weed");
-    assert!(
-        program.is_file(),
-        "SeaweedFS is not installed: run tools/test"
-    );
+    let program = root.join("target/venv/bin").join(name);
+    assert!(program.is_file(), "{name} is not installed: run tools/test");
     program
 }
 
 /// Ports that nobody listens on now.
-fn ports<const N: usize>() -> [u16; N] {
+pub(crate) fn ports<const N: usize>() -> [u16; N] {
     let listeners: [TcpListener; N] =
         std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     std::array::from_fn(|at| listeners[at].local_addr().unwrap().port())

@@ -1,38 +1,14 @@
 //! A line that breaks, between the program and the server.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::machine::{Machine, noise};
-use crate::proxy::{Fault, Proxy, Request};
-use crate::seaweed::server;
+use crate::proxy::Fault;
 use crate::world::Ran;
-
-/// A machine whose requests pass a proxy that breaks them as long as `is_on`.
-async fn behind(
-    bucket: &str,
-    terms: &[&str],
-    rule: impl Fn(&Request, usize) -> Fault + Send + Sync + 'static,
-) -> (Machine, Arc<AtomicBool>, Proxy) {
-    let is_on = Arc::<AtomicBool>::default();
-    let (on, count) = (Arc::clone(&is_on), AtomicUsize::new(0));
-    let rule = move |request: &Request, _| {
-        if on.load(Ordering::SeqCst) {
-            rule(request, count.fetch_add(1, Ordering::SeqCst))
-        } else {
-            Fault::None
-        }
-    };
-    let proxy = Proxy::start(&server().endpoint(), Arc::new(rule)).await;
-    let mut machine = Machine::new(bucket);
-    machine.endpoint.clone_from(&proxy.endpoint);
-    machine.done(&[&["init", "--create-bucket"], terms].concat());
-    (machine, is_on, proxy)
-}
 
 /// It is done, or it says in words why not.
 #[track_caller]
-fn is_clean(ran: &Ran) {
+pub(crate) fn is_clean(ran: &Ran) {
     assert!(
         [0, 1, 21].contains(&ran.code),
         "{}\n{}",
@@ -48,7 +24,7 @@ fn is_clean(ran: &Ran) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_that_breaks_in_every_way_loses_nothing() {
     let terms = ["--protect", "20s", "--generation", "12s", "--every", "6s"];
-    let (machine, is_on, _) = behind("breaks", &terms, |_, count| {
+    let (machine, is_on, _) = Machine::behind("breaks", &terms, |_, count| {
         let faults = [
             Fault::Busy,
             Fault::Lose,
@@ -80,7 +56,7 @@ async fn a_line_that_breaks_in_every_way_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_in_the_middle_ends_a_backup_which_then_carries_on() {
-    let (machine, is_on, _) = behind("storms", &["--protect", "1h"], |request, count| {
+    let (machine, is_on, _) = Machine::behind("storms", &["--protect", "1h"], |request, count| {
         if request.method == "PUT" && count > 12 {
             Fault::Busy
         } else {
@@ -103,26 +79,4 @@ async fn a_storm_in_the_middle_ends_a_backup_which_then_carries_on() {
     machine.done(&["backup", "."]);
     machine.restores("latest");
     machine.done(&["check", "--read-data"]);
-}
-
-/// What an unchanged backup asks of the store does not grow with the files.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unchanged_backup_makes_few_requests() {
-    let (machine, _, proxy) = behind("few", &["--protect", "30d"], |_, _| Fault::None).await;
-    for at in 0..1000 {
-        machine
-            .world
-            .write(&format!("files/{}/{at}", at % 10), b"small");
-    }
-    machine.done(&["backup", "."]);
-    machine.done(&["backup", "."]);
-    let before = proxy.requests().len();
-    machine.done(&["backup", "."]);
-    let requests = proxy.requests().split_off(before);
-    let listings = requests
-        .iter()
-        .filter(|one| one.method == "GET" && one.target.contains("versions"))
-        .count();
-    assert!(requests.len() - listings <= 10, "{requests:#?}");
-    assert!(listings <= 8, "{requests:#?}");
 }

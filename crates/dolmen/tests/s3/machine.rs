@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use serde_json::Value;
 
+use crate::proxy::{Fault, Proxy, Request};
 use crate::seaweed::{OWNER, server};
 use crate::world::{Ran, World, messages};
 
@@ -30,11 +34,37 @@ pub(crate) struct Seen {
 impl Machine {
     /// One without a bucket.
     pub(crate) fn new(bucket: &str) -> Self {
+        Self::at(&server().endpoint(), bucket)
+    }
+
+    /// The same at another server, or at what stands in front of it.
+    pub(crate) fn at(endpoint: &str, bucket: &str) -> Self {
         Self {
             world: World::new(),
             bucket: bucket.to_owned(),
-            endpoint: server().endpoint(),
+            endpoint: endpoint.to_owned(),
         }
+    }
+
+    /// One with a repository, whose requests pass a proxy that breaks them as long as the switch is on.
+    pub(crate) async fn behind(
+        bucket: &str,
+        terms: &[&str],
+        rule: impl Fn(&Request, usize) -> Fault + Send + Sync + 'static,
+    ) -> (Self, Arc<AtomicBool>, Proxy) {
+        let is_on = Arc::<AtomicBool>::default();
+        let (on, count) = (Arc::clone(&is_on), AtomicUsize::new(0));
+        let rule = move |request: &Request, _| {
+            if on.load(Ordering::SeqCst) {
+                rule(request, count.fetch_add(1, Ordering::SeqCst))
+            } else {
+                Fault::None
+            }
+        };
+        let proxy = Proxy::start(&server().endpoint(), Arc::new(rule)).await;
+        let machine = Self::at(&proxy.endpoint, bucket);
+        machine.done(&[&["init", "--create-bucket"], terms].concat());
+        (machine, is_on, proxy)
     }
 
     /// One with a repository of these terms, in a bucket that `init` makes.
@@ -138,6 +168,18 @@ impl Machine {
 /// Somebody else with the owner's credentials.
 pub(crate) fn owner() -> Client {
     server().client(OWNER)
+}
+
+/// Waits for something that locks bring about when they lapse.
+pub(crate) async fn until(is_so: impl Fn() -> bool) {
+    const TURNS_MAX: u32 = 200;
+    for _turn in 0..TURNS_MAX {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    panic!("it does not come about");
 }
 
 /// Bytes that do not compress, the same for the same seed.

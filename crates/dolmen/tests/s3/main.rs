@@ -2,19 +2,34 @@
 
 #[cfg(test)]
 mod drill;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod killed;
+#[cfg(test)]
+mod liar;
+#[cfg(test)]
 mod machine;
+#[cfg(test)]
+mod options;
 #[cfg(test)]
 mod promises;
 #[cfg(test)]
 #[path = "../../../dolmen-s3/tests/support/proxy.rs"]
 mod proxy;
 #[cfg(test)]
+mod requests;
+#[cfg(test)]
 #[path = "../../../dolmen-s3/tests/support/seaweed.rs"]
 mod seaweed;
 #[cfg(test)]
 mod setup;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod traps;
+#[cfg(test)]
+mod walk;
 #[cfg(test)]
 #[expect(dead_code, reason = "the tests of folders use more of it")]
 #[path = "../cli/world.rs"]

@@ -1,5 +1,6 @@
 //! What is promised of buckets with Object Lock.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::machine::{Machine, noise, now_seconds, owner};
@@ -45,6 +46,7 @@ async fn space_comes_back_and_what_lives_stays_locked() {
     );
     machine.restores("latest");
     machine.done(&["check", "--read-data"]);
+    has_one_version_of_each(&machine).await;
     // What is left lived all the time, and whoever asked the store was told that it was locked for long enough.
     let live = machine.versions().await;
     for (begin, seen) in locks {
@@ -53,6 +55,19 @@ async fn space_comes_back_and_what_lives_stays_locked() {
             assert!(until >= begin + PROTECT_SECONDS, "{version:?} at {begin}");
         }
     }
+}
+
+/// No version piles up beneath another one, and no marker on top: no lifecycle rule has to tidy.
+async fn has_one_version_of_each(machine: &Machine) {
+    let list = owner().list_object_versions().bucket(&machine.bucket);
+    let list = list.prefix("repository/").send().await.unwrap();
+    let is_ours = |key: Option<&str>| !key.unwrap().contains("/canary/");
+    let versions = list.versions().iter();
+    let versions: Vec<_> = versions.filter(|one| is_ours(one.key())).collect();
+    let keys: BTreeSet<_> = versions.iter().map(|one| one.key()).collect();
+    assert_eq!(versions.len(), keys.len(), "{versions:#?}");
+    let mut markers = list.delete_markers().iter();
+    assert!(!markers.any(|one| is_ours(one.key())), "{list:#?}");
 }
 
 async fn bytes(machine: &Machine) -> u64 {

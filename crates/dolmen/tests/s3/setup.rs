@@ -1,8 +1,8 @@
 //! `init` on buckets, and addresses where nothing is.
 
 use aws_sdk_s3::types::{
-    BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule,
-    LifecycleRuleFilter,
+    BucketLifecycleConfiguration, BucketVersioningStatus, ExpirationStatus, LifecycleExpiration,
+    LifecycleRule, LifecycleRuleFilter, NoncurrentVersionExpiration, VersioningConfiguration,
 };
 
 use crate::machine::{Machine, owner};
@@ -54,23 +54,60 @@ async fn init_refuses_a_bucket_that_cannot_keep_the_promise() {
     machine.world.write("files/a", b"first");
     machine.done(&["backup", "."]);
     machine.restores("latest");
+}
 
-    let machine = Machine::new("with-a-rule");
-    server().bucket("with-a-rule", true).await;
-    let rule = LifecycleRule::builder()
-        .id("tidy")
-        .status(ExpirationStatus::Enabled)
-        .filter(LifecycleRuleFilter::builder().prefix("").build())
-        .expiration(LifecycleExpiration::builder().days(30).build());
-    let rules = BucketLifecycleConfiguration::builder().rules(rule.build().unwrap());
-    let put = owner().put_bucket_lifecycle_configuration();
-    let put = put.bucket("with-a-rule");
-    let put = put.lifecycle_configuration(rules.build().unwrap());
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn init_refuses_a_bucket_that_keeps_versions_no_more() {
+    let machine = Machine::new("suspended");
+    server().bucket("suspended", false).await;
+    server().keep_versions("suspended").await;
+    let suspended = VersioningConfiguration::builder().status(BucketVersioningStatus::Suspended);
+    let put = owner().put_bucket_versioning().bucket("suspended");
+    let put = put.versioning_configuration(suspended.build());
     put.send().await.unwrap();
-    machine.run(&["init"]).says(
-        1,
-        "the bucket has a lifecycle rule, `tidy`: it expires objects",
-    );
+    for lock in ["compliance", "none"] {
+        let refused = machine.run(&["init", "--lock", lock]);
+        refused.says(1, "the bucket keeps no versions\nhint: ");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn init_refuses_a_bucket_that_takes_backups_away_by_itself() {
+    let rule = |id: &str, prefix: &str| {
+        let filter = LifecycleRuleFilter::builder().prefix(prefix).build();
+        let rule = LifecycleRule::builder().id(id).filter(filter);
+        rule.status(ExpirationStatus::Enabled)
+    };
+    let old = LifecycleExpiration::builder().days(30).build();
+    let beneath = NoncurrentVersionExpiration::builder().noncurrent_days(30);
+    let rules = [
+        (
+            rule("tidy", "").expiration(old.clone()),
+            Some("the bucket has a lifecycle rule, `tidy`: it expires objects"),
+        ),
+        (
+            rule("beneath", "repository/").noncurrent_version_expiration(beneath.build()),
+            Some(
+                "the bucket has a lifecycle rule, `beneath`: it deletes versions that something covers or hides",
+            ),
+        ),
+        (rule("logs", "logs/").expiration(old), None),
+    ];
+    for (at, (rule, refusal)) in rules.into_iter().enumerate() {
+        let bucket = format!("with-a-rule-{at}");
+        let machine = Machine::new(&bucket);
+        server().bucket(&bucket, true).await;
+        let rules = BucketLifecycleConfiguration::builder().rules(rule.build().unwrap());
+        let put = owner().put_bucket_lifecycle_configuration();
+        let put = put.bucket(&bucket);
+        let put = put.lifecycle_configuration(rules.build().unwrap());
+        put.send().await.unwrap();
+        let ran = machine.run(&["init"]);
+        match refusal {
+            Some(said) => ran.says(1, said),
+            None => assert_eq!(ran.code, 0, "{}", ran.stderr),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
