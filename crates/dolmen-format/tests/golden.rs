@@ -141,9 +141,25 @@ fn key_objects_say_what_was_written() {
     assert_eq!((admin.role, admin.domain), (Role::Admin, None));
 }
 
+fn fact(name: &str) -> Fact {
+    signed::decode::<Record>(&vector(name)).unwrap().body.fact
+}
+
+#[test]
+fn a_probe_says_which_store_was_tried_out_and_how_it_was() {
+    let Fact::Probe(probe) = fact("ledger-probe.bin") else {
+        panic!("another fact")
+    };
+    let retention = probe.default_retention.unwrap();
+    assert_eq!((probe.store.len(), retention.days), (32, 40));
+    assert_eq!(
+        [probe.lock, retention.lock],
+        [LockStrategy::Compliance, LockStrategy::Governance]
+    );
+}
+
 #[test]
 fn ledger_records_say_what_was_written() {
-    let fact = |name: &str| signed::decode::<Record>(&vector(name)).unwrap().body.fact;
     let Fact::Policy(policy) = fact("ledger-policy.bin") else {
         panic!("another fact")
     };
@@ -202,15 +218,6 @@ fn ledger_records_say_what_was_written() {
         panic!("another fact")
     };
     assert_eq!((snapshots.len(), snapshots[0].number), (1, 3));
-    let Fact::Probe(probe) = fact("ledger-probe.bin") else {
-        panic!("another fact")
-    };
-    let retention = probe.default_retention.unwrap();
-    assert_eq!((probe.store.len(), retention.days), (32, 40));
-    assert_eq!(
-        [probe.lock, retention.lock],
-        [LockStrategy::Compliance, LockStrategy::Governance]
-    );
     let record = signed::decode::<Record>(&vector("ledger-attestation.bin"))
         .unwrap()
         .body;
@@ -388,7 +395,7 @@ fn what_is_newer_is_called_newer() {
     assert_eq!(signed::decode::<Record>(&policy).unwrap_err(), fact);
     assert_eq!(
         fact.to_string(),
-        "unknown type of fact 9: written by a newer version of Dolmen"
+        "unknown type of fact 10: written by a newer version of Dolmen"
     );
     let root = signed::decode::<Root>(&vector("root.bin")).unwrap().body;
     let suite = signed::encode_unsigned(&Root { suite: 2, ..root }).unwrap_err();

@@ -23,6 +23,8 @@ mod requests;
 #[path = "../../../dolmen-s3/tests/support/seaweed.rs"]
 mod seaweed;
 #[cfg(test)]
+mod settings;
+#[cfg(test)]
 mod setup;
 #[cfg(test)]
 mod tls;
