@@ -229,34 +229,41 @@ impl Objects {
     ///
     /// Cost: one request; where the plain view lacks it, what [`Self::look_beneath`] costs.
     pub fn read(&self, key: &ObjectKey, range: ByteRange) -> Result<Bytes, StoreError> {
-        let read = match self.read_known(key, range) {
+        // Other threads may learn of the key meanwhile: each read is judged by what it read itself.
+        let mut seen = self.view_of(key);
+        let mut read = self.read_seen(key, seen.as_ref(), range);
+        if let Err(error) = &read
+            && error.kind == StoreErrorKind::NotFound
+            && let Some(version) = seen.take()
+        {
             // A bucket's rules delete what was covered, also what was authentic and lies on top once more.
-            Err(error) if error.kind == StoreErrorKind::NotFound && self.views.forget(key) => {
-                self.read_known(key, range)
-            }
-            outcome => outcome,
-        };
+            self.views.forget_version(key, &version);
+            read = self.read_seen(key, None, range);
+        }
         match read {
             Err(error)
                 if matches!(
                     error.kind,
                     StoreErrorKind::NotFound | StoreErrorKind::ShortRead | StoreErrorKind::TooLarge
-                ) && self.look_beneath(key)? =>
+                ) && self.look_beneath(key, seen.as_ref())? =>
             {
-                self.read_known(key, range)
+                self.read_seen(key, self.view_of(key).as_ref(), range)
             }
             outcome => outcome,
         }
     }
 
-    /// Reads the version that is known to be authentic, else what the plain view shows.
-    fn read_known(&self, key: &ObjectKey, range: ByteRange) -> Result<Bytes, StoreError> {
+    /// Reads a version, or what the plain view shows.
+    fn read_seen(
+        &self,
+        key: &ObjectKey,
+        version: Option<&Version>,
+        range: ByteRange,
+    ) -> Result<Bytes, StoreError> {
         let len = match range {
             ByteRange::FromTo { len, .. } | ByteRange::Last { len } => len,
         };
         let limit = len.max(ObjectKind::Pack.bytes_max());
-        let copy = self.views.authentic(key);
-        let version = copy.as_ref().map(|copy| &copy.version);
         let name = store_key(key)?;
         let read = self.store.get(&name, version, Some(range), limit);
         self.note_denied(self.runtime.block_on(read))

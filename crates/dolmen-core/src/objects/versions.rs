@@ -114,9 +114,18 @@ impl Views {
         known.insert(key, copy);
     }
 
-    /// Forgets which version of a key is authentic. Returns whether one was known.
-    pub(super) fn forget(&self, key: &ObjectKey) -> bool {
-        lock(&self.authentic).remove(key).flatten().is_some()
+    /// Forgets what is known of a key.
+    pub(super) fn forget(&self, key: &ObjectKey) {
+        lock(&self.authentic).remove(key);
+    }
+
+    /// Forgets that this version of a key is the authentic one.
+    pub(super) fn forget_version(&self, key: &ObjectKey, version: &Version) {
+        let mut known = lock(&self.authentic);
+        let copy = known.get(key).and_then(Option::as_ref);
+        if copy.is_some_and(|copy| copy.version == *version) {
+            known.remove(key);
+        }
     }
 
     fn note(&self, object: &Listed, is_overwritten: bool) {
@@ -169,14 +178,29 @@ impl Objects {
         })
     }
 
+    /// What [`Objects::read`] reads of a key by now: the version that is known to be authentic; `None`: what the plain view
+    /// shows.
+    pub fn view_of(&self, key: &ObjectKey) -> Option<Version> {
+        self.views.authentic(key).map(|copy| copy.version)
+    }
+
     /// Looks for the authentic version of a key whose plain view turned out to be missing or other bytes, by hashing
-    /// its versions, oldest first. Returns whether a later [`Objects::read`] gives other bytes than one before.
+    /// its versions, oldest first. `seen` is what [`Objects::view_of`] was before the read that failed: another thread may
+    /// have found the authentic version since. Returns whether a later [`Objects::read`] gives other bytes than that one.
     ///
     /// Cost: nothing where the store has no versions or the key was looked for before; else a listing, and one request
     /// for each version until the authentic one.
-    pub fn look_beneath(&self, key: &ObjectKey) -> std::result::Result<bool, StoreError> {
-        if !self.store().capabilities().versions || self.views.was_searched(key) {
+    pub fn look_beneath(
+        &self,
+        key: &ObjectKey,
+        seen: Option<&Version>,
+    ) -> std::result::Result<bool, StoreError> {
+        if !self.store().capabilities().versions {
             return Ok(false);
+        }
+        if self.views.was_searched(key) {
+            let known = self.view_of(key);
+            return Ok(known.is_some() && known.as_ref() != seen);
         }
         match self.block_on(self.search(key, ObjectKind::Pack)) {
             Ok(found) => Ok(found.is_some()),

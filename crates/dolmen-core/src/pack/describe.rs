@@ -121,7 +121,7 @@ fn describe_listed(repository: &Repository, pack: &Listed) -> crate::error::Resu
             return Ok(described);
         }
     }
-    objects.look_beneath(&pack.key)?;
+    objects.look_beneath(&pack.key, None)?;
     let authentic = objects.authentic_copy(&pack.key);
     let bytes = authentic.map_or(bytes, |copy| copy.bytes);
     let mut described = describe_copy(repository, &pack.key, bytes)?;

@@ -170,9 +170,10 @@ impl BlobReader<'_> {
             let table = self.moved_table(&place.pack)?;
             self.open_in(&table, place, wanted, opener, raw)
         };
+        let seen = self.view_of(&place.pack);
         match open() {
             Err(BlobError::Frame { .. } | BlobError::Table { .. })
-                if self.look_beneath(&place.pack)? =>
+                if self.look_beneath(&place.pack, seen.as_ref())? =>
             {
                 lock(&self.moved.tables).by_pack.remove(&place.pack.pack);
                 open()
@@ -257,8 +258,11 @@ impl BlobReader<'_> {
                 origin,
             }))
         };
+        let seen = self.view_of(&place.pack);
         match locate() {
-            Ok(None) | Err(BlobError::Table { .. }) if self.look_beneath(&place.pack)? => {
+            Ok(None) | Err(BlobError::Table { .. })
+                if self.look_beneath(&place.pack, seen.as_ref())? =>
+            {
                 lock(&self.moved.tables).by_pack.remove(&place.pack.pack);
                 locate()
             }

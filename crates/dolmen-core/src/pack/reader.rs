@@ -8,7 +8,7 @@ use dolmen_format::limits::FRAME_RAW_BYTES_MAX;
 use dolmen_format::pack::{Compression, Origin, PackTable, Recipient, TRAILER_BYTES};
 use dolmen_format::{BlobId, BlobKind, FormatError, ObjectKey, PackId};
 use dolmen_state::index::{BlobIndex, FrameInfo, Location, PackInfo, PackRef};
-use dolmen_store::{ByteRange, StoreError, StoreErrorKind};
+use dolmen_store::{ByteRange, StoreError, StoreErrorKind, Version};
 
 use super::moved::MovedFrames;
 use crate::error::Error;
@@ -231,19 +231,31 @@ impl<'a> BlobReader<'a> {
             let stored = self.read(&info, range)?;
             opener.open(&key, &info, ordinal, &frame, &stored, raw)
         };
+        let seen = self.view_of(&info);
         match open() {
-            Err(BlobError::Frame { .. }) if self.look_beneath(&info)? => open(),
+            Err(BlobError::Frame { .. }) if self.look_beneath(&info, seen.as_ref())? => open(),
             outcome => outcome,
         }
     }
 
-    /// Looks for the authentic version of a pack whose plain bytes do not open; true if it is worth reading again.
+    /// What [`Self::read`] reads of a pack by now.
+    pub(super) fn view_of(&self, info: &PackInfo) -> Option<Version> {
+        let key = ObjectKey::Pack(info.writer, info.pack);
+        self.repository.objects.view_of(&key)
+    }
+
+    /// Looks for the authentic version of a pack of which what was `seen` does not open; true if it is worth reading again.
     ///
     /// Cost: nothing where the store has no versions; else a listing, and each version whole until the authentic one,
     /// once.
-    pub fn look_beneath(&self, info: &PackInfo) -> Result<bool, BlobError> {
+    pub(super) fn look_beneath(
+        &self,
+        info: &PackInfo,
+        seen: Option<&Version>,
+    ) -> Result<bool, BlobError> {
         let key = ObjectKey::Pack(info.writer, info.pack);
-        let looked = self.repository.objects.look_beneath(&key);
+        let objects = &self.repository.objects;
+        let looked = objects.look_beneath(&key, seen);
         looked.map_err(|error| BlobError::Store {
             pack: info.pack,
             source: Arc::new(error),
@@ -256,7 +268,8 @@ impl<'a> BlobReader<'a> {
     /// Cost: as [`Self::look_beneath`].
     pub fn is_beneath(&self, info: &PackInfo) -> bool {
         let key = ObjectKey::Pack(info.writer, info.pack);
-        self.look_beneath(info).is_ok() && self.repository.objects.authentic_copy(&key).is_some()
+        self.look_beneath(info, None).is_ok()
+            && self.repository.objects.authentic_copy(&key).is_some()
     }
 
     /// What the index says of a pack and one of its frames.
@@ -304,8 +317,11 @@ impl<'a> BlobReader<'a> {
             pack: PackId::from_bytes([0; 32]),
             ordinal: 0,
         })?;
+        let seen = self.view_of(&info);
         let opened = match self.open_pack(&info) {
-            Err(BlobError::Table { .. }) if self.look_beneath(&info)? => self.open_pack(&info),
+            Err(BlobError::Table { .. }) if self.look_beneath(&info, seen.as_ref())? => {
+                self.open_pack(&info)
+            }
             opened => opened,
         };
         if let Err(error) = &opened

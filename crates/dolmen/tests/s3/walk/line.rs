@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use dolmen_sim::dice::Dice;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::outsider::PREFIX;
 use crate::proxy::{Fault, Proxy, Request};
 use crate::seaweed::server;
 use crate::world::Ran;
@@ -19,10 +20,19 @@ pub(crate) enum Weather {
     /// Every request passes.
     #[default]
     Fair,
-    /// The program is killed at the request of this number, counted from 0, to which something happens too.
-    Kill(usize, Fault),
+    /// The program is killed at a request, to which something happens too.
+    Kill(When, Fault),
     /// Requests fail in every way.
     Storm(Dice),
+}
+
+/// When the program is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// At the request of this number, counted from 0.
+    Request(usize),
+    /// At the first put of a key in this folder.
+    PutBelow(&'static str),
 }
 
 /// The line, as long as the runtime lives that it was laid in.
@@ -44,7 +54,7 @@ impl Line {
     pub(crate) async fn lay() -> Self {
         let now = Arc::<Mutex<Now>>::default();
         let shared = Arc::clone(&now);
-        let rule = move |_: &Request, _| shared.lock().unwrap().decide();
+        let rule = move |request: &Request, _| shared.lock().unwrap().decide(request);
         let proxy = Proxy::start(&server().endpoint(), Arc::new(rule)).await;
         Self { proxy, now }
     }
@@ -88,11 +98,11 @@ impl Line {
 }
 
 impl Now {
-    fn decide(&mut self) -> Fault {
-        let request = self.requests;
+    fn decide(&mut self, request: &Request) -> Fault {
+        let number = self.requests;
         self.requests += 1;
         match &mut self.weather {
-            Weather::Kill(at, fault) if *at == request => {
+            Weather::Kill(when, fault) if when.is_now(number, request) => {
                 let fault = *fault;
                 self.weather = Weather::Fair;
                 let program = self.program.take().unwrap();
@@ -114,6 +124,18 @@ impl Now {
                 } else {
                     Fault::None
                 }
+            }
+        }
+    }
+}
+
+impl When {
+    fn is_now(self, number: usize, request: &Request) -> bool {
+        match self {
+            Self::Request(at) => at == number,
+            Self::PutBelow(folder) => {
+                let is_below = request.target.contains(&format!("/{PREFIX}{folder}/"));
+                is_below && request.method == "PUT"
             }
         }
     }

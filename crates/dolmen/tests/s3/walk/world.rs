@@ -1,12 +1,14 @@
 //! Who is there, what they do, and what is looked at after each step.
 
+mod look;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use dolmen_sim::dice::Dice;
 use serde_json::Value;
 
-use super::line::{Line, Weather};
-use super::outsider::{Outsider, Picture, Stored, differences, picture, restored_from};
+use super::line::{Line, Weather, When};
+use super::outsider::{Outsider, Picture, picture};
 use super::thief::{Attack, Thief};
 use crate::machine::{Machine, now_seconds};
 use crate::proxy::Fault;
@@ -18,13 +20,8 @@ const INTERVAL_SECONDS: i64 = 3;
 const TERMS: [&str; 6] = ["--protect", "12s", "--generation", "4s", "--every", "3s"];
 /// L + M: what a renewal leaves everything that lives at least.
 const LEASE_SECONDS: i64 = PROTECT_SECONDS + 3 * INTERVAL_SECONDS;
-/// Turns of maintenance until all space must have come back, a second each at least.
-const TURNS_MAX: usize = 200;
 /// Requests of a run among which one may be the last.
 const KILLED_WITHIN: usize = 25;
-/// Snapshots that are restored after a step.
-const RESTORED: usize = 2;
-
 /// What is done in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -89,6 +86,8 @@ pub(crate) struct Walk {
     /// Maintenance came so late once that something that lived was promised no more.
     is_late: bool,
     names: usize,
+    /// The keys that had an authentic version when somebody last looked.
+    keys: BTreeSet<String>,
     tally: Tally,
 }
 
@@ -127,6 +126,7 @@ impl Walk {
             renewed_at: now_seconds(),
             is_late: false,
             names: 0,
+            keys: BTreeSet::new(),
             tally: Tally::default(),
         };
         let arguments = [&["init", "--create-bucket"] as &[&str], &TERMS].concat();
@@ -213,7 +213,13 @@ impl Walk {
         } else {
             Fault::Lose
         };
-        Weather::Kill(self.dice.place(KILLED_WITHIN), fault)
+        let folders = ["index", "ledger", "packs", "snapshots"];
+        let when = if self.dice.chance(300) {
+            When::PutBelow(self.dice.pick(&folders).unwrap())
+        } else {
+            When::Request(self.dice.place(KILLED_WITHIN))
+        };
+        Weather::Kill(when, fault)
     }
 
     /// Writes, changes and removes files of a client.
@@ -263,6 +269,7 @@ impl Walk {
         let until = seconds(&summary["protected_until"]);
         assert!(until >= now_seconds() + PROTECT_SECONDS - 1 || self.is_late);
         let id = summary["snapshot_id"].as_str().unwrap().to_owned();
+        self.note(&format!("  made {id}"));
         self.known.insert(id.clone());
         self.promises.push(Promise {
             id,
@@ -361,6 +368,7 @@ impl Walk {
         }
         let at = *self.dice.pick(&live).unwrap();
         let id = self.promises[at].id.clone();
+        self.note(&format!("  retires {id}"));
         self.maintain(&["forget", &id], Weather::Fair).await;
         self.promises[at].is_retired = true;
     }
@@ -387,22 +395,6 @@ impl Walk {
             let promise = &mut self.promises[at];
             promise.is_retired = false;
             promise.until = promise.until.max(begin + PROTECT_SECONDS);
-        }
-    }
-
-    /// Makes the plain view whole: what any tool copies from it is a repository again.
-    async fn recover(&mut self) {
-        self.maintain(&["recover"], Weather::Fair).await;
-        let stored = self.outsider.look().await;
-        let now = now_seconds();
-        let live = self.promises.iter();
-        let live = live.filter(|one| !one.is_retired && one.until > now);
-        let live: Vec<_> = live.collect();
-        if let Some(promise) = self.dice.pick(&live) {
-            let plain = stored.iter().filter(|one| one.is_plain);
-            let copy = self.outsider.copy(plain);
-            gives(&restored_from(&copy, &promise.id), promise);
-            self.tally.restored += 1;
         }
     }
 
@@ -438,102 +430,6 @@ impl Walk {
             self.tally.deleted_bytes += bytes(&told["prune"]);
         }
     }
-
-    /// What is promised is there, for whoever has the passphrase, in what nobody could have deleted.
-    async fn look(&mut self) {
-        let stored = self.outsider.look().await;
-        let now = now_seconds();
-        for promise in self.promises.iter().filter(|one| one.until <= now) {
-            self.is_late |= !promise.is_retired;
-            self.tally.lapsed += usize::from(promise.is_retired);
-        }
-        self.promises.retain(|one| one.until > now);
-        for _ in 0..RESTORED.min(self.promises.len()) {
-            let at = self.dice.place(self.promises.len());
-            self.is_locked(at, &stored);
-        }
-        if !self.promises.is_empty() {
-            let at = self.dice.place(self.promises.len());
-            self.is_read_through(at).await;
-        }
-    }
-
-    fn is_locked(&mut self, at: usize, stored: &[Stored]) {
-        let promise = &self.promises[at];
-        let is_kept = |one: &&Stored| {
-            let is_locked = one.lock.is_some_and(|lock| lock.until >= promise.until);
-            one.is_authentic && is_locked
-        };
-        let copy = self.outsider.copy(stored.iter().filter(is_kept));
-        let files = restored_from(&copy, &promise.id);
-        gives(&files, promise);
-        self.tally.restored += 1;
-    }
-
-    /// From the bucket as it is, by a client that has seen it before.
-    async fn is_read_through(&mut self, at: usize) {
-        let target = tempfile::tempdir().unwrap();
-        let client = self.dice.place(self.clients.len());
-        let arguments = ["restore", &self.promises[at].id, "--target"];
-        let mut command = self.clients[client].command(&arguments);
-        command.arg(target.path());
-        let ran = self.line.run(command, Weather::Fair).await;
-        if now_seconds() >= self.promises[at].until {
-            return;
-        }
-        self.expect("restore", &ran, &[0]);
-        gives(&picture(target.path()), &self.promises[at]);
-        self.tally.restored += 1;
-    }
-
-    /// Nothing of what was there is needed any more, so all of it goes.
-    async fn end(&mut self) {
-        let old = self.outsider.look().await;
-        let is_old = |one: &&Stored| one.is_authentic && one.key.starts_with("packs/");
-        let old: BTreeSet<_> = old.iter().filter(is_old).map(|one| &one.key).collect();
-        let mut kept = Vec::new();
-        for client in 0..self.clients.len() {
-            let files = self.clients[client].world.path("files");
-            std::fs::remove_dir_all(&files).unwrap();
-            std::fs::create_dir(&files).unwrap();
-            self.change(client);
-            self.renew_in_time().await;
-            self.backup(client, Weather::Fair).await;
-            kept.push(self.promises.last().unwrap().id.clone());
-        }
-        let mut ended = self.listed().await;
-        ended.retain(|id| !kept.contains(id));
-        let ended: Vec<_> = ended.iter().map(String::as_str).collect();
-        let arguments = [&["forget"] as &[&str], &ended].concat();
-        self.maintain(&arguments, Weather::Fair).await;
-        for promise in &mut self.promises {
-            promise.is_retired = !kept.contains(&promise.id);
-        }
-        for _turn in 0..TURNS_MAX {
-            self.renew_in_time().await;
-            // Junk among the snapshots may be what is left of one: a person says that it is not.
-            let arguments = ["prune", "--confirm-missing"];
-            self.maintain(&arguments, Weather::Fair).await;
-            let stored = self.outsider.look().await;
-            let mut left = stored.iter().filter(|one| old.contains(&one.key));
-            if left.all(|one| !one.is_authentic || self.thief.planted.contains(&one.key)) {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-        }
-        let stored = self.outsider.look().await;
-        let left = stored.iter().filter(|one| old.contains(&one.key));
-        let left: Vec<_> = left
-            .filter(|one| one.is_authentic && !self.thief.planted.contains(&one.key))
-            .collect();
-        assert!(left.is_empty() || self.is_late, "still there: {left:#?}");
-        self.look().await;
-    }
-}
-
-fn gives(files: &Picture, promise: &Promise) {
-    let wrong = differences(files, &promise.files);
-    assert!(wrong.is_empty(), "snapshot {}: {wrong:?}", promise.id);
 }
 
 /// A time, in seconds since 1970.
