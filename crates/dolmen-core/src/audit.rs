@@ -185,7 +185,7 @@ pub struct Covered {
 ///
 /// Cost: what loading the snapshots and the index costs, one request for each manifest node and each small object, one
 /// listing, at most three requests for the bucket's settings, and one request for each 8 MiB of packs that are hashed. Where
-/// listings state no locks, one more for each needed object once in a generation, and for one in [`SAMPLES`] each time.
+/// listings state no locks, one more for each needed object once in a generation, and for one in 32 each time.
 pub fn look(repository: &Repository, options: &Options<'_>) -> Result<View> {
     let mut list = SnapshotList::load_from(repository, None, Source::Store)?;
     list.facts.compared.clone_from(options.compared);
