@@ -265,7 +265,7 @@ impl<'a> BlobReader<'a> {
     /// Whether the authentic version of a pack is another than the plain view shows, as far as is known or can be found
     /// out.
     ///
-    /// Cost: as [`Self::look_beneath`].
+    /// Cost: as looking beneath a pack.
     pub fn is_beneath(&self, info: &PackInfo) -> bool {
         let key = ObjectKey::Pack(info.writer, info.pack);
         self.look_beneath(info, None).is_ok()
