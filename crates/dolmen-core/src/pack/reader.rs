@@ -248,7 +248,7 @@ impl<'a> BlobReader<'a> {
     ///
     /// Cost: nothing where the store has no versions; else a listing, and each version whole until the authentic one,
     /// once.
-    pub(super) fn look_beneath(
+    pub fn look_beneath(
         &self,
         info: &PackInfo,
         seen: Option<&Version>,
@@ -265,7 +265,7 @@ impl<'a> BlobReader<'a> {
     /// Whether the authentic version of a pack is another than the plain view shows, as far as is known or can be found
     /// out.
     ///
-    /// Cost: as looking beneath a pack.
+    /// Cost: as [`Self::look_beneath`].
     pub fn is_beneath(&self, info: &PackInfo) -> bool {
         let key = ObjectKey::Pack(info.writer, info.pack);
         self.look_beneath(info, None).is_ok()
