@@ -248,11 +248,7 @@ impl<'a> BlobReader<'a> {
     ///
     /// Cost: nothing where the store has no versions; else a listing, and each version whole until the authentic one,
     /// once.
-    pub fn look_beneath(
-        &self,
-        info: &PackInfo,
-        seen: Option<&Version>,
-    ) -> Result<bool, BlobError> {
+    pub fn look_beneath(&self, info: &PackInfo, seen: Option<&Version>) -> Result<bool, BlobError> {
         let key = ObjectKey::Pack(info.writer, info.pack);
         let objects = &self.repository.objects;
         let looked = objects.look_beneath(&key, seen);
