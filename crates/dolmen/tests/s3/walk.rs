@@ -16,7 +16,7 @@ mod world;
 use world::Walk;
 
 /// Walks of the suite, at the same time.
-const SEEDS: [u64; 3] = [1, 2, 3];
+const SEEDS: [u64; 2] = [1, 302];
 /// Steps of each.
 const STEPS: usize = 10;
 /// Walks at the same time, where many are asked for.
