@@ -1,16 +1,14 @@
 //! What a bucket does by itself, held against what the policy relies on.
 
 use dolmen_format::ledger::{self, Fact, LockStrategy, Policy, Probe};
-use dolmen_store::{BucketSettings, DefaultRetention, Harm, LockMode};
+use dolmen_store::{BucketSettings, DefaultRetention, Harm, Hazard, LockMode};
 
 use crate::error::Result;
-use crate::lease::Terms;
+use crate::lease::{Terms, lock_mode};
 use crate::ledger::Probes;
+use crate::probe::relies_on_store;
 use crate::repository::Repository;
 use crate::snapshots::store_digest;
-
-/// Seconds in the days in which buckets count.
-const DAY_SECONDS: u64 = 86_400;
 
 /// Something about a bucket that takes backups away, or protection from those to come.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,14 +24,10 @@ pub enum Weakness {
     NoLocks,
     /// A lifecycle rule.
     #[error(
-        "the bucket's lifecycle rule `{rule}`: {harm}; take it off, or limit it to other prefixes"
+        "the bucket's lifecycle rule `{}`: {}; take it off, or limit it to other prefixes",
+        .0.rule, .0.harm
     )]
-    Rule {
-        /// Its name.
-        rule: String,
-        /// What it does.
-        harm: Harm,
-    },
+    Rule(Hazard),
     /// Nothing says that this store keeps what it promises.
     #[error(
         "nothing says that this store keeps its locks: it was tried out at another address or for another --lock; dolmen \
@@ -102,7 +96,7 @@ pub fn look(repository: &Repository, relied: &Relied<'_>) -> Result<Judgement> {
 
 /// Holds a bucket, which is named as in snapshots, against what is relied on. Pure.
 fn judge(settings: &BucketSettings, relied: &Relied<'_>, store: &[u8]) -> Judgement {
-    let mode = mode(relied.lock);
+    let mode = lock_mode(relied.lock);
     let mut weaknesses = Vec::new();
     if settings.has_versions == Some(false) {
         weaknesses.push(Weakness::NoVersions);
@@ -114,10 +108,7 @@ fn judge(settings: &BucketSettings, relied: &Relied<'_>, store: &[u8]) -> Judgem
     // Where nothing is locked, the bucket's rules are what deletes what was hidden.
     let rules =
         rules.filter(|rule| relied.lock != LockStrategy::Hide || rule.harm != Harm::DeletesBeneath);
-    weaknesses.extend(rules.map(|rule| Weakness::Rule {
-        rule: rule.rule.clone(),
-        harm: rule.harm,
-    }));
+    weaknesses.extend(rules.cloned().map(Weakness::Rule));
     // A repository that no probe speaks of was made where nothing is locked, or by hand.
     let is_untried = !relied.probes.is_empty() && !relied.probes.has(store, relied.lock);
     if mode.is_some() && is_untried {
@@ -125,7 +116,7 @@ fn judge(settings: &BucketSettings, relied: &Relied<'_>, store: &[u8]) -> Judgem
     }
     let before = relied.probes.default_retention(store).and_then(stated);
     if let (Some(before), Some(now)) = (before, settings.default_retention)
-        && now.is_none_or(|now| now.mode < before.mode || now.days < before.days)
+        && now.is_none_or(|now| is_weaker(now, before))
         && mode.is_some()
     {
         weaknesses.push(Weakness::RetentionWeakened { before, now });
@@ -151,13 +142,11 @@ fn short_retention(
     terms: Option<&Terms>,
 ) -> Option<ShortRetention> {
     let found = settings.default_retention.flatten()?;
-    let days = terms?.longest_lock_seconds().div_ceil(DAY_SECONDS);
     let needed = DefaultRetention {
-        mode: mode(lock)?,
-        days: u32::try_from(days).unwrap_or(u32::MAX),
+        mode: lock_mode(lock)?,
+        days: u32::try_from(terms?.longest_lock_days()).unwrap_or(u32::MAX),
     };
-    let is_short = found.mode < needed.mode || found.days < needed.days;
-    is_short.then_some(ShortRetention { found, needed })
+    is_weaker(found, needed).then_some(ShortRetention { found, needed })
 }
 
 /// What is recorded of a store that was just tried out for a policy's strategy, and whether its bucket's own locks are too
@@ -168,14 +157,8 @@ pub fn record(
     repository: &Repository,
     policy: &Policy,
 ) -> Result<Option<(Fact, Option<ShortRetention>)>> {
-    let relies = match policy.lock {
-        LockStrategy::None | LockStrategy::Attribute => false,
-        LockStrategy::Compliance
-        | LockStrategy::Governance
-        | LockStrategy::Hold
-        | LockStrategy::Hide => true,
-    };
-    let Some(bucket) = repository.objects.store().bucket().filter(|_| relies) else {
+    let bucket = repository.objects.store().bucket();
+    let Some(bucket) = bucket.filter(|_| relies_on_store(policy.lock)) else {
         return Ok(None);
     };
     let settings = repository.objects.block_on(bucket.settings())?;
@@ -199,18 +182,14 @@ pub fn record(
 /// A default retention as it was recorded.
 fn stated(retention: ledger::DefaultRetention) -> Option<DefaultRetention> {
     Some(DefaultRetention {
-        mode: mode(retention.lock)?,
+        mode: lock_mode(retention.lock)?,
         days: retention.days,
     })
 }
 
-/// The mode in which a strategy locks what is put; `None`: it locks nothing.
-const fn mode(lock: LockStrategy) -> Option<LockMode> {
-    match lock {
-        LockStrategy::Compliance | LockStrategy::Hold => Some(LockMode::Compliance),
-        LockStrategy::Governance => Some(LockMode::Governance),
-        LockStrategy::None | LockStrategy::Hide | LockStrategy::Attribute => None,
-    }
+/// Whether one default retention protects less than another.
+fn is_weaker(found: DefaultRetention, than: DefaultRetention) -> bool {
+    found.mode < than.mode || found.days < than.days
 }
 
 fn retention_text(retention: Option<DefaultRetention>) -> String {
@@ -229,7 +208,6 @@ fn retention_text(retention: Option<DefaultRetention>) -> String {
 #[cfg(test)]
 mod tests {
     use dolmen_format::{ObjectId, Timestamp};
-    use dolmen_store::Hazard;
 
     use super::*;
     use crate::lease::{Asked, ExtensionCost};
@@ -255,7 +233,7 @@ mod tests {
     /// Those of 30, 7 and 1 days: 40 days are the longest lock.
     fn terms() -> Terms {
         Terms::with_defaults(&Asked {
-            protect_seconds: 30 * DAY_SECONDS,
+            protect_seconds: 30 * 86_400,
             generation_seconds: None,
             interval_seconds: None,
             extension: ExtensionCost::Free,
@@ -332,15 +310,15 @@ mod tests {
             // That is how a bucket without locks lets go of what is hidden.
             (Harm::DeletesBeneath, true),
         ] {
-            let rule = "tidy".to_owned();
+            let hazard = Hazard {
+                rule: "tidy".to_owned(),
+                harm,
+            };
             let ruled = BucketSettings {
-                hazards: Some(vec![Hazard {
-                    rule: rule.clone(),
-                    harm,
-                }]),
+                hazards: Some(vec![hazard.clone()]),
                 ..good()
             };
-            let told = [Weakness::Rule { rule, harm }];
+            let told = [Weakness::Rule(hazard)];
             assert_eq!(weaknesses(&ruled, compliance), told);
             let hiding = weaknesses(&ruled, LockStrategy::Hide);
             assert_eq!(hiding.is_empty(), is_wanted, "{harm:?}");

@@ -14,6 +14,7 @@ use dolmen_store::{Place, StoreErrorKind};
 use crate::environment::Environment;
 use crate::error::Result;
 use crate::finding::chain;
+use crate::lease::lock_mode;
 use crate::objects::Objects;
 use canary::{Canaries, Target};
 pub use judge::may;
@@ -111,13 +112,9 @@ pub fn run(
     strategy: LockStrategy,
     role: Role,
 ) -> Result<Report> {
-    let mode = match strategy {
-        LockStrategy::Compliance | LockStrategy::Hold => Some(LockMode::Compliance),
-        LockStrategy::Governance => Some(LockMode::Governance),
-        LockStrategy::None | LockStrategy::Hide | LockStrategy::Attribute => None,
-    };
     let store = objects.store();
-    let mode = mode.filter(|_| store.capabilities().locks == LockSupport::ObjectLock);
+    let mode =
+        lock_mode(strategy).filter(|_| store.capabilities().locks == LockSupport::ObjectLock);
     let mut drill = Drill {
         store,
         canaries: Canaries::new(store, environment),

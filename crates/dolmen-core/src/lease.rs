@@ -23,7 +23,7 @@ pub use checkpoint::{Checkpoint, Ended, Standing, UNDESCENDED_MAX, standings};
 pub use clocks::{Clocks, Held, SKEW_REFUSED_SECONDS, SKEW_WARNED_SECONDS, Skew};
 pub use commit::{Commit, Reliance, commit, is_incomplete};
 pub use computed::{deletable, lapse};
-pub use policy::{InForce, Policies, Received, effective, needs_confirmation, strength};
+pub use policy::{InForce, Policies, Received, effective, lock_mode, needs_confirmation, strength};
 pub use terms::{Asked, ExtensionCost, MISSED_INTERVALS, PROTECT_SECONDS_MAX, Terms, TermsError};
 
 /// Seconds in a day.

@@ -33,10 +33,7 @@ pub fn lock(facts: &Facts, at: Timestamp) -> LockStrategy {
 
 /// Whether what lives is to be locked at a time, so that a lock that is missing is one too few.
 pub fn promises_locks(facts: &Facts, at: Timestamp) -> bool {
-    match lock(facts, at) {
-        LockStrategy::Compliance | LockStrategy::Governance | LockStrategy::Hold => true,
-        LockStrategy::None | LockStrategy::Hide | LockStrategy::Attribute => false,
-    }
+    lease::lock_mode(lock(facts, at)).is_some()
 }
 
 /// Whether what lives is locked: the policy promises it, and the store keeps locks.

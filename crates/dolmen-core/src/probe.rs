@@ -13,6 +13,7 @@ use dolmen_store::{
 
 use crate::environment::Environment;
 use crate::error::Result;
+use crate::lease::lock_mode;
 use crate::objects::{Objects, store_key};
 
 /// How long a canary is locked: the shortest lock that every store takes, and an hour for the probe itself.
@@ -134,6 +135,17 @@ fn judge(seen: Seen) -> Vec<Unkept> {
     unkept.map(|(what, _)| what).collect()
 }
 
+/// Whether a strategy relies on what a store keeps, so that one is tried out.
+pub(crate) const fn relies_on_store(strategy: LockStrategy) -> bool {
+    match strategy {
+        LockStrategy::Compliance
+        | LockStrategy::Governance
+        | LockStrategy::Hold
+        | LockStrategy::Hide => true,
+        LockStrategy::None | LockStrategy::Attribute => false,
+    }
+}
+
 /// Probes a store for what a strategy relies on. The canary stays locked for a day; prune takes it.
 ///
 /// Cost: none for a strategy that relies on nothing; else some fifteen requests.
@@ -143,19 +155,10 @@ pub fn run(
     strategy: LockStrategy,
 ) -> Result<Answers> {
     let store = objects.store();
-    let (mode, holds) = match strategy {
-        LockStrategy::Compliance => (Some(LockMode::Compliance), false),
-        LockStrategy::Governance => (Some(LockMode::Governance), false),
-        LockStrategy::Hold => (Some(LockMode::Compliance), true),
-        LockStrategy::Hide => (None, false),
-        LockStrategy::None | LockStrategy::Attribute => {
-            return Ok(Answers {
-                store: store.identity().clone(),
-                unkept: Vec::new(),
-            });
-        }
-    };
-    let unkept = if mode.is_some() && store.capabilities().locks == LockSupport::None {
+    let (mode, holds) = (lock_mode(strategy), strategy == LockStrategy::Hold);
+    let unkept = if !relies_on_store(strategy) {
+        Vec::new()
+    } else if mode.is_some() && store.capabilities().locks == LockSupport::None {
         vec![Unkept::Locks]
     } else {
         let body = Bytes::copy_from_slice(&environment.bytes::<32>());

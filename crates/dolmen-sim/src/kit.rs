@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use dolmen_core::lease::lock_mode;
 use dolmen_core::repository::{self, Accept};
 use dolmen_core::{Clock, Environment, Objects, Random, Repository};
 use dolmen_crypto::{AdminSecret, Secret, SigningKey, bundle};
@@ -13,7 +14,7 @@ use dolmen_format::ledger::{Keep, LockStrategy, Policy};
 use dolmen_format::root::{Root, SUITE};
 use dolmen_format::signed::NO_REPOSITORY;
 use dolmen_format::{DomainId, Nonce, ObjectId, ObjectKey, RepositoryId, Salt, SlotId, Timestamp};
-use dolmen_store::{Credential, Lock, LockMode, MemoryStore, Place, Store, StoreKey};
+use dolmen_store::{Credential, Lock, MemoryStore, Place, Store, StoreKey};
 use tokio::runtime::Handle;
 
 use crate::dice::{self, Dice};
@@ -274,11 +275,7 @@ impl Keeping {
     fn first_lock(&self, now: Timestamp) -> Option<Lock> {
         let [protect, generation, interval] = self.first_days();
         let days = i64::try_from(protect + generation + 3 * interval).unwrap_or(0);
-        let mode = match self.lock {
-            LockStrategy::Compliance | LockStrategy::Hold => LockMode::Compliance,
-            LockStrategy::Governance => LockMode::Governance,
-            LockStrategy::None | LockStrategy::Hide | LockStrategy::Attribute => return None,
-        };
+        let mode = lock_mode(self.lock)?;
         let until = now.saturating_add_seconds(days.saturating_mul(DAY));
         Some(Lock { mode, until })
     }

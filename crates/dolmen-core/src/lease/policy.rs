@@ -2,6 +2,7 @@
 
 use dolmen_format::Timestamp;
 use dolmen_format::ledger::LockStrategy;
+use dolmen_store::LockMode;
 
 use super::{Terms, signed};
 
@@ -154,6 +155,15 @@ pub const fn strength(lock: LockStrategy) -> u8 {
         LockStrategy::Governance => 3,
         LockStrategy::Attribute => 4,
         LockStrategy::Compliance => 5,
+    }
+}
+
+/// The mode in which a strategy locks what is put; `None`: it locks nothing.
+pub const fn lock_mode(lock: LockStrategy) -> Option<LockMode> {
+    match lock {
+        LockStrategy::Compliance | LockStrategy::Hold => Some(LockMode::Compliance),
+        LockStrategy::Governance => Some(LockMode::Governance),
+        LockStrategy::None | LockStrategy::Hide | LockStrategy::Attribute => None,
     }
 }
 

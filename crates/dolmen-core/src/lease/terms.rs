@@ -180,10 +180,11 @@ impl Terms {
         self.protect_seconds.saturating_add(self.margin_seconds())
     }
 
-    /// L + M + G in seconds: the longest lock that a put or an extension asks for, and what a bucket must give by itself to
-    /// whoever may not ask.
-    pub const fn longest_lock_seconds(&self) -> u64 {
-        self.lease_seconds().saturating_add(self.generation_seconds)
+    /// L + M + G in whole days: the longest lock that a put or an extension asks for, and what a bucket must give by itself
+    /// to whoever may not ask.
+    pub const fn longest_lock_days(&self) -> u64 {
+        let longest = self.lease_seconds().saturating_add(self.generation_seconds);
+        longest.div_ceil(DAY)
     }
 
     /// δ in seconds, rounded up: the wait between the lapse of a computed lease and the delete.

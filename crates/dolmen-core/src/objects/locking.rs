@@ -9,7 +9,7 @@ use dolmen_store::{Lock, LockMode, LockStatus, StoreTime};
 use super::Objects;
 use crate::environment::Clock;
 use crate::error::Result;
-use crate::lease::{Clocks, Terms};
+use crate::lease::{Clocks, Terms, lock_mode};
 
 /// What keeps an object locked beyond its first lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,11 +106,11 @@ impl Locking {
         store: StoreTime,
         confirmed: bool,
     ) -> Option<Self> {
-        let (mode, keeping) = match strategy {
-            LockStrategy::Compliance => (LockMode::Compliance, Keeping::Extend),
-            LockStrategy::Governance => (LockMode::Governance, Keeping::Extend),
-            LockStrategy::Hold => (LockMode::Compliance, Keeping::Hold),
-            LockStrategy::None | LockStrategy::Hide | LockStrategy::Attribute => return None,
+        let mode = lock_mode(strategy)?;
+        let keeping = if strategy == LockStrategy::Hold {
+            Keeping::Hold
+        } else {
+            Keeping::Extend
         };
         let local = clock.now();
         Some(Self {
@@ -162,14 +162,7 @@ impl Locking {
     /// Whether a lock that was read some time ago may be relied on: in compliance mode nobody shortens one; any other is
     /// read again in each generation.
     pub(super) fn still_counts(&self, status: LockStatus, read_at: Timestamp) -> bool {
-        if let LockStatus::Until(Lock {
-            mode: LockMode::Compliance,
-            ..
-        }) = status
-        {
-            return true;
-        }
-        self.is_of_this_generation(read_at)
+        lasts(status) || self.is_of_this_generation(read_at)
     }
 
     /// Whether not a whole generation has passed since a local time.
@@ -181,14 +174,7 @@ impl Locking {
     /// Whether a lock that was read before can be extended without reading it again: nobody has shortened it, and where
     /// somebody has made it longer, the store refuses an earlier date.
     pub(super) fn may_extend_unseen(&self, status: LockStatus) -> bool {
-        let is_compliance = matches!(
-            status,
-            LockStatus::Until(Lock {
-                mode: LockMode::Compliance,
-                ..
-            })
-        );
-        is_compliance && self.mode == LockMode::Compliance && self.keeping == Keeping::Extend
+        lasts(status) && self.mode == LockMode::Compliance && self.keeping == Keeping::Extend
     }
 
     /// Whether who has the right to can make locks end sooner.
@@ -242,6 +228,18 @@ impl Locking {
             until: self.terms.retain_until(id, self.now()),
         }
     }
+}
+
+/// Whether a lock ends when it was said to end, or later: nobody shortens one in compliance mode. What a hold covers counts
+/// once that is lifted.
+const fn lasts(status: LockStatus) -> bool {
+    matches!(
+        status,
+        LockStatus::Until(Lock {
+            mode: LockMode::Compliance,
+            ..
+        })
+    )
 }
 
 /// A date that locks may get, however far apart the clocks are.

@@ -1,8 +1,11 @@
 //! Buckets of the tests, and how the store reaches them.
 
+use std::sync::Arc;
+
 use aws_sdk_s3::config::Credentials;
 use dolmen_s3::{S3Address, S3Options, S3Store};
 
+use crate::proxy::{Fault, Proxy, Request};
 use crate::seaweed::{OWNER, server};
 
 /// Where a bucket of the server is.
@@ -27,6 +30,27 @@ pub(crate) async fn locked_bucket(name: &str) -> S3Store {
     server().bucket(name, true).await;
     let address = address(&server().endpoint(), name);
     S3Store::open(&address, &options(OWNER)).await.unwrap()
+}
+
+/// A store of its owner behind a proxy that does what `rule` says, in a new bucket with Object Lock.
+pub(crate) async fn behind(
+    bucket: &str,
+    rule: impl Fn(&Request, usize) -> Fault + Send + Sync + 'static,
+) -> (S3Store, Proxy) {
+    behind_with(bucket, &options(OWNER), rule).await
+}
+
+/// As [`behind`], with other options.
+pub(crate) async fn behind_with(
+    bucket: &str,
+    options: &S3Options,
+    rule: impl Fn(&Request, usize) -> Fault + Send + Sync + 'static,
+) -> (S3Store, Proxy) {
+    server().bucket(bucket, true).await;
+    let proxy = Proxy::start(&server().endpoint(), Arc::new(rule)).await;
+    let address = address(&proxy.endpoint, bucket);
+    let store = S3Store::open(&address, options).await.unwrap();
+    (store, proxy)
 }
 
 /// A key of the store.

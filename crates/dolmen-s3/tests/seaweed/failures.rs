@@ -1,7 +1,5 @@
 //! What goes wrong on the way, and how it is told.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use dolmen_format::Timestamp;
 use dolmen_s3::{S3Address, S3Store, Trust};
@@ -12,24 +10,12 @@ use futures_util::TryStreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::bucket::{address, key, locked_bucket, options};
-use crate::proxy::{Fault, Proxy, Request};
+use crate::bucket::{address, behind, key, locked_bucket, options};
+use crate::proxy::{Fault, Request};
 use crate::seaweed::{OWNER, READER, server};
 
 const BODY: Bytes = Bytes::from_static(b"0123456789");
 const CAP_BYTES: u64 = 1 << 20;
-
-/// A store behind a proxy that breaks what `rule` says, in a new bucket.
-async fn behind(
-    bucket: &str,
-    rule: impl Fn(&Request, usize) -> Fault + Send + Sync + 'static,
-) -> (S3Store, Proxy) {
-    server().bucket(bucket, true).await;
-    let proxy = Proxy::start(&server().endpoint(), Arc::new(rule)).await;
-    let address = address(&proxy.endpoint, bucket);
-    let store = S3Store::open(&address, &options(OWNER)).await.unwrap();
-    (store, proxy)
-}
 
 fn is_body(request: &Request) -> bool {
     request.method == "PUT" && !request.target.contains('?') || request.target.contains("PutObject")

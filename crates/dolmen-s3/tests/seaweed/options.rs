@@ -1,7 +1,6 @@
 //! What a user chooses, as requests carry it.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use dolmen_format::Timestamp;
@@ -9,26 +8,21 @@ use dolmen_s3::{S3Options, S3Store};
 use dolmen_store::{Lock, LockMode, Place, Store as _};
 use futures_util::future::join_all;
 
-use crate::bucket::{address, key, options};
-use crate::proxy::{Fault, Proxy, Request};
+use crate::bucket::{behind_with, key, options};
+use crate::proxy::{Fault, Proxy};
 use crate::seaweed::{OWNER, server};
 
 const BODY: Bytes = Bytes::from_static(b"0123456789");
 
-/// A store behind a proxy, in a new bucket with Object Lock.
-async fn behind(bucket: &str, options: S3Options) -> (S3Store, Proxy) {
-    server().bucket(bucket, true).await;
-    let pass = |_: &Request, _| Fault::Slow;
-    let proxy = Proxy::start(&server().endpoint(), Arc::new(pass)).await;
-    let address = address(&proxy.endpoint, bucket);
-    let store = S3Store::open(&address, &options).await.unwrap();
-    (store, proxy)
+/// A store whose requests take a while.
+async fn slow(bucket: &str, options: S3Options) -> (S3Store, Proxy) {
+    behind_with(bucket, &options, |_, _| Fault::Slow).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_put_carries_body_checksum_lock_condition_and_class() {
     let class = "STANDARD_IA".to_owned();
-    let (store, proxy) = behind(
+    let (store, proxy) = slow(
         "carries",
         S3Options {
             storage_class: Some(class.clone()),
@@ -72,7 +66,7 @@ async fn one_put_carries_body_checksum_lock_condition_and_class() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_requests_are_under_way_than_there_may_be_connections() {
     let connections = NonZeroUsize::new(2).unwrap();
-    let (store, proxy) = behind(
+    let (store, proxy) = slow(
         "connections",
         S3Options {
             connections,

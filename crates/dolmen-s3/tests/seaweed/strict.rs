@@ -1,29 +1,13 @@
 //! What the strictest service insists on, as requests show it, and what services say in different words.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use dolmen_format::Timestamp;
-use dolmen_s3::S3Store;
 use dolmen_store::{Hold, Lock, LockMode, LockStatus, Place, Store as _};
 
-use crate::bucket::{address, key, options};
-use crate::proxy::{Fault, Proxy, Request};
-use crate::seaweed::{OWNER, server};
+use crate::bucket::{behind, key};
+use crate::proxy::{Fault, Request};
 
 const BODY: Bytes = Bytes::from_static(b"0123456789");
-
-/// A store behind a proxy, in a new bucket with Object Lock.
-async fn behind(
-    bucket: &str,
-    rule: impl Fn(&Request, usize) -> Fault + Send + Sync + 'static,
-) -> (S3Store, Proxy) {
-    server().bucket(bucket, true).await;
-    let proxy = Proxy::start(&server().endpoint(), Arc::new(rule)).await;
-    let address = address(&proxy.endpoint, bucket);
-    let store = S3Store::open(&address, &options(OWNER)).await.unwrap();
-    (store, proxy)
-}
 
 fn asks_for_retention(request: &Request) -> bool {
     request.method == "GET" && request.target.contains("retention")
@@ -99,6 +83,21 @@ async fn a_lock_is_asked_for_in_whole_seconds_rounded_up() {
     assert_eq!(found.until, Timestamp::from_seconds(now + 11));
 }
 
+/// The lock of an object that has none, from a service that says this of it.
+async fn lock_as_said(bucket: &str, status: u16, said: &'static str) -> LockStatus {
+    let (store, _) = behind(bucket, move |request, _| {
+        if asks_for_retention(request) {
+            Fault::Say(status, said)
+        } else {
+            Fault::None
+        }
+    })
+    .await;
+    let put = store.put(&key("a"), BODY, None, Place::IfAbsent).await;
+    let object = put.unwrap().object;
+    store.lock_of(&object).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_without_a_lock_has_none_in_whatever_words_that_is_said() {
     const WORDS: [&str; 3] = [
@@ -107,17 +106,7 @@ async fn a_version_without_a_lock_has_none_in_whatever_words_that_is_said() {
         "",
     ];
     for (at, words) in WORDS.into_iter().enumerate() {
-        let (store, _) = behind(&format!("words-{at}"), move |request, _| {
-            if asks_for_retention(request) {
-                Fault::Say(404, words)
-            } else {
-                Fault::None
-            }
-        })
-        .await;
-        let put = store.put(&key("a"), BODY, None, Place::IfAbsent).await;
-        let object = put.unwrap().object;
-        let found = store.lock_of(&object).await.unwrap();
+        let found = lock_as_said(&format!("words-{at}"), 404, words).await;
         assert_eq!(found, LockStatus::None, "{words}");
     }
 }
@@ -143,16 +132,6 @@ async fn the_end_of_a_lock_is_read_with_any_fraction_of_a_second() {
         ),
     ];
     for (at, (said, nanos)) in TIMES.into_iter().enumerate() {
-        let (store, _) = behind(&format!("fractions-{at}"), move |request, _| {
-            if asks_for_retention(request) {
-                Fault::Say(200, said)
-            } else {
-                Fault::None
-            }
-        })
-        .await;
-        let put = store.put(&key("a"), BODY, None, Place::IfAbsent).await;
-        let object = put.unwrap().object;
         let until = Timestamp {
             seconds: 2_208_988_800,
             nanos,
@@ -161,7 +140,7 @@ async fn the_end_of_a_lock_is_read_with_any_fraction_of_a_second() {
             mode: LockMode::Compliance,
             until,
         };
-        let found = store.lock_of(&object).await.unwrap();
+        let found = lock_as_said(&format!("fractions-{at}"), 200, said).await;
         assert_eq!(found, LockStatus::Until(wanted), "{said}");
     }
 }

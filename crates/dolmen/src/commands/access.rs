@@ -9,7 +9,7 @@ use crate::access::{
     parse_bucket, parse_prefix, parse_writer, role_policy, terraform_bucket, terraform_user,
 };
 use crate::exit::{Exit, Failure, Outcome};
-use crate::units::{DAY, Seconds, parse_duration};
+use crate::units::{Seconds, parse_duration};
 
 /// What to do about rights at a provider.
 #[derive(Debug, Args)]
@@ -178,6 +178,6 @@ impl PrintArgs {
         };
         let terms =
             Terms::with_defaults(&asked).map_err(|error| Failure::usage(error.to_string()))?;
-        Ok(terms.longest_lock_seconds().div_ceil(DAY))
+        Ok(terms.longest_lock_days())
     }
 }

@@ -112,19 +112,17 @@ fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outco
     let is_same = policy == current.policy && !list.facts.is_policy_in_doubt();
     policy.previous = list.facts.last_policy();
     let terms = Terms::try_from(&policy).map_err(|error| Failure::usage(error.to_string()))?;
-    if args.lock.is_some() {
-        let repository = &opened.repository;
-        refuse_unkept(
-            &repository.objects,
-            &repository.environment,
-            policy.lock,
-            &tried,
-        )?;
-    }
+    let repository = &opened.repository;
+    let tries_out = args.lock.is_some();
+    let refuse_unkept = || {
+        let (objects, environment) = (&repository.objects, &repository.environment);
+        refuse_unkept(objects, environment, policy.lock, &tried)
+    };
     if is_same {
-        if args.lock.is_some() {
+        if tries_out {
+            refuse_unkept()?;
             let mut instance = opened.writer(app, list)?;
-            record_probe(app, &opened.repository, &mut instance, &policy).during(&tried)?;
+            record_probe(app, repository, &mut instance, &policy).during(&tried)?;
         }
         app.output
             .notice("nothing to change: that is the policy already");
@@ -146,16 +144,20 @@ fn set(app: &App, args: &SetArgs, opened: &Opened, list: &SnapshotList) -> Outco
             Seconds(terms.protect_seconds())
         ));
     }
+    // A canary stays for a day: what is refused for other reasons is refused before.
+    if tries_out {
+        refuse_unkept()?;
+    }
     let mut instance = opened.writer(app, list)?;
     let fact = Fact::Policy(policy.clone());
-    let written = ledger::write(&opened.repository, &mut instance, fact).during(&tried)?;
-    if args.lock.is_some() {
-        record_probe(app, &opened.repository, &mut instance, &policy).during(&tried)?;
-    }
+    let written = ledger::write(repository, &mut instance, fact).during(&tried)?;
     if waits {
         opened.confirm(&[written.digest])?;
         app.output
             .notice("other machines go on as before until they are run once with --confirm-policy");
+    }
+    if tries_out {
+        record_probe(app, repository, &mut instance, &policy).during(&tried)?;
     }
     say_what_waits(app, &current.policy, &policy);
     print(app, &policy);

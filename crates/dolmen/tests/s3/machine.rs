@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::types::ObjectVersion;
+use bytes::Bytes;
 use serde_json::Value;
 
 use crate::proxy::{Fault, Proxy, Request};
@@ -127,41 +129,75 @@ impl Machine {
         assert!(compared.status.success(), "{compared:?}");
     }
 
+    /// Waits until everything that a renewal looks at is due.
+    pub(crate) async fn until_all_is_due(&self) {
+        until(|| {
+            let planned = self.told(&["renew", "--dry-run"]);
+            planned["renewed"] == planned["examined"]
+        })
+        .await;
+    }
+
     /// All versions of the repository's objects that have bytes, by version id, without the probes' canaries.
     pub(crate) async fn versions(&self) -> BTreeMap<String, Seen> {
         let client = owner();
         let mut found = BTreeMap::new();
-        let (mut key_marker, mut version_marker) = (None, None);
-        loop {
-            let page = client
-                .list_object_versions()
-                .bucket(&self.bucket)
-                .prefix("repository/")
-                .set_key_marker(key_marker)
-                .set_version_id_marker(version_marker)
-                .send()
-                .await
-                .unwrap();
-            for version in page.versions() {
-                let key = version.key().unwrap().to_owned();
-                if key.contains("/canary/") {
-                    continue;
-                }
-                let id = version.version_id().unwrap().to_owned();
-                let head = client.head_object().bucket(&self.bucket).key(&key);
-                let head = head.version_id(&id).send().await.unwrap();
-                let until = head
-                    .object_lock_retain_until_date()
-                    .map(aws_sdk_s3::primitives::DateTime::secs);
-                let bytes = u64::try_from(version.size().unwrap()).unwrap();
-                found.insert(id, Seen { key, bytes, until });
-            }
-            if page.is_truncated() != Some(true) {
-                return found;
-            }
-            key_marker = page.next_key_marker().map(str::to_owned);
-            version_marker = page.next_version_id_marker().map(str::to_owned);
+        for version in versions(&client, &self.bucket).await {
+            let key = version.key().unwrap().to_owned();
+            let id = version.version_id().unwrap().to_owned();
+            let head = client.head_object().bucket(&self.bucket).key(&key);
+            let head = head.version_id(&id).send().await.unwrap();
+            let until = head
+                .object_lock_retain_until_date()
+                .map(aws_sdk_s3::primitives::DateTime::secs);
+            let bytes = u64::try_from(version.size().unwrap()).unwrap();
+            found.insert(id, Seen { key, bytes, until });
         }
+        found
+    }
+
+    /// What the plain view of the repository shows, as tools copy it that know nothing of versions: bodies by key.
+    pub(crate) async fn plain(&self) -> BTreeMap<String, Bytes> {
+        let client = owner();
+        let list = client.list_objects_v2().bucket(&self.bucket).prefix(PREFIX);
+        let (mut pages, mut bodies) = (list.into_paginator().send(), BTreeMap::new());
+        while let Some(page) = pages.next().await {
+            for object in page.unwrap().contents() {
+                let key = object.key().unwrap();
+                let get = client.get_object().bucket(&self.bucket).key(key);
+                let body = get.send().await.unwrap().body.collect().await.unwrap();
+                bodies.insert(key.to_owned(), body.into_bytes());
+            }
+        }
+        bodies
+    }
+}
+
+/// The folder of the repository in a bucket.
+pub(crate) const PREFIX: &str = "repository/";
+
+/// All versions in the repository's folder that have bytes, without the probes' canaries.
+pub(crate) async fn versions(client: &Client, bucket: &str) -> Vec<ObjectVersion> {
+    let mut found = Vec::new();
+    let (mut key_marker, mut version_marker) = (None, None);
+    loop {
+        let page = client
+            .list_object_versions()
+            .bucket(bucket)
+            .prefix(PREFIX)
+            .set_key_marker(key_marker)
+            .set_version_id_marker(version_marker)
+            .send()
+            .await
+            .unwrap();
+        let needed = page.versions().iter();
+        let needed = needed.filter(|version| !version.key().unwrap().contains("/canary/"));
+        found.extend(needed.cloned());
+        if page.is_truncated() != Some(true) {
+            return found;
+        }
+        key_marker = page.next_key_marker().map(str::to_owned);
+        version_marker = page.next_version_id_marker().map(str::to_owned);
     }
 }
 

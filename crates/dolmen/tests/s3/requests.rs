@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::machine::{Machine, until};
+use crate::machine::Machine;
 use crate::proxy::{Fault, Proxy, Request};
 
 /// Files of an unchanged backup, tiny ones: what they hold is never asked for.
@@ -91,11 +91,7 @@ async fn a_renewal_extends_each_due_object_once_and_asks_for_little_else() {
         machine.world.write("files/a", &[round]);
         machine.done(&["backup", "."]);
     }
-    until(|| {
-        let planned = machine.told(&["renew", "--dry-run"]);
-        planned["renewed"] == planned["examined"]
-    })
-    .await;
+    machine.until_all_is_due().await;
     let before = proxy.requests().len();
     let told = machine.told(&["renew"]);
     let requests = proxy.requests().split_off(before);

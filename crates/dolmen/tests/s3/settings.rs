@@ -53,17 +53,11 @@ async fn audit_tells_of_a_rule_that_deletes_what_somebody_covered() {
     machine.done(&["audit"]);
 }
 
-/// Copies what the plain view of a bucket shows, as tools do that know nothing of versions.
-async fn copy(from: &str, to: &str) {
-    let client = owner();
-    let listed = client.list_objects_v2().bucket(from).send().await.unwrap();
-    for object in listed.contents() {
-        let key = object.key().unwrap();
-        let got = client.get_object().bucket(from).key(key);
-        let got = got.send().await.unwrap().body.collect().await.unwrap();
-        let put = client.put_object().bucket(to).key(key);
-        let body = ByteStream::from(got.into_bytes());
-        put.body(body).send().await.unwrap();
+/// Copies what the plain view of a machine's bucket shows.
+async fn copy(machine: &Machine, to: &str) {
+    for (key, body) in machine.plain().await {
+        let put = owner().put_object().bucket(to).key(key);
+        put.body(ByteStream::from(body)).send().await.unwrap();
     }
 }
 
@@ -71,7 +65,7 @@ async fn copy(from: &str, to: &str) {
 async fn a_copy_is_not_believed_to_keep_locks_until_it_was_tried_out_itself() {
     let machine = backed_up("original");
     server().bucket("copied", true).await;
-    copy("original", "copied").await;
+    copy(&machine, "copied").await;
     let address = machine.address().replace("/original/", "/copied/");
     assert_weak(&machine, &address, 1, "tried out at another address");
     machine.done(&["-r", &address, "policy", "set", "--lock", "compliance"]);
@@ -83,7 +77,7 @@ async fn a_copy_is_not_believed_to_keep_locks_until_it_was_tried_out_itself() {
 async fn a_copy_in_a_bucket_without_versions_can_be_restored_and_nothing_else() {
     let machine = backed_up("versioned");
     server().bucket("unversioned", false).await;
-    copy("versioned", "unversioned").await;
+    copy(&machine, "unversioned").await;
     let address = machine.address().replace("/versioned/", "/unversioned/");
     assert_weak(&machine, &address, 3, "keeps no versions");
     let target = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use aws_sdk_s3::types::{
     ObjectLockRule,
 };
 
-use crate::machine::{Machine, noise, now_seconds, owner, until};
+use crate::machine::{Machine, noise, now_seconds, owner};
 use crate::proxy::{Fault, Request};
 use crate::seaweed::server;
 use crate::world::messages;
@@ -116,11 +116,7 @@ async fn an_extension_that_is_refused_stops_no_other_and_the_next_run_makes_it()
         machine.world.write("files/a", &[round]);
         machine.done(&["backup", "."]);
     }
-    until(|| {
-        let planned = machine.told(&["renew", "--dry-run"]);
-        planned["renewed"] == planned["examined"]
-    })
-    .await;
+    machine.until_all_is_due().await;
     is_on.store(true, Ordering::SeqCst);
     let ran = machine.run(&["renew", "--json"]);
     // 21 where so much time went by that the three have less than they must.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::machine::{Machine, Seen, noise, owner};
+use crate::machine::{Machine, PREFIX, Seen, noise, owner};
 use crate::world::World;
 
 /// Locks that are due soon after each put, and last longer than a slow machine wrecks a bucket.
@@ -109,22 +109,10 @@ async fn renews_the_genuine(machine: &Machine, genuine: &BTreeMap<String, Seen>)
 /// A copy of what the plain view shows, as any tool makes it, is a repository.
 async fn restores_from_a_plain_copy(machine: &Machine) {
     let copy = machine.world.path("copy");
-    let client = owner();
-    let mut pages = client
-        .list_objects_v2()
-        .bucket(&machine.bucket)
-        .prefix("repository/")
-        .into_paginator()
-        .send();
-    while let Some(page) = pages.next().await {
-        for object in page.unwrap().contents() {
-            let key = object.key().unwrap();
-            let get = client.get_object().bucket(&machine.bucket).key(key);
-            let body = get.send().await.unwrap().body.collect().await.unwrap();
-            let path = copy.join(key.strip_prefix("repository/").unwrap());
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, body.into_bytes()).unwrap();
-        }
+    for (key, body) in machine.plain().await {
+        let path = copy.join(key.strip_prefix(PREFIX).unwrap());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, body).unwrap();
     }
     let target = tempfile::tempdir().unwrap();
     let fresh = World::new();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use dolmen_sim::dice::Dice;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::outsider::PREFIX;
+use crate::machine::PREFIX;
 use crate::proxy::{Fault, Proxy, Request};
 use crate::seaweed::server;
 use crate::world::Ran;

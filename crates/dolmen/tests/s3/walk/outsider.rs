@@ -8,11 +8,8 @@ use aws_sdk_s3::types::ObjectLockMode;
 use futures_util::StreamExt as _;
 use tempfile::TempDir;
 
-use crate::machine::{now_seconds, owner};
+use crate::machine::{PREFIX, now_seconds, owner, versions};
 use crate::world::World;
-
-/// The folder of the repository in the bucket.
-pub(crate) const PREFIX: &str = "repository/";
 
 /// Requests under way at the same time.
 const REQUESTS: usize = 8;
@@ -177,37 +174,20 @@ pub(crate) fn differences<'p>(one: &'p Picture, other: &'p Picture) -> BTreeSet<
 
 /// All versions that have bytes, without their locks.
 pub(crate) async fn list(client: &Client, bucket: &str) -> Vec<Stored> {
-    let mut found = Vec::new();
-    let (mut key_marker, mut version_marker) = (None, None);
-    loop {
-        let page = client
-            .list_object_versions()
-            .bucket(bucket)
-            .prefix(PREFIX)
-            .set_key_marker(key_marker)
-            .set_version_id_marker(version_marker)
-            .send()
-            .await
-            .unwrap();
-        for version in page.versions() {
-            let key = version.key().unwrap().strip_prefix(PREFIX).unwrap();
-            if key.starts_with("canary/") {
-                continue;
-            }
-            found.push(Stored {
-                key: key.to_owned(),
-                version: version.version_id().unwrap().to_owned(),
-                lock: None,
-                is_plain: version.is_latest() == Some(true),
-                is_authentic: false,
-            });
-        }
-        if page.is_truncated() != Some(true) {
-            return found;
-        }
-        key_marker = page.next_key_marker().map(str::to_owned);
-        version_marker = page.next_version_id_marker().map(str::to_owned);
-    }
+    let found = versions(client, bucket).await.into_iter();
+    let stored = found.map(|version| Stored {
+        key: version
+            .key()
+            .unwrap()
+            .strip_prefix(PREFIX)
+            .unwrap()
+            .to_owned(),
+        version: version.version_id().unwrap().to_owned(),
+        lock: None,
+        is_plain: version.is_latest() == Some(true),
+        is_authentic: false,
+    });
+    stored.collect()
 }
 
 async fn lock_of(client: &Client, bucket: &str, key: &str, version: &str) -> Option<Locked> {

@@ -7,8 +7,8 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ObjectLockRetention, ObjectLockRetentionMode};
 use dolmen_sim::dice::Dice;
 
-use super::outsider::{PREFIX, Stored, list};
-use crate::machine::{now_seconds, owner};
+use super::outsider::{Stored, list};
+use crate::machine::{PREFIX, now_seconds, owner};
 
 /// Keys of which one attack overwrites or hides some.
 const SOME: u64 = 8;
