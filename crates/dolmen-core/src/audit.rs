@@ -185,7 +185,7 @@ pub struct Covered {
 ///
 /// Cost: what loading the snapshots and the index costs, one request for each manifest node and each small object, one
 /// listing, at most three requests for the bucket's settings, and one request for each 8 MiB of packs that are hashed. Where
-/// listings state no locks, one more for each needed object once in a generation, and for one in 32 each time.
+/// listings state no locks, one more for each needed object once in a generation, and for one in [`SAMPLES`] each time.
 pub fn look(repository: &Repository, options: &Options<'_>) -> Result<View> {
     let mut list = SnapshotList::load_from(repository, None, Source::Store)?;
     list.facts.compared.clone_from(options.compared);
@@ -326,8 +326,8 @@ pub(crate) struct Look<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Sample(u8);
 
-/// One object in so many is in a sample.
-const SAMPLES: u8 = 32;
+/// One object in so many is in a sample: each run asks for the locks of these anew.
+pub const SAMPLES: u8 = 32;
 
 impl Sample {
     fn choose(environment: &Environment) -> Self {

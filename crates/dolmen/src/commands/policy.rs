@@ -41,7 +41,8 @@ struct SetArgs {
     /// How often maintenance is promised to run; `auto`: a quarter of --generation, at most 1d
     #[arg(long, value_name = "DURATION", value_parser = parse_auto)]
     every: Option<Auto>,
-    /// How snapshots are locked from now on: a stronger way at once, a weaker one after one old protection period
+    /// How snapshots are locked from now on: a stronger way at once, a weaker one after one old protection period; the store
+    /// is tried out for it, also where it is the one in force
     #[arg(long, value_enum)]
     lock: Option<LockName>,
     /// Maintenance keeps the last N snapshots; 0 is no rule

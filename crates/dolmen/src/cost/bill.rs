@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use dolmen_core::audit::SAMPLES;
 use dolmen_core::lease::Terms;
 
 use super::money::Usd;
@@ -202,10 +203,12 @@ fn row(plan: &Plan<'_>, strategy: Strategy, terms: &Terms) -> Result<Row, CostEr
     let new = plan.new_objects(size.objects)?;
     let runs = times_a_year(1, terms.interval_seconds());
     let each_generation = times_a_year(size.objects, generation);
+    let sampled = runs.saturating_mul(size.objects.into());
+    let sampled = sampled.div_ceil(SAMPLES.into());
     let asked = if plan.provider.listed_locks {
         0
     } else {
-        each_generation
+        each_generation.saturating_add(sampled)
     };
     // A lock ends somewhere between L + M and L + M + G from now.
     let locked = terms.lease_seconds().saturating_add(generation.div_ceil(2));

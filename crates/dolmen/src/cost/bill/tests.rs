@@ -46,12 +46,14 @@ fn the_example_of_the_docs_comes_out() {
     // 3.65 times all packs, a snapshot and a segment a day.
     assert_eq!(row.put_calls, 1_087_788 + 730);
     assert_eq!(row.puts.to_string(), "$5.44");
-    // 4 listings of 418 pages a day and 30 small ones; one question for each pack and generation.
-    assert_eq!(row.audit_calls, 365 * (4 * 418 + 30) + 7_769_912);
-    assert_eq!(row.audits.to_string(), "$6.21");
+    // 4 listings of 418 pages a day and 30 small ones; one question for each pack and generation, and for one in 32 a day.
+    let questions = 7_769_912 + (298_024 * 365_u64).div_ceil(32);
+    assert_eq!(questions, 11_169_249);
+    assert_eq!(row.audit_calls, 365 * (4 * 418 + 30) + questions);
+    assert_eq!(row.audits.to_string(), "$7.57");
     assert_eq!(row.total, row.parts().into_iter().sum());
     let shown: Usd = row.parts().into_iter().map(Usd::rounded_to_cents).sum();
-    assert_eq!(shown.to_string(), "$3,914.50");
+    assert_eq!(shown.to_string(), "$3,915.86");
     assert_eq!(row.first_backup.to_string(), "$1.49");
     // 9,900 GB at 9 cents and the reads.
     assert_eq!(row.restore.to_string(), "$891.12");
