@@ -19,9 +19,10 @@ use zeroize::Zeroizing;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings};
+use crate::finding::{Finding, Findings, chain};
 use crate::lease::Terms;
 use crate::objects::{Listed, Objects, kind_of, protection_of};
+use crate::verify::{KEY_KINDS, Refusal};
 
 /// A passphrase, wiped when dropped.
 pub type Passphrase = Zeroizing<Vec<u8>>;
@@ -123,6 +124,23 @@ impl Repository {
             .iter()
             .filter_map(|(_, certificate)| VerifyKey::from_bytes(&certificate.verify_key).ok())
             .find(|key| key.writer_id() == writer)
+    }
+
+    /// The certificate that an object names, if it names one.
+    pub(crate) fn certificate_of(
+        &self,
+        named: Option<ObjectId>,
+    ) -> std::result::Result<Option<&Certificate>, Refusal> {
+        let Some(id) = named else {
+            return Ok(None);
+        };
+        let mut certificates = self.certificates.iter();
+        match certificates.find(|(known, _)| *known == id) {
+            Some((_, certificate)) => Ok(Some(certificate)),
+            None => Err(Refusal::Unknown(format!(
+                "its signer's certificate keys/{id} is missing"
+            ))),
+        }
     }
 
     /// What people call a writer: `admin`, or the name in its certificate, or nothing where it has none.
@@ -348,9 +366,10 @@ pub fn locate(
                 candidates.push(make_candidate(key.id(), root, &gathered));
             }
             Ok(_) => others.push(key.id()),
-            Err(error) => gathered
-                .findings
-                .push(Finding::unusable(key.to_string(), &error)),
+            Err(error) => gathered.findings.push(Finding::refused(
+                key.to_string(),
+                Refusal::Foreign(chain(&error)),
+            )),
         }
     }
     if !candidates.is_empty() {
@@ -595,9 +614,11 @@ fn make_candidate(id: RepositoryId, root: Root, gathered: &Gathered) -> Candidat
         };
         match taken {
             Ok(()) => candidate.standing.push((*key, body.clone())),
-            Err(error) => candidate
-                .findings
-                .push(Finding::unusable(key.to_string(), &error)),
+            Err(error) => {
+                let refusal = Refusal::of(&error, &KEY_KINDS, &admin, &id, body);
+                let finding = Finding::refused(key.to_string(), refusal);
+                candidate.findings.push(finding);
+            }
         }
     }
     candidate
