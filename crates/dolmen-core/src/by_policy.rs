@@ -7,7 +7,7 @@ use dolmen_format::signed::Reference;
 use dolmen_format::{SnapshotId, Timestamp};
 use jiff::tz::TimeZone;
 
-use crate::forget::candidate;
+use crate::forget::labelled;
 use crate::keep::{Alarm, Group, GroupBy, Rules, Spared, class_promises, limit, select};
 use crate::lease::Terms;
 use crate::ledger::{ByMaintenance, PolicyRecord};
@@ -139,7 +139,7 @@ fn groups<'e>(
     policy: &PolicyRecord,
     now: Timestamp,
 ) -> Option<Vec<Group>> {
-    let candidates: Vec<_> = entries.map(|entry| candidate(list, entry)).collect();
+    let candidates: Vec<_> = entries.map(|entry| labelled(list, entry)).collect();
     let rules = Rules::from(policy.policy.keep);
     // An empty policy decides nothing.
     select(&candidates, &rules, GROUP_BY, &TimeZone::UTC, now).ok()

@@ -1,6 +1,7 @@
 //! How a verb fails. Damage is no error but a [`crate::Finding`].
 
 use dolmen_crypto::CryptoError;
+use dolmen_format::certificate::Role;
 use dolmen_format::{FormatError, RepositoryId};
 use dolmen_fs::FsError;
 use dolmen_state::StateError;
@@ -69,6 +70,41 @@ pub enum Error {
     /// No bundle opens.
     #[error("wrong passphrase or no key found")]
     WrongPassphrase,
+    /// A key file whose keys are not those of this repository, or not those that its certificate names.
+    #[error("the key file does not belong to this repository")]
+    WrongKey,
+    /// What says what a key may do is not there.
+    #[error("the key's certificate {certificate} is not in the repository")]
+    NoCertificate {
+        /// Its key.
+        certificate: String,
+    },
+    /// The client's key is for something else.
+    #[error("this key may not {what}: it is one for {}", duty(*.role))]
+    RoleMayNot {
+        /// What it is for.
+        role: Role,
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// A name that no key has.
+    #[error("there is no key named {name}")]
+    NoKey {
+        /// The name.
+        name: String,
+    },
+    /// The client's key was revoked.
+    #[error("this key was revoked: what it writes counts for nothing")]
+    Revoked,
+    /// A name that another key has.
+    #[error("there is a key named {name} already")]
+    KeyExists {
+        /// The name.
+        name: String,
+    },
+    /// A passphrase is to be changed, and none was given.
+    #[error("no passphrase opened the repository: which one is to be changed is not known")]
+    NoPassphrase,
     /// Only a bundle opens that a newer one has replaced.
     #[error("this passphrase was changed")]
     ReplacedPassphrase,
@@ -176,6 +212,16 @@ impl Error {
             what,
             source: source.into(),
         }
+    }
+}
+
+/// What a role is for.
+const fn duty(role: Role) -> &'static str {
+    match role {
+        Role::Admin => "everything",
+        Role::Backup => "making backups",
+        Role::Maintain => "maintenance",
+        Role::Restore => "restoring",
     }
 }
 

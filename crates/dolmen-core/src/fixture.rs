@@ -85,8 +85,8 @@ pub(crate) fn snapshot(repository: &Repository, root: &[u8]) -> Snapshot {
     let aad = Snapshot::box_aad(&repository.id(), &nonce);
     let random = repository.environment.secret();
     let sealed = repository
-        .maintain_key()
-        .public()
+        .keys()
+        .maintain_public()
         .seal(&random, MANIFEST_INFO, &aad, root);
     let sealed = sealed.unwrap();
     let (writer, instance) = (repository.writer(), InstanceId([1; 16]));
@@ -101,7 +101,7 @@ pub(crate) fn snapshot(repository: &Repository, root: &[u8]) -> Snapshot {
         nonce,
         heads: Vec::new(),
         certificate: None,
-        domain: repository.domain().id(),
+        domain: repository.keys().home().unwrap().id(),
         segments: Vec::new(),
         store: Vec::new(),
         relied_until: None,

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use dolmen_format::ledger::Fact;
 use dolmen_format::signed::Reference;
-use dolmen_format::{ObjectKey, ObjectKind, SnapshotId, Timestamp};
+use dolmen_format::{Label, ObjectKey, ObjectKind, SnapshotId, Timestamp};
 use dolmen_state::state::Instance;
 
 use crate::by_policy::Contrary;
@@ -44,19 +44,32 @@ pub fn plan(
     select(&candidates, rules, group_by, zone, now)
 }
 
-pub(crate) fn candidate(list: &SnapshotList, entry: &SnapshotEntry) -> Candidate {
-    let body = &entry.body;
+/// A snapshot as rules see it, by its names where this client reads them.
+fn candidate(list: &SnapshotList, entry: &SnapshotEntry) -> Candidate {
+    let labelled = labelled(list, entry);
+    let Some(body) = &entry.body else {
+        return labelled;
+    };
+    let tags = body.tags.iter().map(|tag| tag.clone().into_bytes());
+    Candidate {
+        host: body.hostname.clone().into_bytes(),
+        paths: body.paths.iter().map(|path| path.to_vec()).collect(),
+        tags: tags.collect(),
+        ..labelled
+    }
+}
+
+/// A snapshot as rules see it, by its labels: so whoever maintains a repository decides alike, whatever they may read.
+pub(crate) fn labelled(list: &SnapshotList, entry: &SnapshotEntry) -> Candidate {
+    let labels = &entry.snapshot.labels;
+    let bytes = |label: &Label| label.as_bytes().to_vec();
     Candidate {
         id: entry.id,
         writer: entry.snapshot.stamp.writer,
         time: entry.received,
-        host: body.hostname.clone().into_bytes(),
-        paths: body.paths.iter().map(|path| path.to_vec()).collect(),
-        tags: body
-            .tags
-            .iter()
-            .map(|tag| tag.clone().into_bytes())
-            .collect(),
+        host: bytes(&labels.host),
+        paths: vec![bytes(&labels.paths)],
+        tags: labels.tags.iter().map(bytes).collect(),
         slot: !list.suspicious.contains_key(&entry.id),
     }
 }

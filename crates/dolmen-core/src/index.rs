@@ -40,13 +40,15 @@ pub struct Index {
 }
 
 impl Index {
-    /// Loads every segment: from the tables in `cache` where they hold it, else from the store.
+    /// Loads every segment of the domains that this client knows: from the tables in `cache` where they hold it, else from the store.
     ///
     /// Cost: one listing, and one request for each segment that is new to the cache.
     pub fn load(repository: &Repository, cache: Option<&Path>) -> Result<Self> {
         let mut listed = Vec::new();
         let foreign = repository.objects.list("index/", |object| {
-            listed.push(object);
+            if repository.reads_index_of(object.key.writer()) {
+                listed.push(object);
+            }
         })?;
         let mut segments: Vec<_> = listed.iter().flat_map(seen_copies).collect();
         segments.sort();
@@ -142,6 +144,9 @@ impl Index {
         let mut unnamed = Vec::new();
         repository.objects.list("packs/", |pack| {
             gone.remove(&pack.key.id());
+            if !repository.reads_index_of(pack.key.writer()) {
+                return;
+            }
             if !is_described(&pack.key.id()) {
                 unnamed.push(pack);
             }
@@ -277,17 +282,16 @@ pub(crate) fn open_segment(
     stored: &Bytes,
 ) -> std::result::Result<OpenedSegment, Refusal> {
     let (segment, _) = verify::verify(repository, key, stored, |body: &Segment| body.writer)?;
-    if segment.domain != repository.domain().id() {
-        return Err(Refusal::foreign("made for another domain"));
-    }
+    let domain = repository.keys().domain(&segment.domain);
+    let domain = domain.filter(|_| repository.writes_into(segment.writer, &segment.domain));
+    let domain = domain.ok_or_else(|| Refusal::foreign("made for another domain"))?;
     let Segment {
         salt,
         packs,
         mut blobs,
         ..
     } = segment;
-    let plain = repository
-        .domain()
+    let plain = domain
         .open_segment(&repository.id(), &salt, &mut blobs)
         .map_err(|error| Refusal::unknown(&error))?;
     // Once to be sure of all of it, and once to take it: a segment is taken whole or not at all.

@@ -229,10 +229,10 @@ pub fn write(repository: &Repository, instance: &mut Instance, fact: Fact) -> Re
         },
         time: repository.environment.clock.now(),
         nonce: repository.environment.nonce(),
-        certificate: None,
+        certificate: repository.keys().certificate(),
         fact,
     };
-    let signed = repository.signing_key().sign(&repository.id(), &record);
+    let signed = repository.keys().signing().sign(&repository.id(), &record);
     let (stored, id) = signed.map_err(Error::encode("a ledger record"))?;
     let key = ObjectKey::Ledger(repository.writer(), id);
     instance.journal_append(&JournalEntry::Put {

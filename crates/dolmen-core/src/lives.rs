@@ -310,7 +310,7 @@ mod tests {
         SnapshotEntry {
             id: ObjectId([id; 32]),
             snapshot,
-            body: Body {
+            body: Some(Body {
                 hostname: String::new(),
                 username: String::new(),
                 uid: 0,
@@ -323,7 +323,7 @@ mod tests {
                 summary: Summary::default(),
                 backup_start: at,
                 backup_end: at,
-            },
+            }),
             received: at,
             stored_at: at,
             first_stored_at: at,

@@ -93,14 +93,16 @@ fn store_nodes(
     let mut body = Vec::new();
     for (_, node) in nodes {
         let encoded = node.encode();
-        let id = repository.domain().blob_id(BlobKind::Manifest, &encoded);
+        let id = repository
+            .keys()
+            .home()?
+            .blob_id(BlobKind::Manifest, &encoded);
         if stored(&id).is_some() {
             continue;
         }
         let mut current = match builder.take() {
             Some(builder) => builder,
-            None => PackBuilder::new(repository, Recipient::Maintain, Vec::new())
-                .map_err(Error::encode("a manifest pack"))?,
+            None => PackBuilder::new(repository, Recipient::Maintain, Vec::new())?,
         };
         let length = u32::try_from(encoded.len()).map_err(|_error| Error::Internal {
             what: "a manifest node is too large",
@@ -137,7 +139,10 @@ fn name_child(
     node: &ManifestNode,
 ) -> Result<ManifestChild> {
     let encoded = node.encode();
-    let id = repository.domain().blob_id(BlobKind::Manifest, &encoded);
+    let id = repository
+        .keys()
+        .home()?
+        .blob_id(BlobKind::Manifest, &encoded);
     let location = stored(&id);
     let place = location.and_then(|at| Some((index.pack(at.pack)?.pack, at.ordinal)));
     let (pack, ordinal) = place.ok_or(Error::Internal {

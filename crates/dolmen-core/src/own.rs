@@ -9,7 +9,7 @@ use dolmen_format::{InstanceId, ObjectId, ObjectKey, SegmentId};
 use dolmen_state::state::{Instance, InstanceRecord, JournalEntry, Signed};
 use dolmen_store::StoreTime;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lease::strength;
 use crate::ledger;
 use crate::lives;
@@ -28,6 +28,9 @@ pub fn settle(
     list: &SnapshotList,
     notice: &dyn Fn(&str),
 ) -> Result<bool> {
+    if list.facts.revoked().contains_key(&repository.writer()) {
+        return Err(Error::Revoked);
+    }
     lock_by_policy(repository, list)?;
     let put = put_by_journal(instance)?;
     if let Some(strange) = find_strange(repository, instance, list, &put) {

@@ -1,14 +1,16 @@
 //! Making and opening a repository.
 
+pub mod certify;
 mod settle;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dolmen_crypto::{AdminSecret, CryptoError, DomainKeys, OpenKey, SigningKey, VerifyKey, bundle};
+use dolmen_crypto::{AdminSecret, CryptoError, RoleSecrets, VerifyKey, bundle};
 use dolmen_format::bundle::Bundle;
 use dolmen_format::certificate::{Certificate, Role};
+use dolmen_format::keyfile::KeyFile;
 use dolmen_format::ledger::Policy;
 use dolmen_format::root::{Root, SUITE};
 use dolmen_format::signed::NO_REPOSITORY;
@@ -20,6 +22,7 @@ use zeroize::Zeroizing;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
+use crate::keys::Keys;
 use crate::lease::Terms;
 use crate::objects::{Listed, Objects, kind_of, protection_of};
 use crate::verify::{KEY_KINDS, Refusal};
@@ -37,16 +40,13 @@ pub struct Repository {
     id: RepositoryId,
     root: Root,
     root_stored_at: Timestamp,
-    admin: AdminSecret,
-    signing: SigningKey,
+    admin_key: VerifyKey,
+    keys: Box<Keys>,
     writer: WriterId,
-    read: OpenKey,
-    maintain: OpenKey,
-    domain: DomainKeys,
     /// The bundles that count, by slot.
     bundles: BTreeMap<SlotId, Bundle>,
-    /// Which of them the passphrase opened.
-    slot: SlotId,
+    /// Which of them the passphrase opened; `None`: a key file did.
+    slot: Option<SlotId>,
     certificates: Vec<(ObjectId, Certificate)>,
     /// Root and keys as stored, for a client to keep a copy of.
     standing: Vec<(ObjectKey, Bytes)>,
@@ -71,7 +71,7 @@ impl Repository {
 
     /// The admin's own name as a writer.
     pub fn admin_id(&self) -> WriterId {
-        self.signing.verify_key().writer_id()
+        self.admin_key.writer_id()
     }
 
     /// When the store received the root, by its clock; in a repository that was just made, when that began.
@@ -79,24 +79,9 @@ impl Repository {
         self.root_stored_at
     }
 
-    /// Signs what this client writes.
-    pub const fn signing_key(&self) -> &SigningKey {
-        &self.signing
-    }
-
-    /// Opens contents and names.
-    pub const fn read_key(&self) -> &OpenKey {
-        &self.read
-    }
-
-    /// Opens manifests.
-    pub const fn maintain_key(&self) -> &OpenKey {
-        &self.maintain
-    }
-
-    /// The keys of this client's dedup domain.
-    pub const fn domain(&self) -> &DomainKeys {
-        &self.domain
+    /// The keys of this client.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// Who may sign, beside the admin.
@@ -116,14 +101,38 @@ impl Repository {
 
     /// The key that verifies what lies under a writer's name.
     pub fn verify_key_of(&self, writer: WriterId) -> Option<VerifyKey> {
-        let admin = self.signing.verify_key();
-        if admin.writer_id() == writer {
-            return Some(admin);
+        if self.admin_id() == writer {
+            return Some(self.admin_key);
         }
         self.certificates
             .iter()
             .filter_map(|(_, certificate)| VerifyKey::from_bytes(&certificate.verify_key).ok())
             .find(|key| key.writer_id() == writer)
+    }
+
+    /// The dedup domains into which a writer may write.
+    fn domains_of(&self, writer: WriterId) -> impl Iterator<Item = DomainId> {
+        let roles = self.roles_of(writer);
+        roles.filter_map(|(_, certificate)| match certificate {
+            None => Some(self.root.domain),
+            Some(id) => {
+                let mut certificates = self.certificates.iter();
+                let named = certificates.find(|(known, _)| *known == id);
+                named.and_then(|(_, certificate)| certificate.domain)
+            }
+        })
+    }
+
+    /// Whether a writer may write into a domain.
+    pub(crate) fn writes_into(&self, writer: WriterId, domain: &DomainId) -> bool {
+        self.domains_of(writer).any(|own| own == *domain)
+    }
+
+    /// Whether this client can read what a writer says of its packs; what a stranger says it looks at too, to tell of it.
+    pub(crate) fn reads_index_of(&self, writer: Option<WriterId>) -> bool {
+        let Some(writer) = writer else { return true };
+        let mut domains = self.domains_of(writer).peekable();
+        domains.peek().is_none() || domains.any(|own| self.keys.domain(&own).is_some())
     }
 
     /// The certificate that an object names, if it names one.
@@ -227,13 +236,8 @@ impl Repository {
             standing,
             findings: Vec::new(),
         };
-        Ok(Self::from_candidate(
-            objects,
-            environment,
-            candidate,
-            slot,
-            admin,
-        ))
+        let keys = Keys::of_admin(admin, &candidate.root, &[]);
+        Self::from_candidate(objects, environment, candidate, Some(slot), keys)
     }
 
     /// Replaces the passphrase that opened this repository; the old one is no longer accepted.
@@ -241,26 +245,20 @@ impl Repository {
     ///
     /// Cost: one put.
     pub fn change_passphrase(&mut self, passphrase: &[u8]) -> Result<()> {
-        let last = self
-            .bundles
-            .get(&self.slot)
-            .map_or(0, |bundle| bundle.number);
-        let bundle = make_bundle(
-            &self.environment,
-            &self.id,
-            self.slot,
-            last.saturating_add(1),
-            passphrase,
-            &self.admin,
-        )?;
-        let (stored, id) = self
-            .signing
+        let admin = self.keys.admin()?;
+        let slot = self.slot.ok_or(Error::NoPassphrase)?;
+        let last = self.bundles.get(&slot).map_or(0, |bundle| bundle.number);
+        let number = last.saturating_add(1);
+        let (environment, id) = (&self.environment, &self.id);
+        let bundle = make_bundle(environment, id, slot, number, passphrase, admin)?;
+        let signing = self.keys.signing();
+        let (stored, id) = signing
             .sign(&self.id, &bundle)
             .map_err(Error::encode("the bundle"))?;
         let stored = Bytes::from(stored);
         self.objects.put(&ObjectKey::Key(id), stored.clone())?;
         self.standing.push((ObjectKey::Key(id), stored));
-        self.bundles.insert(self.slot, bundle);
+        self.bundles.insert(slot, bundle);
         Ok(())
     }
 
@@ -268,9 +266,9 @@ impl Repository {
         objects: Objects,
         environment: Environment,
         candidate: Candidate,
-        slot: SlotId,
-        admin: AdminSecret,
-    ) -> Self {
+        slot: Option<SlotId>,
+        keys: Keys,
+    ) -> Result<Self> {
         let Candidate {
             id,
             root,
@@ -283,17 +281,15 @@ impl Repository {
         } = candidate;
         let bundles = bundles.into_iter();
         let bundles = bundles.map(|(slot, held)| (slot, held.bundle)).collect();
-        let signing = admin.signing_key();
-        Self {
+        // It was verified when the root was.
+        let admin_key = VerifyKey::from_bytes(&root.verify_key);
+        Ok(Self {
             objects,
             environment,
             id,
-            writer: signing.verify_key().writer_id(),
-            signing,
-            read: admin.read_key(&root.epoch.salt),
-            maintain: admin.maintain_key(&root.epoch.salt),
-            domain: admin.domain(&root.domain),
-            admin,
+            writer: keys.signing().verify_key().writer_id(),
+            admin_key: admin_key.map_err(|error| Error::damaged("the root", error))?,
+            keys: Box::new(keys),
             root,
             root_stored_at,
             bundles,
@@ -301,7 +297,7 @@ impl Repository {
             certificates,
             standing,
             findings,
-        }
+        })
     }
 }
 
@@ -535,13 +531,30 @@ impl Located {
         let candidate = candidate.ok_or(Error::Internal {
             what: "a candidate vanished",
         })?;
-        Ok(Repository::from_candidate(
-            self.objects,
-            self.environment,
-            candidate,
-            slot,
-            admin,
-        ))
+        let keys = Keys::of_admin(admin, &candidate.root, &candidate.certificates);
+        Repository::from_candidate(self.objects, self.environment, candidate, Some(slot), keys)
+    }
+
+    /// Opens the repository of a key file with its secrets.
+    pub fn open_with(self, file: &KeyFile, secrets: &RoleSecrets) -> Result<Repository> {
+        let address = self.objects.address().to_owned();
+        let found = self.candidates.first().map(|candidate| candidate.id);
+        let mut candidates = self.candidates.into_iter();
+        let candidate = candidates.find(|candidate| candidate.id == file.repository);
+        let candidate = match (candidate, found) {
+            (Some(candidate), _) => candidate,
+            (None, Some(found)) => {
+                return Err(Error::OtherRepository {
+                    address,
+                    wanted: file.repository,
+                    found,
+                });
+            }
+            (None, None) => return Err(Error::NoRepository { address }),
+        };
+        let named = (&candidate.id, &candidate.root);
+        let keys = Keys::of_role(secrets, file.certificate, named, &candidate.certificates)?;
+        Repository::from_candidate(self.objects, self.environment, candidate, None, keys)
     }
 
     /// The roots of which one of the chosen bundles opens with a passphrase, and why one that is damaged does not open.

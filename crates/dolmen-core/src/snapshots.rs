@@ -4,11 +4,12 @@ mod doubts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dolmen_crypto::OpenKey;
 use dolmen_format::certificate::Role;
 use dolmen_format::ledger::LockStrategy;
-use dolmen_format::snapshot::{Body, Snapshot};
+use dolmen_format::snapshot::{Body, Snapshot, TreeRoot};
 use dolmen_format::{
-    FormatError, ObjectId, ObjectKey, ObjectKind, SegmentId, SnapshotId, Timestamp,
+    FormatError, ObjectId, ObjectKey, ObjectKind, RepositoryId, SegmentId, SnapshotId, Timestamp,
 };
 use dolmen_store::{LockStatus, StoreClock, StoreError, StoreErrorKind};
 
@@ -32,8 +33,8 @@ pub struct SnapshotEntry {
     pub id: SnapshotId,
     /// The public part.
     pub snapshot: Snapshot,
-    /// The part for readers.
-    pub body: Body,
+    /// The part for readers; `None`: this client is none.
+    pub body: Option<Body>,
     /// When it was received: what a witness tells of, else the store's time; on a store whose times copies do not keep,
     /// the earlier of that and the snapshot's own.
     pub received: Timestamp,
@@ -49,6 +50,34 @@ impl SnapshotEntry {
     /// Where it lies.
     pub const fn key(&self) -> ObjectKey {
         ObjectKey::Snapshot(self.snapshot.stamp.writer, self.id)
+    }
+
+    /// The part for readers, for whoever must be one.
+    pub fn readable(&self) -> Result<&Body> {
+        self.body.as_ref().ok_or(Error::Internal {
+            what: "a snapshot was read without the key for it",
+        })
+    }
+
+    /// The root of its tree; `None`: it is a checkpoint, or this client does not read names.
+    pub fn tree(&self) -> Option<TreeRoot> {
+        self.body.as_ref().and_then(|body| body.tree)
+    }
+
+    /// The machine's name, or where this client does not read names the first 8 digits of its label.
+    pub fn host(&self) -> String {
+        let label = || {
+            self.snapshot
+                .labels
+                .host
+                .to_string()
+                .chars()
+                .take(8)
+                .collect()
+        };
+        self.body
+            .as_ref()
+            .map_or_else(label, |body| body.hostname.clone())
     }
 
     /// The first 8 digits of the id.
@@ -495,7 +524,11 @@ pub struct Filter {
 impl Filter {
     /// Whether a snapshot passes.
     pub fn matches(&self, entry: &SnapshotEntry) -> bool {
-        let body = &entry.body;
+        let is_empty = self.hosts.is_empty() && self.tags.is_empty() && self.paths.is_empty();
+        let Some(body) = &entry.body else {
+            // Who may not read names cannot ask for them.
+            return is_empty;
+        };
         let has_all = |list: &String| {
             list.split(',')
                 .all(|tag| tag.is_empty() || body.tags.iter().any(|own| own == tag))
@@ -532,15 +565,10 @@ fn open(
             "its domain is not that of its signer's certificate",
         ));
     }
-    let aad = Snapshot::box_aad(&repository.id(), &snapshot.nonce);
-    let plain = repository
-        .read_key()
-        .open(&snapshot.body, BODY_INFO, &aad)
-        .map_err(|error| Refusal::unknown(&error))?;
-    let body = Body::decode(&plain).map_err(|error| Refusal::unknown(&error))?;
-    if snapshot.checkpoint == 0 && body.tree.is_none() {
-        return Err(Refusal::unknown(&FormatError::Invalid { field: "tree" }));
-    }
+    let body = match repository.keys().read_if_any() {
+        Some(read) => Some(open_body(repository.id(), &snapshot, read)?),
+        None => None,
+    };
     let received = repository.objects.received(stored_at, snapshot.time);
     Ok(SnapshotEntry {
         id,
@@ -551,6 +579,23 @@ fn open(
         first_stored_at: stored_at,
         lock,
     })
+}
+
+/// Opens what readers see of a snapshot.
+fn open_body(
+    repository: RepositoryId,
+    snapshot: &Snapshot,
+    read: &OpenKey,
+) -> std::result::Result<Body, Refusal> {
+    let aad = Snapshot::box_aad(&repository, &snapshot.nonce);
+    let plain = read
+        .open(&snapshot.body, BODY_INFO, &aad)
+        .map_err(|error| Refusal::unknown(&error))?;
+    let body = Body::decode(&plain).map_err(|error| Refusal::unknown(&error))?;
+    if snapshot.checkpoint == 0 && body.tree.is_none() {
+        return Err(Refusal::unknown(&FormatError::Invalid { field: "tree" }));
+    }
+    Ok(body)
 }
 
 /// What the box of a snapshot's body is bound to.

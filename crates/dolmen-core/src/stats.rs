@@ -69,7 +69,7 @@ pub fn run(
 
 fn restore_size(blobs: &BlobReader<'_>, snapshots: &[&SnapshotEntry]) -> Result<Stats> {
     let mut stats = Stats::default();
-    for root in snapshots.iter().filter_map(|entry| entry.body.tree) {
+    for root in snapshots.iter().filter_map(|entry| entry.tree()) {
         let mut links = HashSet::new();
         for entry in TreeReader::new(blobs, root) {
             let entry = entry.map_err(|lost| damaged(&lost.node, lost.error))?;
@@ -89,7 +89,7 @@ fn restore_size(blobs: &BlobReader<'_>, snapshots: &[&SnapshotEntry]) -> Result<
 fn files_by_contents(blobs: &BlobReader<'_>, snapshots: &[&SnapshotEntry]) -> Result<Stats> {
     let (mut stats, mut contents) = (Stats::default(), HashSet::new());
     let mut seen = HashSet::new();
-    for root in snapshots.iter().filter_map(|entry| entry.body.tree) {
+    for root in snapshots.iter().filter_map(|entry| entry.tree()) {
         each_entry(
             blobs,
             &mut seen,
@@ -115,7 +115,7 @@ fn blobs_per_file(blobs: &BlobReader<'_>, snapshots: &[&SnapshotEntry]) -> Resul
     let (mut stats, mut references) = (Stats::default(), 0_u64);
     let (mut seen, mut contents) = (HashSet::new(), HashSet::new());
     let (mut paths, mut counted) = (HashSet::new(), HashSet::new());
-    for root in snapshots.iter().filter_map(|entry| entry.body.tree) {
+    for root in snapshots.iter().filter_map(|entry| entry.tree()) {
         let mut visit = |entry: &Entry| {
             let NodeKind::File(file) = &entry.node.kind else {
                 return Ok(());
@@ -167,7 +167,7 @@ fn raw_data(blobs: &BlobReader<'_>, snapshots: &[&SnapshotEntry]) -> Result<Stat
         counted: HashSet::new(),
         sums: Sums::default(),
     });
-    for root in snapshots.iter().filter_map(|entry| entry.body.tree) {
+    for root in snapshots.iter().filter_map(|entry| entry.tree()) {
         let mut node = |id: &BlobId| raw.borrow_mut().count(id).map(|_is_new| ());
         each_entry(
             blobs,

@@ -140,7 +140,7 @@ fn last_backups(repository: &Repository, list: &SnapshotList) -> BTreeMap<Source
             received: entry.received,
         };
         let source = Source {
-            host: entry.body.hostname.clone(),
+            host: entry.host(),
             writer: repository.name_of(entry.snapshot.stamp.writer).to_owned(),
         };
         backups.insert(source, backup);

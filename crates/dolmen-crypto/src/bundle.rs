@@ -89,7 +89,7 @@ pub fn unwrap(
     Ok(AdminSecret::new(secret))
 }
 
-fn run_kdf(kdf: &Kdf, passphrase: &[u8]) -> Result<Secret, CryptoError> {
+pub(crate) fn run_kdf(kdf: &Kdf, passphrase: &[u8]) -> Result<Secret, CryptoError> {
     let failed = CryptoError::Kdf {
         memory_kib: kdf.memory_kib,
     };

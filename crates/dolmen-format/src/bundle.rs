@@ -62,24 +62,26 @@ pub struct Kdf {
     pub salt: Salt,
 }
 
+impl Kdf {
+    /// Checks that it is known and asks for no more than a machine has.
+    pub(crate) fn validate(&self) -> Result<(), FormatError> {
+        let sound = self.algorithm == KDF_ARGON2ID
+            && (1..=KDF_LANES_MAX).contains(&self.lanes)
+            && (1..=KDF_PASSES_MAX).contains(&self.passes)
+            && (self.lanes.saturating_mul(8)..=KDF_MEMORY_KIB_MAX).contains(&self.memory_kib);
+        if sound {
+            Ok(())
+        } else {
+            Err(FormatError::Invalid { field: "KDF" })
+        }
+    }
+}
+
 impl SignedBody for Bundle {
     const KIND: ObjectKind = ObjectKind::Bundle;
 
     fn validate(&self) -> Result<(), FormatError> {
-        let Kdf {
-            algorithm,
-            memory_kib,
-            passes,
-            lanes,
-            ..
-        } = self.kdf;
-        let sound = algorithm == KDF_ARGON2ID
-            && (1..=KDF_LANES_MAX).contains(&lanes)
-            && (1..=KDF_PASSES_MAX).contains(&passes)
-            && (lanes.saturating_mul(8)..=KDF_MEMORY_KIB_MAX).contains(&memory_kib);
-        if !sound {
-            return Err(FormatError::Invalid { field: "KDF" });
-        }
+        self.kdf.validate()?;
         if self.number == 0 {
             return Err(FormatError::Invalid { field: "number" });
         }

@@ -6,6 +6,7 @@ use crate::error::FormatError;
 use crate::ids::{DomainId, Nonce};
 use crate::limits::NAME_BYTES_MAX;
 use crate::prologue::ObjectKind;
+use crate::seal::SealedBox;
 use crate::signed::{SignedBody, check_count};
 use crate::time::Timestamp;
 
@@ -57,6 +58,10 @@ pub struct Certificate {
     /// Random.
     #[n(6)]
     pub nonce: Nonce,
+    /// The secret of the domain, sealed to the read key, so that those who read need not be told of each new machine;
+    /// backup only.
+    #[n(7)]
+    pub domain_secret: Option<SealedBox>,
 }
 
 impl SignedBody for Certificate {
@@ -74,6 +79,12 @@ impl SignedBody for Certificate {
         if (self.role == Role::Backup) == self.domain.is_none() {
             return Err(FormatError::Invalid { field: "domain" });
         }
-        Ok(())
+        match &self.domain_secret {
+            Some(sealed) if self.role == Role::Backup => sealed.validate(),
+            Some(_) => Err(FormatError::Invalid {
+                field: "domain secret",
+            }),
+            None => Ok(()),
+        }
     }
 }

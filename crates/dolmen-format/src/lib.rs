@@ -11,6 +11,7 @@ pub mod error;
 pub mod ids;
 pub mod index;
 pub mod key;
+pub mod keyfile;
 pub mod ledger;
 pub mod limits;
 pub mod list;

@@ -17,6 +17,8 @@ pub const FRAME_OVERHEAD_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 
 /// Largest root, certificate or bundle.
 pub const KEY_OBJECT_BYTES_MAX: u64 = 16 << 10;
+/// Largest key file, in characters.
+pub const KEY_FILE_BYTES_MAX: usize = 64 << 10;
 /// Largest snapshot or checkpoint.
 pub const SNAPSHOT_BYTES_MAX: u64 = 1 << 20;
 /// Largest ledger record.

@@ -371,7 +371,7 @@ impl Process<'_> {
     fn claim(&self, repository: &Repository) -> Result<Instance, Error> {
         let state = StateFolder::open(self.machine.state())?;
         let fresh = InstanceId(repository.environment.bytes());
-        Ok(state.claim_instance(&repository.id(), fresh)?)
+        Ok(state.claim_instance(&repository.id(), None, fresh)?)
     }
 
     /// As every verb that signs: with its own history settled.

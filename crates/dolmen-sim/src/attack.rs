@@ -720,7 +720,7 @@ impl Strike<'_> {
             1 => dolmen_format::manifest::ManifestNode::Leaf(Vec::new()).encode(),
             _ => self.dice.bytes(100),
         };
-        let (read, maintain) = (repository.read_key(), repository.maintain_key());
+        let (read, maintain) = (repository.keys().read()?, repository.keys().maintain()?);
         let secret = Secret::new(self.dice.array());
         let mut snapshot = Snapshot {
             stamp: planted.stamp,
@@ -737,7 +737,7 @@ impl Strike<'_> {
                 &Secret::new(self.dice.array()),
                 b"dolmen v1 snapshot body",
                 &aad,
-                &like.body.encode()?,
+                &like.readable()?.encode()?,
             )?,
             ..like.snapshot.clone()
         };
@@ -757,7 +757,7 @@ impl Strike<'_> {
             return Ok(());
         };
         let mut segment = dolmen_format::signed::decode::<Segment>(&body)?.body;
-        let (id, domain) = (repository.id(), repository.domain());
+        let (id, domain) = (repository.id(), repository.keys().home()?);
         let mut plain = Vec::new();
         let opened = domain.open_segment(&id, &segment.salt, &mut segment.blobs)?;
         decode_frames(opened, segment.packs.len(), |_, mut frames| {
@@ -807,6 +807,6 @@ fn now_plus(now: Timestamp, days: i64) -> Timestamp {
 }
 
 fn sign<T: SignedBody>(repository: &Repository, body: &T) -> Result<(Bytes, ObjectId), SimError> {
-    let (stored, id) = repository.signing_key().sign(&repository.id(), body)?;
+    let (stored, id) = repository.keys().signing().sign(&repository.id(), body)?;
     Ok((Bytes::from(stored), id))
 }

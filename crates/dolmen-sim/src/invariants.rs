@@ -423,7 +423,7 @@ impl Scene<'_> {
         }
         let aad =
             dolmen_format::snapshot::Snapshot::box_aad(&repository.id(), &entry.snapshot.nonce);
-        let key = repository.maintain_key();
+        let key = repository.keys().maintain()?;
         let plain = key.open(&entry.snapshot.manifest, b"dolmen v1 manifest", &aad)?;
         // So few packs are in the world that the root node is all.
         if let ManifestNode::Leaf(packs) = ManifestNode::decode(&plain)? {

@@ -168,6 +168,7 @@ impl Kit {
             created,
             rights: 0,
             nonce: Nonce(dice.array()),
+            domain_secret: None,
         };
         let (certificate, certificate_id) = signing.sign(&id, &certificate)?;
         let kit = Self {

@@ -76,6 +76,8 @@ pub enum Operation {
     Sync,
     /// Putting a new file in the place of an old one.
     Replace,
+    /// Removing.
+    Remove,
     /// Locking.
     Lock,
     /// Mapping into memory.
@@ -92,6 +94,7 @@ impl fmt::Display for Operation {
             Self::Write => "write",
             Self::Sync => "make durable",
             Self::Replace => "replace",
+            Self::Remove => "remove",
             Self::Lock => "lock",
             Self::Map => "map",
         })

@@ -8,9 +8,12 @@
 //! | `<repository id>/sightings` | what this machine's maintenance has seen alive: [`Sightings`] |
 //! | `<repository id>/given-up` | the lost objects that the user gave up |
 //! | `<repository id>/maintained` | when this machine's maintenance last did all its steps |
-//! | `<repository id>/<n>/lock` | locked by the process that uses the instance |
-//! | `<repository id>/<n>/record` | the instance's id and [`InstanceRecord`] |
-//! | `<repository id>/<n>/journal` | the instance's [`JournalEntry`]s |
+//! | `<repository id>/<n>/` | an instance of the admin |
+//! | `<repository id>/<writer>/<n>/` | an instance of another signer |
+//! | `…/<n>/lock` | locked by the process that uses the instance |
+//! | `…/<n>/record` | the instance's id and [`InstanceRecord`] |
+//! | `…/<n>/needed-<label of the paths>-<snapshot>` | what it needs, where this client may not open manifests |
+//! | `…/<n>/journal` | the instance's [`JournalEntry`]s |
 //!
 //! Folders have mode 0700, files 0600. An address may hold a password, so that it is not written down.
 
@@ -18,6 +21,7 @@ mod compared;
 mod given_up;
 mod instance;
 mod journal;
+mod needed;
 mod record;
 mod remembered;
 mod sightings;
@@ -26,7 +30,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use dolmen_format::{InstanceId, ObjectId, RepositoryId, Timestamp};
+use dolmen_format::{InstanceId, ObjectId, RepositoryId, Timestamp, WriterId};
 use minicbor::{Decode, Encode};
 
 use crate::durable;
@@ -36,6 +40,7 @@ pub use compared::{COMPARISONS_MAX, Compared, Comparison};
 pub use given_up::{GivenUp, NumberRange};
 pub use instance::Instance;
 pub use journal::JournalEntry;
+pub use needed::Needed;
 pub use record::{InstanceRecord, Signed};
 pub use remembered::Remembered;
 pub use sightings::{SIGHTED_BYTES_MAX, SIGHTED_OBJECTS_MAX, Sighting, Sightings};
@@ -85,6 +90,18 @@ pub struct StateFolder {
     path: PathBuf,
 }
 
+/// The folders of signers besides the admin.
+fn signers_in(folder: &Path) -> Vec<PathBuf> {
+    let listed = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_signer = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.parse::<WriterId>().is_ok())
+    };
+    let mut folders: Vec<_> = listed.map(|entry| entry.path()).filter(is_signer).collect();
+    folders.sort();
+    folders
+}
+
 impl StateFolder {
     /// Opens the folder; creates it if need be.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StateError> {
@@ -123,12 +140,18 @@ impl StateFolder {
     ///
     /// When all are in use there is a new one, with the id `fresh`. Two claims at once never get the
     /// same instance, in one process or in two.
+    ///
+    /// Numbers count for each signer by itself: `signer` is `None` for the admin.
     pub fn claim_instance(
         &self,
         repository: &RepositoryId,
+        signer: Option<&WriterId>,
         fresh: InstanceId,
     ) -> Result<Instance, StateError> {
-        Instance::claim(&self.path.join(repository.to_string()), fresh)
+        let folder = self.path.join(repository.to_string());
+        durable::create_folder(&folder)?;
+        let folder = signer.map_or(folder.clone(), |signer| folder.join(signer.to_string()));
+        Instance::claim(&folder, fresh)
     }
 
     /// What this client knows by itself, as far as its instances' records can be read. Claims nothing.
@@ -137,9 +160,13 @@ impl StateFolder {
             given_up: self.read(repository, &GIVEN_UP)?.unwrap_or_default(),
             ..Remembered::default()
         };
-        for record in Instance::records(&self.path.join(repository.to_string())) {
-            remembered.heads.extend(record.head);
-            remembered.signed.extend(record.signed);
+        let folder = self.path.join(repository.to_string());
+        let signers = signers_in(&folder);
+        for folder in [folder].iter().chain(&signers) {
+            for record in Instance::records(folder) {
+                remembered.heads.extend(record.head);
+                remembered.signed.extend(record.signed);
+            }
         }
         let given_up = &remembered.given_up;
         let is_kept = |signed: &Signed| !given_up.has(&signed.reference.digest);

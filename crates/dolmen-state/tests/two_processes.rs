@@ -12,7 +12,9 @@ use dolmen_state::{Instance, StateFolder};
 
 fn claim(state: &StateFolder, fresh: u8) -> Instance {
     let fresh = InstanceId([fresh; 16]);
-    state.claim_instance(&ObjectId([7; 32]), fresh).unwrap()
+    state
+        .claim_instance(&ObjectId([7; 32]), None, fresh)
+        .unwrap()
 }
 
 /// The other process is this test again: it claims, says its id and waits until its input ends.

@@ -118,6 +118,10 @@ pub(crate) struct Global {
         conflicts_with = "password_file"
     )]
     pub(crate) password_command: Option<OsString>,
+    /// Open the repository with a key file instead of the passphrase; one that is wrapped asks for its own passphrase [env:
+    /// DOLMEN_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
     /// Folder for what can be fetched again [env: DOLMEN_CACHE_DIR]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! What flags, environment and defaults come to: a flag beats a variable, an empty variable is none.
 
 mod address;
+mod key;
 mod s3;
 mod secret;
 mod split;
@@ -17,6 +18,7 @@ use crate::arguments::Global;
 use crate::exit::{Failure, Outcome};
 
 pub(crate) use address::{Address, canonical};
+pub(crate) use key::GivenKey;
 pub(crate) use secret::{Ask, Secret};
 
 /// The environment: a variable's value.
@@ -32,6 +34,8 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
 pub(crate) struct Config {
     /// Where the repository is; an error until a command needs it.
     address: Outcome<Address>,
+    /// The key file that opens the repository, if one is given.
+    key: Outcome<Option<GivenKey>>,
     /// Where the passphrase comes from.
     secret: Outcome<Secret>,
     /// How buckets are spoken to.
@@ -68,8 +72,12 @@ impl Config {
         let state = first(global.state_dir.as_ref(), variables("DOLMEN_STATE_DIR"));
         let cache = cache.or_else(|| below_home("XDG_CACHE_HOME", ".cache"));
         let is_on = |name: &str| variables(name).is_some_and(|value| value == "1");
+        let key = first(global.key_file.as_ref(), variables("DOLMEN_KEY_FILE"));
+        let key = key.map(GivenKey::read).transpose();
+        let known = key.as_ref().ok().and_then(Option::as_ref);
         Self {
-            address: find_address(global, variables),
+            address: find_address(global, variables, known),
+            key,
             secret: secret::find(global, variables),
             s3: s3::options(global, variables),
             cache: cache.filter(|_| !global.no_cache),
@@ -90,6 +98,12 @@ impl Config {
     /// Where the repository is.
     pub(crate) fn address(&self) -> Outcome<&Address> {
         self.address.as_ref().map_err(Clone::clone)
+    }
+
+    /// The key file that opens the repository, if one is given.
+    pub(crate) fn key(&self) -> Outcome<Option<&GivenKey>> {
+        let key = self.key.as_ref().map_err(Clone::clone)?;
+        Ok(key.as_ref())
     }
 
     /// Where the passphrase comes from.
@@ -115,7 +129,12 @@ fn first(flag: Option<&PathBuf>, variable: Option<OsString>) -> Option<PathBuf> 
     flag.cloned().or_else(|| variable.map(PathBuf::from))
 }
 
-fn find_address(global: &Global, variables: Variables<'_>) -> Outcome<Address> {
+/// By flag, by variable, or as a key file has it.
+fn find_address(
+    global: &Global,
+    variables: Variables<'_>,
+    key: Option<&GivenKey>,
+) -> Outcome<Address> {
     let by_flag = (global.repo.clone(), global.repository_file.clone());
     let (text, file) = match by_flag {
         (None, None) => (
@@ -138,9 +157,12 @@ fn find_address(global: &Global, variables: Variables<'_>) -> Outcome<Address> {
             })?;
             Address::parse(OsStr::from_bytes(trim_text(&content)))
         }
-        (None, None) => Err(Failure::usage("no repository given")
-            .hint("name it with -r ADDRESS, or set DOLMEN_REPOSITORY")
-            .hint("`dolmen demo` shows what Dolmen does without one")),
+        (None, None) => match key {
+            Some(key) => Address::parse(OsStr::new(&key.file.address)),
+            None => Err(Failure::usage("no repository given")
+                .hint("name it with -r ADDRESS, or set DOLMEN_REPOSITORY")
+                .hint("`dolmen demo` shows what Dolmen does without one")),
+        },
     }
 }
 

@@ -131,6 +131,19 @@ impl From<Error> for Failure {
             Error::WrongPassphrase => {
                 failure.hint("check --password-file, --password-command and DOLMEN_PASSWORD")
             }
+            Error::WrongKey => failure.hint(
+                "name the key file that was made for this repository with --key-file; dolmen key list shows which keys it has",
+            ),
+            Error::NoCertificate { .. } => failure
+                .hint("if it was made just now, see that this store is the one it was made in, or wait for the copy")
+                .hint("dolmen recover, with the passphrase, shows again what was hidden"),
+            Error::RoleMayNot { .. } => failure.hint(
+                "use the passphrase, or the key file of a role that may: docs/keys.md says which role does what",
+            ),
+            Error::NoKey { .. } => failure.hint("list them with: dolmen key list"),
+            Error::Revoked => failure.hint("if that was a mistake, have another made with dolmen key add"),
+            Error::KeyExists { .. } => failure.hint("give another name; dolmen key list shows those that are taken"),
+            Error::NoPassphrase => failure.hint("give the present passphrase, and no key file"),
             Error::ReplacedPassphrase => failure
                 .hint("use the new one")
                 .hint(
@@ -236,7 +249,8 @@ fn target_hint(failure: Failure, errno: Option<Errno>) -> Failure {
 const fn exit_of(error: &Error) -> Exit {
     match error {
         Error::NoRepository { .. } => Exit::NoRepository,
-        Error::WrongPassphrase | Error::ReplacedPassphrase => Exit::WrongKey,
+        Error::WrongPassphrase | Error::ReplacedPassphrase | Error::WrongKey => Exit::WrongKey,
+        Error::RoleMayNot { .. } | Error::Revoked => Exit::NotAllowed,
         Error::Interrupted => Exit::Interrupted,
         Error::Usage { .. } => Exit::Usage,
         Error::Damaged { .. } => Exit::Damage,
@@ -257,6 +271,10 @@ const fn exit_of(error: &Error) -> Exit {
         | Error::Fs(_)
         | Error::Encode { .. }
         | Error::RepositoryExists { .. }
+        | Error::NoCertificate { .. }
+        | Error::NoPassphrase
+        | Error::KeyExists { .. }
+        | Error::NoKey { .. }
         | Error::OtherRepository { .. }
         | Error::ManyRepositories { .. }
         | Error::NoSnapshot { .. }

@@ -8,13 +8,14 @@ use dolmen_core::numbers;
 use dolmen_core::objects::Oddities;
 use dolmen_core::recall::{self, Recall};
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, segments_of};
-use dolmen_core::{Environment, Error, Objects, Repository, lives, own, repository, status};
+use dolmen_core::{Error, Objects, Repository, lives, own, repository, status};
+use dolmen_format::certificate::Role;
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, PackId, RepositoryId, Timestamp};
 use dolmen_state::state::{Remembered, Sightings};
 use dolmen_state::{Compared, Instance, StateFolder};
 
 use crate::commands::App;
-use crate::config::{Ask, Config};
+use crate::config::{Ask, Config, GivenKey};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::kept::KeptCopies;
 use crate::render;
@@ -36,11 +37,47 @@ pub(crate) struct Opened {
     kept: Vec<(ObjectKey, Vec<u8>)>,
 }
 
+/// What a command asks of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Duty {
+    /// Nothing that not every key may.
+    Look,
+    /// Making backups.
+    Backup,
+    /// Reading contents and names.
+    Read,
+    /// Keeping and letting go.
+    Maintain,
+    /// What only the admin may.
+    Administer,
+}
+
+/// Refuses a key that is for something else, before anything is asked of the store for it.
+fn require(repository: &Repository, duty: Duty) -> Result<(), Error> {
+    let role = repository.keys().role();
+    let (may, what) = match duty {
+        Duty::Look => return Ok(()),
+        Duty::Backup => (role == Role::Backup, "make backups"),
+        Duty::Read => (role == Role::Restore, "read contents or names"),
+        Duty::Maintain => (role == Role::Maintain, "renew, retire or let go"),
+        Duty::Administer => (false, "do what only the passphrase may"),
+    };
+    if may || role == Role::Admin {
+        Ok(())
+    } else {
+        Err(Error::RoleMayNot { role, what })
+    }
+}
+
 /// Opens the repository that flags and environment name. It is looked for before a passphrase is asked for.
-pub(crate) fn open(app: &App) -> Outcome<Opened> {
+pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
     let config = &app.config;
+    let key = config.key()?;
     let address = config.address()?;
     let secret = config.secret()?;
+    if let Some(warning) = key.and_then(GivenKey::warning) {
+        app.output.warn(warning);
+    }
     let shown = address.shown();
     let reached = stores::open(app, address)?;
     let (pinned_as, folder) = (reached.pinned_as, reached.folder);
@@ -61,9 +98,14 @@ pub(crate) fn open(app: &App) -> Outcome<Opened> {
     }
     let located = repository::locate(objects, app.environment.clone(), pinned, &copies);
     let located = located.during(&tried)?;
-    let passphrase = secret.read(&format!("passphrase for {shown}"), Ask::Once)?;
-    let repository = located.unlock(&passphrase, config.accept).during(&tried)?;
-    drop(passphrase);
+    let repository = if let Some(key) = key {
+        located.open_with(&key.file, &key.secrets(secret)?)
+    } else {
+        let passphrase = secret.read(&format!("passphrase for {shown}"), Ask::Once)?;
+        located.unlock(&passphrase, config.accept)
+    };
+    let repository = repository.during(&tried)?;
+    require(&repository, duty).during(&tried)?;
     for finding in repository.findings() {
         app.output.warn(finding.to_string());
     }
@@ -106,7 +148,8 @@ fn wanted_id(
     let known = state
         .pinned(pinned_as)
         .during("cannot tell which repository this is")?;
-    match (config.repository_id, known) {
+    let by_key = config.key()?.map(|key| key.file.repository);
+    match (config.repository_id.or(by_key), known) {
         (Some(given), Some(known)) if given != known => Err(Failure::new(
             Exit::Failed,
             format!("this machine knows {shown} as repository {known}, not {given}"),
@@ -357,13 +400,17 @@ impl Opened {
             .during("cannot remember that maintenance ran")
     }
 
+    /// The address for another day, whatever folder a command is run in; empty where that cannot be written as text.
+    pub(crate) fn lasting_address(&self) -> String {
+        match &self.folder {
+            Some(folder) => folder.to_str().unwrap_or_default().to_owned(),
+            None => self.address.clone(),
+        }
+    }
+
     /// Takes an identity under which this machine writes.
     pub(crate) fn claim_instance(&self) -> Outcome<Instance> {
-        claim_instance(
-            &self.state,
-            &self.repository.environment,
-            &self.repository.id(),
-        )
+        claim_instance(&self.state, &self.repository)
     }
 
     /// This machine's instance, with its own history settled: what it puts from then on is locked as the policy says.
@@ -476,13 +523,12 @@ impl Opened {
 }
 
 /// Takes an identity under which this machine writes to a repository.
-fn claim_instance(
-    state: &StateFolder,
-    environment: &Environment,
-    id: &RepositoryId,
-) -> Outcome<Instance> {
+fn claim_instance(state: &StateFolder, repository: &Repository) -> Outcome<Instance> {
+    let fresh = InstanceId(repository.environment.bytes());
+    let writer = repository.writer();
+    let signer = (writer != repository.admin_id()).then_some(&writer);
     state
-        .claim_instance(id, InstanceId(environment.bytes()))
+        .claim_instance(&repository.id(), signer, fresh)
         .during("cannot use the state folder")
 }
 
@@ -501,5 +547,5 @@ pub(crate) fn remember(app: &App, pinned_as: &str, repository: &Repository) -> O
     KeptCopies::new(state.path(), &repository.id())
         .keep(repository)
         .map_err(|error| Failure::new(Exit::Failed, format!("{tried}: {error}")))?;
-    claim_instance(&state, &repository.environment, &repository.id())
+    claim_instance(&state, repository)
 }

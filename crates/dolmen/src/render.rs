@@ -1,6 +1,7 @@
 //! Numbers, times and tables as people and programs read them.
 
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList};
+use dolmen_format::snapshot::{Body, Counts};
 use dolmen_format::{SnapshotId, Timestamp};
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -112,11 +113,38 @@ pub(crate) fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A snapshot as restic's JSON has it, with what only Dolmen knows.
+/// A snapshot as restic's JSON has it, with what only Dolmen knows; names are left out where this client reads none.
 pub(crate) fn snapshot_json(entry: &SnapshotEntry) -> Value {
-    let (body, summary) = (&entry.body, &entry.body.summary);
     let mut value = json!({
         "time": rfc3339(entry.snapshot.time),
+        "id": entry.id.to_string(),
+        "short_id": entry.short_id(),
+        "protected_until": null,
+        "retired": false,
+        "writer": entry.snapshot.stamp.writer.to_string(),
+        "stored": rfc3339(entry.received),
+    });
+    let Some(fields) = value.as_object_mut() else {
+        return value;
+    };
+    let own = match &entry.body {
+        Some(body) => body_json(body),
+        None => counts_json(entry.snapshot.counts),
+    };
+    if let Value::Object(own) = own {
+        fields.extend(own);
+    }
+    if let Some(parent) = entry.snapshot.heads.first() {
+        let parent = Value::String(parent.digest.to_string());
+        fields.insert("parent".to_owned(), parent);
+    }
+    value
+}
+
+/// What readers see of a snapshot.
+fn body_json(body: &Body) -> Value {
+    let summary = body.summary;
+    json!({
         "tree": body.tree.map(|tree| tree.id.to_string()),
         "paths": texts(&body.paths),
         "hostname": body.hostname,
@@ -142,20 +170,18 @@ pub(crate) fn snapshot_json(entry: &SnapshotEntry) -> Value {
             "total_files_processed": summary.total_files_processed,
             "total_bytes_processed": summary.total_bytes_processed,
         },
-        "id": entry.id.to_string(),
-        "short_id": entry.short_id(),
-        "protected_until": null,
-        "retired": false,
-        "writer": entry.snapshot.stamp.writer.to_string(),
-        "stored": rfc3339(entry.received),
-    });
-    if let (Some(parent), Some(object)) = (entry.snapshot.heads.first(), value.as_object_mut()) {
-        object.insert(
-            "parent".to_owned(),
-            Value::String(parent.digest.to_string()),
-        );
-    }
-    value
+    })
+}
+
+/// What anyone may know of a snapshot's size.
+fn counts_json(counts: Counts) -> Value {
+    json!({
+        "summary": {
+            "data_added_packed": counts.added_bytes,
+            "total_files_processed": counts.files,
+            "total_bytes_processed": counts.bytes,
+        },
+    })
 }
 
 /// What is wrong with a snapshot.
@@ -168,18 +194,31 @@ fn texts<T: std::ops::Deref<Target = Vec<u8>>>(list: &[T]) -> Vec<String> {
     list.iter().map(|item| lossy(item)).collect()
 }
 
-/// `snapshot 1a2b3c4d of [/home] at 2026-11-20 14:00:00 by user@host`.
+/// `snapshot 1a2b3c4d of [/home] at 2026-11-20 14:00:00 by user@host`, without names where this client reads none.
 pub(crate) fn snapshot_line(entry: &SnapshotEntry) -> String {
-    let body = &entry.body;
-    let paths: Vec<_> = body.paths.iter().map(|path| paths::display(path)).collect();
+    let (id, time) = (entry.short_id(), local_time(entry.snapshot.time));
+    let Some(body) = &entry.body else {
+        return format!("snapshot {id} at {time}");
+    };
     format!(
-        "snapshot {} of [{}] at {} by {}@{}",
-        entry.short_id(),
-        paths.join(", "),
-        local_time(entry.snapshot.time),
+        "snapshot {id} of [{}] at {time} by {}@{}",
+        shown_paths(entry),
         paths::display(body.username.as_bytes()),
         paths::display(body.hostname.as_bytes()),
     )
+}
+
+/// A snapshot's paths in a line; nothing where this client reads no names.
+pub(crate) fn shown_paths(entry: &SnapshotEntry) -> String {
+    let paths = entry.body.iter().flat_map(|body| &body.paths);
+    let paths: Vec<_> = paths.map(|path| paths::display(path)).collect();
+    paths.join(", ")
+}
+
+/// A snapshot's tags in a line; nothing where this client reads no names.
+pub(crate) fn shown_tags(entry: &SnapshotEntry) -> String {
+    let tags = entry.body.as_ref().map(|body| body.tags.join(","));
+    paths::display(tags.unwrap_or_default().as_bytes())
 }
 
 #[cfg(test)]

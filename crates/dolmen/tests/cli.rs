@@ -34,6 +34,9 @@ mod failures;
 #[path = "cli/forget.rs"]
 mod forget;
 #[cfg(test)]
+#[path = "cli/keys.rs"]
+mod keys;
+#[cfg(test)]
 #[path = "cli/planted.rs"]
 mod planted;
 #[cfg(test)]

@@ -88,7 +88,7 @@ impl<'s> BlobWriter<'s> {
 
 impl StoredBlobs for BlobWriter<'_> {
     fn store(&mut self, kind: BlobKind, blob: &[u8]) -> Result<BlobId> {
-        let id = self.session.repository.domain().blob_id(kind, blob);
+        let id = self.session.domain.blob_id(kind, blob);
         match self.session.claim(&id) {
             Claim::Present => {}
             Claim::Write => self.write(kind, id, blob)?,
@@ -97,6 +97,6 @@ impl StoredBlobs for BlobWriter<'_> {
     }
 
     fn boundary(&self, level: u8, key: &[u8]) -> [u8; 32] {
-        self.session.repository.domain().boundary(level, key)
+        self.session.domain.boundary(level, key)
     }
 }

@@ -9,19 +9,19 @@ use dolmen_format::manifest::FrameSet;
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::snapshot::{Body, Labels, Snapshot, Summary};
 use dolmen_format::{BlobId, ObjectKey, PackId, SegmentId, SnapshotId, Timestamp};
-use dolmen_state::state::JournalEntry;
+use dolmen_state::state::{JournalEntry, Needed};
 
 use super::Report;
 use super::assemble::Finished;
 use super::protect::{TooShort, protect, unprotected};
 use super::reuse::Listing;
 use super::segments::{Merging, list_segments};
-use super::session::{Session, lock};
+use super::session::{Session, lock, remembered};
 use crate::error::{Error, Result};
 use crate::lease::{self, Commit, Reliance};
 use crate::manifest::write_manifest;
 use crate::own::Note as _;
-use crate::snapshots::{BODY_INFO, Filter, MANIFEST_INFO, SnapshotEntry, store_digest};
+use crate::snapshots::{BODY_INFO, MANIFEST_INFO, SnapshotEntry, store_digest};
 
 /// Writes the snapshot.
 pub(super) fn commit(session: &Session<'_>, finished: &Finished) -> Result<Report> {
@@ -42,7 +42,8 @@ pub(super) fn commit(session: &Session<'_>, finished: &Finished) -> Result<Repor
         again_bytes: session.counters.again_bytes.load(Ordering::Relaxed),
     };
     tell_of_disbelief(session, report.again_bytes);
-    let unchanged = parent.is_some_and(|entry| entry.body.tree == finished.root);
+    let unchanged =
+        parent.is_some_and(|entry| entry.body.is_some() && entry.tree() == finished.root);
     if session.options.dry_run || (session.options.skip_if_unchanged && unchanged) {
         return Ok(report);
     }
@@ -79,16 +80,12 @@ fn fill_summary(session: &Session<'_>, finished: &Finished, summary: &mut Summar
     summary.total_bytes_processed = finished.counts.bytes;
 }
 
-/// The newest snapshot of the same host and paths.
+/// The newest snapshot of the same host and paths, by their labels: not every client reads names.
 fn parent_of<'s>(session: &Session<'s>) -> Option<&'s SnapshotEntry> {
-    let options = session.options;
-    let filter = Filter {
-        hosts: vec![options.hostname.clone()],
-        ..Filter::default()
-    };
+    let own = make_labels(session);
     session.snapshots.snapshots.iter().rev().find(|entry| {
-        let paths = entry.body.paths.iter().map(|path| path.as_slice());
-        filter.matches(entry) && paths.eq(options.paths.iter().map(Vec::as_slice))
+        let labels = &entry.snapshot.labels;
+        (labels.host, labels.paths) == (own.host, own.paths)
     })
 }
 
@@ -113,6 +110,7 @@ fn write_snapshot(
     let stored = |id: &BlobId| session.locate(id);
     let (manifest, node_packs) =
         write_manifest(repository, session.index, &stored, &needed, session)?;
+    let all = with_nodes(needed, &node_packs);
     let (merging, too_short) = if checkpoint == 0 {
         (Merging::WhereTooMany, TooShort::PutAgain)
     } else {
@@ -137,6 +135,7 @@ fn write_snapshot(
             heads: heads(session),
             segments: ids,
             manifest: manifest.clone(),
+            needed: &all,
             relied_until,
             finished,
             summary,
@@ -170,7 +169,8 @@ fn put_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<(Written, Co
     let repository = session.repository;
     let snapshot = make_snapshot(session, parts)?;
     let (stored, id) = repository
-        .signing_key()
+        .keys()
+        .signing()
         .sign(&repository.id(), &snapshot)
         .map_err(Error::encode("the snapshot"))?;
     let key = ObjectKey::Snapshot(repository.writer(), id);
@@ -194,6 +194,9 @@ fn put_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<(Written, Co
         parts.segments.clone(),
     );
     instance.save(record)?;
+    if repository.keys().maintain_if_any().is_none() {
+        instance.keep_needed(&snapshot.labels.paths, &id, parts.needed)?;
+    }
     if parts.checkpoint == 0 {
         instance.journal_clear()?;
     }
@@ -234,9 +237,23 @@ fn assure(session: &Session<'_>, listing: Listing) -> Result<()> {
         session.index,
         &*session.needed(),
         listing,
-        &session.options.scratch,
-        &session.progress.cancel,
+        &|entry| remembered(session.instance, entry),
+        (&session.options.scratch, &session.progress.cancel),
     )
+}
+
+/// What is needed, and the manifest's own nodes.
+fn with_nodes(
+    mut needed: BTreeMap<PackId, FrameSet>,
+    node_packs: &BTreeMap<PackId, FrameSet>,
+) -> Needed {
+    for (pack, nodes) in node_packs {
+        let frames = needed.entry(*pack).or_default();
+        for ordinal in nodes.iter() {
+            frames.insert(ordinal);
+        }
+    }
+    needed.into_iter().collect()
 }
 
 /// The frames needed, by pack ids instead of this run's numbers.
@@ -259,6 +276,8 @@ struct Parts<'f> {
     heads: Vec<Reference>,
     segments: Vec<SegmentId>,
     manifest: Vec<u8>,
+    /// Everything that the manifest names, its own nodes included.
+    needed: &'f Needed,
     /// The earliest lock that it relies on.
     relied_until: Option<Timestamp>,
     finished: &'f Finished,
@@ -286,8 +305,8 @@ fn make_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<Snapshot> {
         time: options.time.unwrap_or(session.start),
         nonce,
         heads: parts.heads.clone(),
-        certificate: None,
-        domain: repository.domain().id(),
+        certificate: repository.keys().certificate(),
+        domain: session.domain.id(),
         segments: parts.segments.clone(),
         store: store_digest(repository),
         relied_until: parts.relied_until.map(|until| until.seconds),
@@ -295,11 +314,11 @@ fn make_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<Snapshot> {
         alarm: 0,
         labels: make_labels(session),
         manifest: seal(
-            repository.maintain_key().public(),
+            repository.keys().maintain_public(),
             MANIFEST_INFO,
             &parts.manifest,
         )?,
-        body: seal(repository.read_key().public(), BODY_INFO, &body)?,
+        body: seal(repository.keys().read_public(), BODY_INFO, &body)?,
     })
 }
 
@@ -323,7 +342,7 @@ fn make_body(session: &Session<'_>, parts: &Parts<'_>) -> Body {
 }
 
 fn make_labels(session: &Session<'_>) -> Labels {
-    let (domain, options) = (session.repository.domain(), session.options);
+    let (domain, options) = (session.domain, session.options);
     let mut sorted = options.paths.clone();
     sorted.sort();
     let paths: Vec<u8> = sorted

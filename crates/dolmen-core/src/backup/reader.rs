@@ -210,11 +210,7 @@ impl<'s> ContentReader<'s> {
         let Some(chunk) = chunk.filter(|chunk| !chunk.is_empty()) else {
             return Ok(());
         };
-        let id = self
-            .session
-            .repository
-            .domain()
-            .blob_id(BlobKind::Data, chunk);
+        let id = self.session.domain.blob_id(BlobKind::Data, chunk);
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         if self.session.claim(&id) == Claim::Write {
             let shared = expected >= SHARED_BYTES_MIN && offer(&self.queue, id, chunk);

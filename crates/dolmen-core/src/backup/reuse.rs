@@ -13,6 +13,7 @@ use dolmen_format::ledger::LockStrategy;
 use dolmen_format::manifest::FrameSet;
 use dolmen_format::{ObjectId, PackId, SegmentId, Timestamp};
 use dolmen_state::index::{BlobIndex, Location, PackRef, PackSet};
+use dolmen_state::state::Needed;
 use dolmen_store::StoreTime;
 
 use super::session::lock;
@@ -24,7 +25,7 @@ use crate::live::{LiveWalk, StoredNodes};
 use crate::lives::{self, Life};
 use crate::pack::BlobReader;
 use crate::repository::Repository;
-use crate::snapshots::{self, SnapshotList};
+use crate::snapshots::{self, SnapshotEntry, SnapshotList};
 
 /// How a listing stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,11 +93,74 @@ impl Hidden {
     }
 }
 
+/// What is built upon, as it is gathered.
+struct Upon<'a> {
+    index: &'a BlobIndex,
+    numbers: &'a FrameNumbers,
+    trust: &'a Trust,
+    hidden: &'a Hidden,
+    cover: Cover,
+    live: PackSet,
+}
+
+impl<'a> Upon<'a> {
+    fn new(
+        index: &'a BlobIndex,
+        numbers: &'a FrameNumbers,
+        trust: &'a Trust,
+        hidden: &'a Hidden,
+    ) -> Self {
+        Self {
+            index,
+            numbers,
+            trust,
+            hidden,
+            cover: numbers.cover(),
+            live: PackSet::default(),
+        }
+    }
+
+    /// Adds frames of a pack, as far as its description is believed and it is shown.
+    fn add(&mut self, pack: &PackId, frames: &FrameSet) {
+        for pack in self.believed(pack) {
+            self.live.insert(pack);
+            // A bit without a frame would count as the next pack's.
+            let frames = frames.iter();
+            for ordinal in frames.filter(|at| self.index.frame(pack, *at).is_some()) {
+                let first = self.numbers.number(pack, ordinal);
+                self.cover.insert(Run { first, count: 1 });
+            }
+        }
+    }
+
+    /// Adds all frames of attested packs.
+    fn add_attested(&mut self, list: &SnapshotList) {
+        for id in &list.facts.attested {
+            for pack in self.believed(id) {
+                self.live.insert(pack);
+                let ordinals = (0..).take_while(|at| self.index.frame(pack, *at).is_some());
+                for ordinal in ordinals {
+                    let first = self.numbers.number(pack, ordinal);
+                    self.cover.insert(Run { first, count: 1 });
+                }
+            }
+        }
+    }
+
+    fn believed(&self, pack: &PackId) -> Vec<PackRef> {
+        let described = self.index.find_packs(pack).into_iter();
+        let shown = described.filter(|pack| !self.hidden.packs.contains(*pack));
+        shown.filter(|pack| self.trust.allows(*pack)).collect()
+    }
+}
+
 impl Reuse {
     /// Learns what live snapshots and checkpoints of this signer need of the packs that are believed. Packs that join the
     /// index later are the run's own.
     ///
-    /// What came too late to count vouches for nothing.
+    /// What came too late to count vouches for nothing. A client that may not open manifests knows from its state folder
+    /// what its own snapshots need, as `remembered` tells; beyond that it builds upon attested packs where locks say how
+    /// long they stay.
     ///
     /// Cost: one request for the store's clock, one for each manifest node; none of these below some 300 packs.
     pub(super) fn learn(
@@ -104,11 +168,10 @@ impl Reuse {
         index: &BlobIndex,
         list: &SnapshotList,
         trust: Arc<Trust>,
-        scratch: &Path,
-        cancel: &AtomicBool,
+        remembered: &dyn Fn(&SnapshotEntry) -> Option<Needed>,
+        (scratch, cancel): (&Path, &AtomicBool),
     ) -> Result<Self> {
         let numbers = FrameNumbers::new(index);
-        let (mut cover, mut known_live) = (numbers.cover(), PackSet::default());
         let store = repository
             .objects
             .block_on(repository.objects.store().now())?;
@@ -120,39 +183,41 @@ impl Reuse {
         let mut walk = LiveWalk::new(scratch);
         // Without terms nobody may prune, and no checkpoint ends.
         let lives = terms.map(|terms| lives::lives(list, &terms, later));
-        let mut listed = BTreeSet::new();
+        let (mut listed, mut kept) = (BTreeSet::new(), Needed::new());
         for (entry, life) in lives.unwrap_or_default() {
             let counts = list.facts.trusts(&entry.id)
                 && !snapshots::is_incomplete(repository, &list.facts, entry);
             let is_own = entry.snapshot.stamp.writer == repository.writer();
             if life == Life::Live && is_own && counts {
-                walk.add(repository, entry.id, &entry.snapshot, 0)?;
+                if repository.keys().maintain_if_any().is_some() {
+                    walk.add(repository, entry.id, &entry.snapshot, 0)?;
+                } else {
+                    kept.extend(remembered(entry).unwrap_or_default());
+                }
                 listed.extend(&entry.snapshot.segments);
             }
         }
         let live = walk.finish(&mut StoredNodes::new(&blobs, cancel))?;
         let hidden = Hidden::look(repository, index, list, earlier)?;
         listed.retain(|segment| !hidden.segments.contains(segment));
+        let mut upon = Upon::new(index, &numbers, &trust, &hidden);
         // What cannot be read of a manifest is merely not built upon.
         for needed in live.known_packs() {
             let needed = needed?;
-            let described = index.find_packs(&needed.pack).into_iter();
-            let shown = described.filter(|pack| !hidden.packs.contains(*pack));
-            for pack in shown.filter(|pack| trust.allows(*pack)) {
-                known_live.insert(pack);
-                // A bit without a frame would count as the next pack's.
-                let frames = needed.frames.iter();
-                for ordinal in frames.filter(|at| index.frame(pack, *at).is_some()) {
-                    let first = numbers.number(pack, ordinal);
-                    cover.insert(Run { first, count: 1 });
-                }
-            }
+            upon.add(&needed.pack, &needed.frames);
         }
+        for (pack, frames) in &kept {
+            upon.add(pack, frames);
+        }
+        if repository.keys().maintain_if_any().is_none() && repository.objects.locking().is_some() {
+            upon.add_attested(list);
+        }
+        let Upon { cover, live, .. } = upon;
         Ok(Self {
             numbers,
             trust,
             cover,
-            live: known_live,
+            live,
             listed: Mutex::new(listed),
             taken_over: Mutex::default(),
             terms,
@@ -254,8 +319,8 @@ impl Reuse {
         index: &BlobIndex,
         needed: impl IntoIterator<Item = (&'n PackRef, &'n FrameSet)>,
         listing: Listing,
-        scratch: &Path,
-        cancel: &AtomicBool,
+        remembered: &dyn Fn(&SnapshotEntry) -> Option<Needed>,
+        (scratch, cancel): (&Path, &AtomicBool),
     ) -> Result<()> {
         let Some(terms) = self.terms else {
             return Ok(());
@@ -276,7 +341,8 @@ impl Reuse {
         let mut list = SnapshotList::load(repository, None)?;
         list.facts.confirmed.clone_from(&self.confirmed);
         let trust = Arc::clone(&self.trust);
-        let fresh = Self::learn(repository, index, &list, trust, scratch, cancel)?;
+        let folder = (scratch, cancel);
+        let fresh = Self::learn(repository, index, &list, trust, remembered, folder)?;
         for (pack, frames) in needed {
             let is_own = self.is_own(*pack);
             let ended = frames.iter().find(|ordinal| !fresh.covers(*pack, *ordinal));

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use dolmen_crypto::DomainKeys;
 use dolmen_format::index::PackEntry;
 use dolmen_format::manifest::FrameSet;
 use dolmen_format::pack::Recipient;
 use dolmen_format::snapshot::Counts;
 use dolmen_format::{BlobId, BlobKind, Timestamp};
 use dolmen_state::index::{BlobIndex, Location, PackInfo, PackRef};
-use dolmen_state::state::{Instance, JournalEntry};
+use dolmen_state::state::{Instance, JournalEntry, Needed};
 
 use super::commit::{self, Checkpoints};
 use super::moved::MovedFrames;
@@ -24,7 +25,7 @@ use crate::index::segments::SegmentWriter;
 use crate::own;
 use crate::pack::{FinishedPack, PackListener, PackWriter};
 use crate::repository::Repository;
-use crate::snapshots::SnapshotList;
+use crate::snapshots::{SnapshotEntry, SnapshotList};
 
 /// Packs that are filled or on their way at the same time.
 const PACK_BUFFERS: usize = 2;
@@ -38,6 +39,8 @@ pub(super) enum Source<'a> {
 /// What the threads of a run share.
 pub(super) struct Session<'a> {
     pub(super) repository: &'a Repository,
+    /// The dedup domain into which it writes.
+    pub(super) domain: &'a DomainKeys,
     pub(super) index: &'a BlobIndex,
     pub(super) loaded: &'a Index,
     pub(super) snapshots: &'a SnapshotList,
@@ -104,6 +107,7 @@ pub(super) fn run(
     let (trust, segment, absent) = learn_trust(context, options, observer)?;
     let session = Session {
         repository,
+        domain: repository.keys().home()?,
         index: &index.blobs,
         loaded: index,
         snapshots,
@@ -123,8 +127,8 @@ pub(super) fn run(
             &index.blobs,
             snapshots,
             trust,
-            &options.scratch,
-            &progress.cancel,
+            &|entry| remembered(instance, entry),
+            (&options.scratch, &progress.cancel),
         )?,
         claims: Mutex::default(),
         needed: Mutex::default(),
@@ -149,6 +153,11 @@ pub(super) fn run(
     let committed = commit::commit(&session, &finished);
     repository.objects.save_notes();
     committed
+}
+
+/// What a snapshot of this client's own needs, as its state folder knows it.
+pub(super) fn remembered(instance: &Mutex<Instance>, entry: &SnapshotEntry) -> Option<Needed> {
+    lock(instance).needed(&entry.snapshot.labels.paths, &entry.id)
 }
 
 impl Session<'_> {

@@ -59,7 +59,7 @@ impl<'s> Shared<'s> {
         packs: &'s PackWriter<'s>,
         cache: Option<FilesCache>,
     ) -> Self {
-        let key = session.repository.domain().chunker_key();
+        let key = session.domain.chunker_key();
         Self {
             session,
             packs,

@@ -82,10 +82,8 @@ impl<'a> Manifests<'a> {
     pub(super) fn read(&mut self, snapshot: &Snapshot) -> Checked<Named> {
         let repository = self.blobs.repository();
         let aad = Snapshot::box_aad(&repository.id(), &snapshot.nonce);
-        let plain = match repository
-            .maintain_key()
-            .open(&snapshot.manifest, MANIFEST_INFO, &aad)
-        {
+        let maintain = repository.keys().maintain()?;
+        let plain = match maintain.open(&snapshot.manifest, MANIFEST_INFO, &aad) {
             Ok(plain) => plain,
             Err(error) => return Ok(Err(chain(&error))),
         };

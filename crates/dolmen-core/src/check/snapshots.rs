@@ -45,7 +45,7 @@ pub(super) fn check(
     for entry in context.list.snapshots.iter().rev() {
         report.snapshots = report.snapshots.saturating_add(1);
         let subject = key_of(entry);
-        let (root, mut whole) = match entry.body.tree {
+        let (root, mut whole) = match entry.tree() {
             Some(root) => {
                 let (number, whole) = trees.check(&entry.short_id(), root)?;
                 (Some(number), whole)

@@ -172,10 +172,12 @@ impl<'a> PackVerifier<'a> {
             let origin = usize::try_from(entry.origin).unwrap_or(usize::MAX);
             let key = keys.get(origin).and_then(Option::as_ref);
             let origin = table.origins.get(origin);
-            let own = self.repository.domain().id();
+            let keys = self.repository.keys();
             let is_whole = match (key, origin) {
-                // Another domain's: its hash is all that can be told.
-                (_, Some(origin)) if origin.domain != own => blake3::hash(frame) == entry.hash,
+                // Of a domain that this client does not know its hash is all that can be told.
+                (_, Some(origin)) if keys.domain(&origin.domain).is_none() => {
+                    blake3::hash(frame) == entry.hash
+                }
                 (Some(key), Some(origin)) => {
                     describe_frame(self.repository, origin, table.recipient, entry).is_ok_and(
                         |described| self.is_described(key, info, entry, &described, frame),
@@ -334,7 +336,7 @@ impl<'a> PackVerifier<'a> {
                 return false;
             };
             rest = tail;
-            self.repository.domain().blob_id(blob.kind, head) == blob.id
+            self.repository.keys().is_blob(&blob.id, blob.kind, head)
         });
         all && rest.is_empty()
     }

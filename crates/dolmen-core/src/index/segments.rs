@@ -105,7 +105,7 @@ impl SegmentWriter {
         plain: Vec<u8>,
     ) -> Result<SeenObject> {
         let encode = || Error::encode("an index segment");
-        let (writer, domain) = (repository.writer(), repository.domain());
+        let (writer, domain) = (repository.writer(), repository.keys().home()?);
         let salt = repository.environment.salt();
         let blobs = domain
             .seal_segment(&repository.id(), &salt, plain)
@@ -118,7 +118,7 @@ impl SegmentWriter {
             packs,
             blobs,
         };
-        let signed = repository.signing_key().sign(&repository.id(), &segment);
+        let signed = repository.keys().signing().sign(&repository.id(), &segment);
         let (stored, id) = signed.map_err(encode())?;
         let bytes = u64::try_from(stored.len()).unwrap_or(u64::MAX);
         let receipt = repository

@@ -80,10 +80,8 @@ impl LiveWalk {
     ) -> Result<()> {
         let key = ObjectKey::Snapshot(snapshot.stamp.writer, id);
         let aad = Snapshot::box_aad(&repository.id(), &snapshot.nonce);
-        match repository
-            .maintain_key()
-            .open(&snapshot.manifest, MANIFEST_INFO, &aad)
-        {
+        let maintain = repository.keys().maintain()?;
+        match maintain.open(&snapshot.manifest, MANIFEST_INFO, &aad) {
             Ok(root) => self.add_root(key, &root, promise_seconds),
             Err(error) => {
                 self.add_lost(key, NodeProblem::Sealed(error));

@@ -1,5 +1,6 @@
 //! Builds one pack in memory: frames behind each other, then the table.
 
+use dolmen_crypto::domain::DescriptorKey;
 use dolmen_crypto::frame::{PackKey, PackRandom};
 use dolmen_crypto::{CryptoError, SealKey};
 use dolmen_format::index::IndexedFrame;
@@ -12,6 +13,7 @@ use dolmen_format::pack::{
 use dolmen_format::{FormatError, ObjectId, ObjectKind, PackId, Prologue, Salt};
 
 use crate::environment::Environment;
+use crate::error::Error;
 use crate::repository::Repository;
 
 /// Room that a pack's buffer needs, so that it never grows: one frame may join a pack that is just
@@ -31,6 +33,7 @@ pub(crate) struct PackBuilder {
     buffer: Vec<u8>,
     recipient: Recipient,
     key: PackKey,
+    descriptors: DescriptorKey,
     origin: Origin,
     frames: Vec<(IndexedFrame, [u8; 32])>,
     table_bytes: usize,
@@ -48,8 +51,8 @@ pub(crate) struct FinishedPack {
 /// Who may read a pack.
 pub(crate) fn recipient_key(repository: &Repository, recipient: Recipient) -> &SealKey {
     match recipient {
-        Recipient::Read => repository.read_key().public(),
-        Recipient::Maintain => repository.maintain_key().public(),
+        Recipient::Read => repository.keys().read_public(),
+        Recipient::Maintain => repository.keys().maintain_public(),
     }
 }
 
@@ -75,22 +78,25 @@ impl PackBuilder {
         repository: &Repository,
         recipient: Recipient,
         mut buffer: Vec<u8>,
-    ) -> Result<Self, CryptoError> {
+    ) -> Result<Self, Error> {
         let environment: &Environment = &repository.environment;
         let random = PackRandom {
             key: environment.secret(),
             salt: Salt(environment.bytes()),
             seal: environment.secret(),
         };
-        let domain = repository.domain().id();
+        let (id, home) = (repository.id(), repository.keys().home()?);
         let seal = recipient_key(repository, recipient);
-        let (key, origin) = PackKey::create(&random, repository.id(), domain, seal)?;
+        let encode = || Error::encode("a pack");
+        let (key, origin) = PackKey::create(&random, id, home.id(), seal).map_err(encode())?;
+        let descriptors = home.descriptor_key(id, origin.salt).map_err(encode())?;
         buffer.clear();
         buffer.resize(PROLOGUE_BYTES, 0);
         Ok(Self {
             buffer,
             recipient,
             key,
+            descriptors,
             origin,
             frames: Vec::new(),
             table_bytes: 0,
@@ -141,10 +147,7 @@ impl PackBuilder {
     }
 
     /// Appends the table and closes the pack.
-    pub(crate) fn finish(self, repository: &Repository) -> Result<FinishedPack, CryptoError> {
-        let descriptors = repository
-            .domain()
-            .descriptor_key(repository.id(), self.origin.salt)?;
+    pub(crate) fn finish(self) -> Result<FinishedPack, CryptoError> {
         let sealed_key_digest = self.origin.sealed_key.digest();
         let mut entries = Vec::with_capacity(self.frames.len());
         for (ordinal, (frame, frame_hash)) in (0_u32..).zip(&self.frames) {
@@ -160,7 +163,7 @@ impl PackBuilder {
                 frame_bytes: frame.frame_bytes,
                 hash: *frame_hash,
                 compression: frame.compression,
-                descriptor: descriptors.seal(ordinal, &descriptor)?,
+                descriptor: self.descriptors.seal(ordinal, &descriptor)?,
             });
         }
         let table = PackTable {

@@ -37,12 +37,9 @@ pub(crate) fn describe_frame(
     recipient: Recipient,
     frame: &FrameEntry,
 ) -> Result<IndexedFrame, CryptoError> {
-    if origin.domain != repository.domain().id() {
-        return Err(FormatError::Invalid { field: "origins" }.into());
-    }
-    let descriptors = repository
-        .domain()
-        .descriptor_key(repository.id(), origin.salt)?;
+    let domain = repository.keys().domain(&origin.domain);
+    let domain = domain.ok_or(FormatError::Invalid { field: "origins" })?;
+    let descriptors = domain.descriptor_key(repository.id(), origin.salt)?;
     let descriptor = descriptors.open(frame.ordinal, &frame.descriptor)?;
     let is_manifest = recipient == Recipient::Maintain;
     let fits = |kind: BlobKind| (kind == BlobKind::Manifest) == is_manifest;

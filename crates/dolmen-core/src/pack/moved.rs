@@ -331,11 +331,10 @@ impl BlobReader<'_> {
     /// index knows. Without it, whoever may sign moves could have a well sealed frame of something else opened first.
     fn is_sealed_as(&self, entry: &FrameEntry, origin: &Origin, wanted: &Wanted) -> bool {
         let repository = self.repository();
-        if origin.domain != repository.domain().id() {
+        let Some(domain) = repository.keys().domain(&origin.domain) else {
             return false;
-        }
-        let descriptor = repository
-            .domain()
+        };
+        let descriptor = domain
             .descriptor_key(repository.id(), origin.salt)
             .and_then(|key| key.open(wanted.ordinal, &entry.descriptor));
         let Ok(descriptor) = descriptor else {

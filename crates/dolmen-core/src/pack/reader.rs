@@ -176,7 +176,7 @@ impl<'a> BlobReader<'a> {
         frame
             .get(start..)
             .and_then(|rest| rest.get(..length))
-            .filter(|blob| self.repository.domain().blob_id(kind, blob) == *id)
+            .filter(|blob| self.repository.keys().is_blob(id, kind, blob))
             .ok_or(BlobError::Altered(*id))
     }
 
@@ -372,11 +372,12 @@ pub(crate) fn open_origin(
     recipient: Recipient,
     origin: &Origin,
 ) -> Result<PackKey, CryptoError> {
+    let keys = repository.keys();
     let key = match recipient {
-        Recipient::Read => repository.read_key(),
-        Recipient::Maintain => repository.maintain_key(),
+        Recipient::Read => keys.read_if_any(),
+        Recipient::Maintain => keys.maintain_if_any(),
     };
-    PackKey::open(origin, repository.id(), key)
+    PackKey::open(origin, repository.id(), key.ok_or(CryptoError::OtherKey)?)
 }
 
 /// Opens and decompresses frames; keeps its buffers and its zstd context for the next one.

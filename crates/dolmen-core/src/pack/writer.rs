@@ -105,7 +105,7 @@ impl<'a> PackWriter<'a> {
         if buffer.capacity() == 0 {
             buffer.reserve_exact(PACK_BUFFER_BYTES);
         }
-        PackBuilder::new(self.repository, self.recipient, buffer).map_err(Error::encode("a pack"))
+        PackBuilder::new(self.repository, self.recipient, buffer)
     }
 
     fn send(&self, builder: PackBuilder) -> Result<()> {
@@ -177,9 +177,7 @@ pub(crate) fn put_pack(
     pool: &Sender<Vec<u8>>,
     listener: &dyn PackListener,
 ) -> Result<FinishedPack> {
-    let mut pack = builder
-        .finish(repository)
-        .map_err(Error::encode("a pack"))?;
+    let mut pack = builder.finish().map_err(Error::encode("a pack"))?;
     let pack_bytes = u32::try_from(pack.bytes.len()).map_err(|_error| Error::Internal {
         what: "a pack is too large",
     })?;

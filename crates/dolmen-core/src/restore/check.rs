@@ -75,7 +75,6 @@ fn is_same(
         && session
             .blobs
             .repository()
-            .domain()
-            .blob_id(BlobKind::Data, buffer)
-            == part.id
+            .keys()
+            .is_blob(&part.id, BlobKind::Data, buffer)
 }

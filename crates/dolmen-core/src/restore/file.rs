@@ -375,13 +375,9 @@ impl FileJob {
         let mut content_offset = 0_u64;
         for chunk in Chunks::new(&session.blobs, &self.content) {
             let chunk = chunk.map_err(|error| session.lost(&error))?;
+            let keys = session.blobs.repository().keys();
             let is_same = self.read_back(file, content_offset, chunk.length, buffer)?
-                && session
-                    .blobs
-                    .repository()
-                    .domain()
-                    .blob_id(BlobKind::Data, buffer)
-                    == chunk.id;
+                && keys.is_blob(&chunk.id, BlobKind::Data, buffer);
             if !is_same {
                 return Err(Failure::Differs(format!(
                     "verify: read back, the content differs from byte {content_offset} on"

@@ -88,7 +88,7 @@ impl<'a> Session<'a> {
 
     /// Restores from beginning to end.
     pub(super) fn run(&self, snapshot: &SnapshotEntry) -> Result<Report> {
-        let root = snapshot.body.tree.ok_or_else(|| {
+        let root = snapshot.tree().ok_or_else(|| {
             let object = format!("snapshot {}", snapshot.id);
             Error::damaged(object, FormatError::Invalid { field: "tree" })
         })?;

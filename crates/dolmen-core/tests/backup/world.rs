@@ -155,7 +155,7 @@ impl World {
     pub(crate) fn backup_with(&self, options: &Options) -> Result<(Report, Notes), Error> {
         let state = StateFolder::open(self.folder.path().join("state"))?;
         let fresh = InstanceId(self.repository.environment.bytes());
-        let instance = Mutex::new(state.claim_instance(&self.repository.id(), fresh)?);
+        let instance = Mutex::new(state.claim_instance(&self.repository.id(), None, fresh)?);
         let index = Index::load(
             &self.repository,
             Some(&self.folder.path().join("cache/index")),
@@ -182,7 +182,7 @@ impl World {
         let entry = list.find(snapshot, &Filter::default(), now).unwrap();
         let blobs = BlobReader::new(&self.repository, &index.blobs);
         let mut files = Vec::new();
-        for entry in TreeReader::new(&blobs, entry.body.tree.unwrap()) {
+        for entry in TreeReader::new(&blobs, entry.tree().unwrap()) {
             let entry = entry.unwrap();
             let NodeKind::File(file) = &entry.node.kind else {
                 continue;

@@ -128,7 +128,9 @@ impl World {
 
     pub(crate) fn claim(&self, fresh: InstanceId) -> Instance {
         let state = StateFolder::open(self.path("state")).unwrap();
-        state.claim_instance(&self.repository.id(), fresh).unwrap()
+        state
+            .claim_instance(&self.repository.id(), None, fresh)
+            .unwrap()
     }
 
     pub(crate) fn instance(&self) -> Instance {
@@ -161,7 +163,8 @@ impl World {
         };
         let (stored, digest) = self
             .repository
-            .signing_key()
+            .keys()
+            .signing()
             .sign(&self.repository.id(), &record)
             .unwrap();
         let key = ObjectKey::Ledger(writer, digest);
@@ -187,13 +190,14 @@ impl World {
         let aad = Snapshot::box_aad(&self.repository.id(), &snapshot.nonce);
         let plain = ManifestNode::Leaf(Vec::new()).encode();
         let random = self.repository.environment.secret();
-        let key = self.repository.maintain_key().public();
+        let key = self.repository.keys().maintain_public();
         snapshot.manifest = key
             .seal(&random, b"dolmen v1 manifest", &aad, &plain)
             .unwrap();
         let (stored, id) = self
             .repository
-            .signing_key()
+            .keys()
+            .signing()
             .sign(&self.repository.id(), &snapshot)
             .unwrap();
         let key = ObjectKey::Snapshot(self.repository.writer(), id);
@@ -328,7 +332,7 @@ impl World {
         let blobs = BlobReader::new(&self.repository, &index.blobs);
         let mut reading = Reading::default();
         for snapshot in &list.snapshots {
-            for entry in TreeReader::new(&blobs, snapshot.body.tree.unwrap()) {
+            for entry in TreeReader::new(&blobs, snapshot.tree().unwrap()) {
                 let Ok(entry) = entry else {
                     reading.lost_ranges += 1;
                     continue;

@@ -204,10 +204,10 @@ fn a_backup_builds_upon_nothing_that_is_hidden() {
         }
     });
     let second = world.backup(HOME);
-    assert!(second.body.summary.data_added_packed >= 500_000);
+    assert!(second.readable().unwrap().summary.data_added_packed >= 500_000);
     assert!(world.renew(HOME).failed == 0);
     let third = world.backup(HOME);
-    assert_eq!(third.body.summary.data_added_packed, 0);
+    assert_eq!(third.readable().unwrap().summary.data_added_packed, 0);
 }
 
 #[test]
@@ -247,6 +247,6 @@ fn a_backup_does_not_carry_on_with_what_is_hidden() {
     hide_everything(&world);
     assert_eq!(world.renew(HOME).failed, 0);
     let entry = world.backup(HOME);
-    assert!(entry.body.summary.data_added_packed >= 500_000);
+    assert!(entry.readable().unwrap().summary.data_added_packed >= 500_000);
     assert!(hidden(&world).iter().any(|name| name.starts_with("packs/")));
 }

@@ -164,7 +164,7 @@ fn only_what_may_be_a_snapshot_holds_and_none_can_plant_that_without_the_key() {
         let plant = |folder: &str, id, body: &[u8]| plant(&world, folder, id, body);
 
         let (later, id) = {
-            let (signing, id) = (world.repository.signing_key(), world.repository.id());
+            let (signing, id) = (world.repository.keys().signing(), world.repository.id());
             signing.sign(&id, &Later { news: 1 }).unwrap()
         };
         assert_eq!(plant("snapshots", id, &later), (1, true));

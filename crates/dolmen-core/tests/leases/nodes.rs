@@ -98,7 +98,7 @@ impl World {
             .complete(&self.repository, &entry.snapshot.segments)
             .unwrap();
         let blobs = BlobReader::new(&self.repository, &index.blobs);
-        let listed = TreeReader::new(&blobs, entry.body.tree.unwrap());
+        let listed = TreeReader::new(&blobs, entry.tree().unwrap());
         let listed = listed.map(Result::unwrap).count();
         assert!(u64::try_from(listed).unwrap() > files, "{listed}");
         let target = self.path("target");

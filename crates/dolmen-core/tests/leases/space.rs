@@ -242,7 +242,8 @@ fn what_is_over_and_cannot_be_read_stops_no_prune_though_it_is_locked_for_ever()
         };
         let repository = &world.repository;
         let signed = repository
-            .signing_key()
+            .keys()
+            .signing()
             .sign(&repository.id(), &planted)
             .unwrap();
         let key = ObjectKey::Snapshot(planted.stamp.writer, signed.1).to_string();

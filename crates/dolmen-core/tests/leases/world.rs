@@ -226,7 +226,9 @@ impl World {
     pub(crate) fn instance(&self, client: Client) -> Instance {
         let state = StateFolder::open(self.path("state").join(client.0)).unwrap();
         let fresh = InstanceId(self.repository.environment.bytes());
-        let mut instance = state.claim_instance(&self.repository.id(), fresh).unwrap();
+        let mut instance = state
+            .claim_instance(&self.repository.id(), None, fresh)
+            .unwrap();
         own::settle(&self.repository, &mut instance, &self.list(), &|_| {}).unwrap();
         instance
     }

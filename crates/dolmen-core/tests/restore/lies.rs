@@ -99,7 +99,7 @@ fn segments(world: &World) -> Vec<ObjectKey> {
 /// One segment that says of all packs in `honest` what `lie` makes of the truth.
 fn forge(world: &World, honest: &[ObjectKey], lie: Lie) -> (Bytes, SegmentId) {
     let repository = &world.repository;
-    let (id, domain) = (repository.id(), repository.domain());
+    let (id, domain) = (repository.id(), repository.keys().home().unwrap());
     let (mut packs, mut any) = (Vec::new(), None);
     for key in honest {
         let stored = repository.objects.fetch(key, ObjectKind::Index).unwrap();
@@ -123,7 +123,7 @@ fn forge(world: &World, honest: &[ObjectKey], lie: Lie) -> (Bytes, SegmentId) {
     segment.packs = packs.into_iter().map(|(entry, _)| entry).collect();
     segment.salt = Salt(repository.environment.bytes());
     segment.blobs = domain.seal_segment(&id, &segment.salt, plain).unwrap();
-    let (stored, forged) = repository.signing_key().sign(&id, &segment).unwrap();
+    let (stored, forged) = repository.keys().signing().sign(&id, &segment).unwrap();
     (Bytes::from(stored), forged)
 }
 
@@ -148,7 +148,7 @@ fn assert_exact(world: &mut World, store: &Arc<dyn Store>) {
     index
         .complete(&world.repository, &snapshot.snapshot.segments)
         .unwrap();
-    if let Some(root) = snapshot.body.tree {
+    if let Some(root) = snapshot.tree() {
         let blobs = BlobReader::new(&world.repository, &index.blobs);
         let read = TreeReader::new(&blobs, root).flatten();
         let counts = snapshot.snapshot.counts;
@@ -260,7 +260,10 @@ fn plant_snapshot(world: &World, segment: SegmentId) {
     snapshot.segments = vec![segment];
     // Older than the honest ones: the latest one is theirs.
     snapshot.time = Timestamp::from_seconds(0);
-    let signed = repository.signing_key().sign(&repository.id(), &snapshot);
+    let signed = repository
+        .keys()
+        .signing()
+        .sign(&repository.id(), &snapshot);
     let (stored, id) = signed.unwrap();
     let key = ObjectKey::Snapshot(repository.writer(), id);
     repository.objects.put(&key, Bytes::from(stored)).unwrap();

@@ -32,7 +32,7 @@ pub(super) fn instance(world: &World) -> Instance {
     let repository = &world.repository;
     let state = StateFolder::open(world.path("state")).unwrap();
     let fresh = InstanceId(repository.environment.bytes());
-    let mut instance = state.claim_instance(&repository.id(), fresh).unwrap();
+    let mut instance = state.claim_instance(&repository.id(), None, fresh).unwrap();
     let list = SnapshotList::load(repository, None).unwrap();
     own::settle(repository, &mut instance, &list, &|_| {}).unwrap();
     instance
@@ -154,7 +154,7 @@ fn a_reader_goes_on_while_frames_move_again_and_again() {
     let mut packs = world.packs();
     assert!(!packs.is_empty());
     for _ in 0..4 {
-        let tree = world.latest().body.tree.unwrap();
+        let tree = world.latest().tree().unwrap();
         // Other frames than those that are still in memory.
         let blobs_again = BlobReader::new(&world.repository, &index.blobs);
         for reader in [&blobs, &blobs_again] {

@@ -196,7 +196,9 @@ impl World {
     pub(crate) fn instance(&self) -> Instance {
         let state = StateFolder::open(self.path("state")).unwrap();
         let fresh = InstanceId(self.repository.environment.bytes());
-        state.claim_instance(&self.repository.id(), fresh).unwrap()
+        state
+            .claim_instance(&self.repository.id(), None, fresh)
+            .unwrap()
     }
 
     pub(crate) fn backup(&self) {

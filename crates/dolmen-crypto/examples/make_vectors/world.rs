@@ -219,6 +219,7 @@ impl World {
             created: time(1_700_000_002, 999_999_999),
             rights,
             nonce: Nonce(counting(0xb0)),
+            domain_secret: None,
         }
     }
 

@@ -149,9 +149,9 @@ impl Planted {
     /// A snapshot like others.
     pub(super) fn of(repository: &Repository, stamp: Stamp) -> Self {
         Self {
-            signer: repository.signing_key().clone(),
+            signer: repository.keys().signing().clone(),
             certificate: None,
-            domain: repository.domain().id(),
+            domain: repository.root().domain,
             stamp,
             days: 0,
             checkpoint: 0,

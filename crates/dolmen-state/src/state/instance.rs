@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use dolmen_format::InstanceId;
+use dolmen_format::{InstanceId, Label, ObjectId};
 
 use super::journal::{Journal, JournalEntry};
+use super::needed::{self, Needed};
 use super::record::{self, InstanceRecord, NamedRecord};
 use crate::durable;
 use crate::error::{Operation, StateError};
@@ -78,11 +79,31 @@ impl Instance {
         Ok(())
     }
 
+    /// Keeps what a snapshot or checkpoint of these paths needs, for when its manifest does not open to this client; what
+    /// the one before it needed is forgotten, unless that is the head still. Durable when it returns.
+    pub fn keep_needed(
+        &self,
+        paths: &Label,
+        snapshot: &ObjectId,
+        needed: &Needed,
+    ) -> Result<(), StateError> {
+        let record = self.record();
+        let heads = record.head.iter().chain(&record.checkpoint);
+        let heads: Vec<_> = heads.map(|head| head.digest).collect();
+        needed::keep(&self.folder, paths, snapshot, needed, &heads)
+    }
+
+    /// What a snapshot or checkpoint of these paths needs, as [`Self::keep_needed`] kept it.
+    pub fn needed(&self, paths: &Label, snapshot: &ObjectId) -> Option<Needed> {
+        needed::load(&self.folder, paths, snapshot)
+    }
+
     /// Goes on as another instance, with nothing behind it but what the one before is known to have signed. Durable when
     /// it returns.
     pub fn begin_anew(&mut self, fresh: InstanceId) -> Result<(), StateError> {
         let signed = std::mem::take(&mut self.named.record.signed);
         self.named = NamedRecord::create(&record_path(&self.folder), fresh, signed)?;
+        needed::clear(&self.folder)?;
         self.journal.clear()
     }
 

@@ -17,7 +17,7 @@ fn state() -> (TempDir, StateFolder) {
 
 fn claim(state: &StateFolder, fresh: u8) -> Instance {
     state
-        .claim_instance(&REPOSITORY, InstanceId([fresh; 16]))
+        .claim_instance(&REPOSITORY, None, InstanceId([fresh; 16]))
         .unwrap()
 }
 
@@ -88,7 +88,7 @@ fn claims_at_once_get_instances_of_their_own_and_later_ones_get_them_back() {
     assert_eq!(ids, [1, 2, 3].map(|id| InstanceId([id; 16])));
     drop(second);
     assert_eq!(claim(&state, 4).id(), ids[1]);
-    let other = state.claim_instance(&ObjectId([9; 32]), InstanceId([5; 16]));
+    let other = state.claim_instance(&ObjectId([9; 32]), None, InstanceId([5; 16]));
     assert_eq!(
         other.unwrap().id(),
         InstanceId([5; 16]),
@@ -106,7 +106,7 @@ fn a_damaged_record_is_an_error_that_says_what_to_do() {
     let damaged = |bytes: &[u8], what: &str| {
         fs::write(&path, bytes).unwrap();
         let error = state
-            .claim_instance(&REPOSITORY, InstanceId([2; 16]))
+            .claim_instance(&REPOSITORY, None, InstanceId([2; 16]))
             .unwrap_err();
         assert!(matches!(error, StateError::Damaged { .. }), "{what}");
         error.to_string()
@@ -240,7 +240,9 @@ fn everything_is_private() {
     let state = StateFolder::open(folder.path().join("state")).unwrap();
     let id = RepositoryId::of(b"1");
     state.pin("a", &id).unwrap();
-    let mut instance = state.claim_instance(&id, InstanceId([7; 16])).unwrap();
+    let mut instance = state
+        .claim_instance(&id, None, InstanceId([7; 16]))
+        .unwrap();
     instance
         .journal_append(&JournalEntry::Put { key: "k".into() })
         .unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::App;
 use super::check::parse_subset;
 use crate::exit::{During as _, Exit, Outcome};
-use crate::open::{Opened, open};
+use crate::open::{Duty, Opened, open};
 use crate::render;
 
 /// How thoroughly.
@@ -21,7 +21,7 @@ pub(crate) struct AuditArgs {
 
 /// Holds the store against what live snapshots need.
 pub(super) fn run(app: &App, args: &AuditArgs) -> Outcome {
-    let opened = open(app)?;
+    let opened = open(app, Duty::Look)?;
     let view = audit(app, &opened, args)?;
     if app.output.is_json() {
         app.output.json(&document(&view));

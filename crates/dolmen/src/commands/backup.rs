@@ -21,7 +21,7 @@ use super::select::current_folder;
 use super::version::PROGRAM_VERSION;
 use crate::config::variable;
 use crate::exit::{During as _, Exit, Failure, Outcome};
-use crate::open::{Opened, open};
+use crate::open::{Duty, Opened, open};
 use crate::progress::Shown;
 use crate::units::parse_time;
 
@@ -114,7 +114,7 @@ pub(super) fn run(app: &App, args: &BackupArgs) -> Outcome {
     options.paths.clone_from(&sources.paths);
     let roots = sources.found.iter().map(|found| found.root.clone());
     options.roots = roots.collect();
-    let opened = open(app)?;
+    let opened = open(app, Duty::Backup)?;
     if !is_stream {
         options.selector.own_folders = own_folders(app, &opened, &sources)?;
     }

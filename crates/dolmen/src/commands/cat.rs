@@ -19,7 +19,7 @@ use dolmen_fs::PathKey;
 use super::App;
 use super::select::{self, AtArgs};
 use crate::exit::{During as _, Exit, Failure, Outcome};
-use crate::open::{Opened, open};
+use crate::open::{Duty, Opened, open};
 use crate::render;
 
 /// What to print.
@@ -73,7 +73,7 @@ enum What {
 /// Prints it.
 pub(super) fn run(app: &App, args: &CatArgs) -> Outcome {
     let at = args.at.time(app)?;
-    let opened = open(app)?;
+    let opened = open(app, Duty::Read)?;
     let exit = print(app, &opened, &args.what, at)?;
     opened.warn_of_oddities(app);
     Ok(exit)
@@ -178,8 +178,14 @@ fn read_segment(repository: &Repository, key: &ObjectKey) -> Result<serde_json::
         .verify::<Segment>(&repository.id(), &stored)
         .map_err(|error| Error::damaged(key.to_string(), error))?;
     let mut sealed = std::mem::take(&mut segment.blobs);
-    let plain = repository
-        .domain()
+    let domain = repository.keys().domain(&segment.domain);
+    let plain = domain
+        .ok_or_else(|| {
+            Error::damaged(
+                key.to_string(),
+                "made for a dedup domain that this key does not know".to_owned(),
+            )
+        })?
         .open_segment(&repository.id(), &segment.salt, &mut sealed)
         .map_err(|error| Error::damaged(key.to_string(), error))?;
     show::segment(&segment, plain)
@@ -197,7 +203,7 @@ fn tree(app: &App, opened: &Opened, place: &OsStr, at: Option<Timestamp>) -> Out
         snapshot: entry.short_id(),
     };
     let key = PathKey::from_path(&path).map_err(|_error| no_path())?;
-    let root = entry.body.tree.ok_or_else(no_path)?;
+    let root = entry.tree().ok_or_else(no_path)?;
     let depth = key.components().count().saturating_add(1);
     let mut entries = Vec::new();
     let blobs = BlobReader::new(&opened.repository, &index.blobs);

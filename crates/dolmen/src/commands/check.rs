@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::App;
 use super::select::AtArgs;
 use crate::exit::{During as _, Exit, Outcome};
-use crate::open::{Opened, open};
+use crate::open::{Duty, Opened, open};
 use crate::output::Output;
 use crate::progress::{Shown, Status, Watched, seconds_left, share};
 use crate::render;
@@ -62,7 +62,7 @@ pub(super) fn parse_subset(text: &str) -> Result<ReadData, String> {
 pub(super) fn run(app: &App, args: &CheckArgs) -> Outcome {
     dolmen_fs::raise_open_files_limit();
     let at = args.at.time(app)?;
-    let opened = open(app)?;
+    let opened = open(app, Duty::Read)?;
     let mut instance = opened.claim_instance()?;
     let read_data = match args.read_data_subset {
         Some(subset) => subset,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use crate::exit::{During as _, Exit, Failure, Outcome};
-use crate::open::open;
+use crate::open::{Duty, open};
 use crate::render;
 
 /// What to hold the attacks against.
@@ -57,7 +57,7 @@ const fn name_of(role: Role) -> &'static str {
 
 /// Attacks the repository's store, and tells what came of it; 21 where something succeeds that should not.
 pub(super) fn run(app: &App, args: &DrillArgs) -> Outcome {
-    let opened = open(app)?;
+    let opened = open(app, Duty::Look)?;
     let list = opened.load_snapshots(app)?;
     let repository = &opened.repository;
     let claimed = repository.roles_of(repository.writer()).next();

@@ -21,7 +21,7 @@ use super::compact::CompactArgs;
 use super::prune::{self, PruneArgs};
 use super::select::{self, FilterFlags};
 use crate::exit::{During as _, Exit, Failure, Outcome};
-use crate::open::{Opened, open};
+use crate::open::{Duty, Opened, open};
 use crate::{paths, render};
 use rules::RuleArgs;
 
@@ -74,7 +74,7 @@ pub(super) fn run(app: &App, args: &ForgetArgs) -> Outcome {
     let rules = args.rules.rules();
     refuse_contradictions(args, rules.is_empty())?;
     let filter = args.filter.filter()?;
-    let opened = open(app)?;
+    let opened = open(app, Duty::Administer)?;
     if args.undo {
         let list = opened.load_snapshots(app)?;
         return undo(app, &opened, &list, args);
@@ -501,17 +501,15 @@ fn print_group(app: &App, args: &ForgetArgs, list: &SnapshotList, group: &Group)
 }
 
 fn row(args: &ForgetArgs, entry: &SnapshotEntry, why: String) -> Vec<String> {
-    let body = &entry.body;
     let mut row = vec![
         entry.short_id(),
         render::local_time(entry.received),
-        paths::display(body.hostname.as_bytes()),
-        body.tags.join(","),
+        paths::display(entry.host().as_bytes()),
+        render::shown_tags(entry),
         why,
     ];
     if !args.compact {
-        let shown: Vec<_> = body.paths.iter().map(|path| paths::display(path)).collect();
-        row.push(shown.join(", "));
+        row.push(render::shown_paths(entry));
     }
     row
 }

@@ -1,14 +1,24 @@
 //! `dolmen key …`
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use dolmen_core::repository::certify::AskedKey;
+use dolmen_core::revoke;
+use dolmen_crypto::bundle::default_kdf;
+use dolmen_format::certificate::{RIGHT_ATTEST, RIGHT_SHARED, Role};
+use dolmen_format::keyfile::KeyFile;
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::App;
 use crate::config::{Ask, Secret};
 use crate::exit::{During as _, Exit, Failure, Outcome};
-use crate::open::open;
+use crate::open::{Duty, open};
+use crate::render;
+use crate::units::parse_time;
 
 /// What to do with keys.
 #[derive(Debug, Args)]
@@ -26,6 +36,63 @@ enum KeyCommand {
     /// old passphrase can still open the old bundle, and with it everything, later backups too. If the old passphrase
     /// leaked, make a new repository with another one and back up there.
     Passwd(PasswdArgs),
+    /// Make a key that can do one thing, and write it into a file for the machine that does it
+    Add(AddArgs),
+    /// List the keys
+    List,
+    /// Trust a key no longer: what it wrote before stays, what came since is quarantined
+    Revoke(RevokeArgs),
+}
+
+/// A key to be made.
+#[derive(Debug, Args)]
+struct AddArgs {
+    /// What people will call it, the machine's name for instance
+    name: String,
+    /// What it is for
+    #[arg(long)]
+    role: RoleName,
+    /// Write the key file here; it must not be there yet
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Let keys that are given the same name share chunks, and confirm guesses about each other's; `admin` is the domain of
+    /// backups made with the passphrase [default: one of its own]
+    #[arg(long, value_name = "NAME")]
+    domain: Option<String>,
+    /// Wrap the file with a passphrase of its own, from --new-password-file, DOLMEN_NEW_PASSWORD_FILE,
+    /// DOLMEN_NEW_PASSWORD or the keyboard; whoever uses it gives that instead of the repository's
+    #[arg(long)]
+    passphrase: bool,
+    /// Read the new passphrase from a file
+    #[arg(long, value_name = "FILE", requires = "passphrase")]
+    new_password_file: Option<PathBuf>,
+    /// Let a restore key sign that packs were read and are whole
+    #[arg(long)]
+    attest: bool,
+    /// Say that several machines use a backup key on purpose
+    #[arg(long)]
+    shared: bool,
+}
+
+/// A role's name on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RoleName {
+    /// Everything, as the passphrase
+    Admin,
+    /// Adds backups, and can neither read nor end any
+    Backup,
+    /// Reads, and writes nothing
+    Restore,
+}
+
+/// A key to be revoked.
+#[derive(Debug, Args)]
+struct RevokeArgs {
+    /// Its name
+    name: String,
+    /// The first moment that is not trusted, by the store's times: when it was stolen [default: now]
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
 }
 
 /// Where the new passphrase comes from.
@@ -40,6 +107,9 @@ struct PasswdArgs {
 pub(super) fn run(app: &App, args: &KeyArgs) -> Outcome {
     match &args.command {
         KeyCommand::Passwd(args) => passwd(app, args),
+        KeyCommand::Add(args) => add(app, args),
+        KeyCommand::List => list(app),
+        KeyCommand::Revoke(args) => revoke_key(app, args),
     }
 }
 
@@ -48,7 +118,7 @@ const NEW_PASSPHRASE: [&str; 1] = [
 ];
 
 fn passwd(app: &App, args: &PasswdArgs) -> Outcome {
-    let mut opened = open(app)?;
+    let mut opened = open(app, Duty::Administer)?;
     let new = Secret::find_new(args.new_password_file.as_ref());
     let passphrase = new
         .read(
@@ -86,6 +156,256 @@ fn passwd(app: &App, args: &PasswdArgs) -> Outcome {
         "the old key bundle stays in the repository, which never overwrites anything: whoever can read the store and \
          knows the old passphrase can still open it and read every backup in it, later ones too. If the old \
          passphrase leaked, make a new repository with another one and back up there",
+    );
+    Ok(Exit::Done)
+}
+
+fn add(app: &App, args: &AddArgs) -> Outcome {
+    let role = match args.role {
+        RoleName::Admin => Role::Admin,
+        RoleName::Backup => Role::Backup,
+        RoleName::Restore => Role::Restore,
+    };
+    check_fit(args, role)?;
+    if args.name.is_empty() || args.name.len() > NAME_BYTES_MAX {
+        let problem = format!("a key's name has 1 to {NAME_BYTES_MAX} bytes");
+        return Err(Failure::usage(problem));
+    }
+    let mut opened = open(app, Duty::Administer)?;
+    let tried = format!("cannot make a key for {}", opened.address);
+    let passphrase = args.passphrase.then(|| {
+        let new = Secret::find_new(args.new_password_file.as_ref());
+        new.read(
+            &format!("new passphrase for {}", args.out.display()),
+            Ask::Twice,
+        )
+    });
+    let passphrase = passphrase.transpose()?;
+    // Nothing is certified whose file could not be written.
+    let mut out = create_private(&args.out)?;
+    drop(opened.settled(app)?);
+    let rights =
+        if args.attest { RIGHT_ATTEST } else { 0 } | if args.shared { RIGHT_SHARED } else { 0 };
+    let asked = AskedKey {
+        name: args.name.clone(),
+        role,
+        domain: args.domain.clone(),
+        rights,
+        address: opened.lasting_address(),
+    };
+    let written = opened
+        .repository
+        .add_key(asked)
+        .during(&tried)
+        .and_then(|(file, secrets)| {
+            let kdf = default_kdf(opened.repository.environment.salt());
+            let wrapped = passphrase
+                .as_ref()
+                .map(|passphrase| (passphrase.as_slice(), kdf));
+            let file = secrets.put_into(file, wrapped);
+            let file =
+                file.map_err(|error| Failure::new(Exit::Failed, format!("{tried}: {error}")))?;
+            write(&mut out, &file, &args.out)?;
+            Ok(file)
+        });
+    let file = match written {
+        Ok(file) => file,
+        Err(failure) => {
+            // It holds nothing that is of use.
+            drop(std::fs::remove_file(&args.out));
+            return Err(failure);
+        }
+    };
+    if let Err(error) = opened.keep_copies() {
+        app.output.warn(format!(
+            "cannot keep copies of the repository's keys: {error}"
+        ));
+    }
+    tell_added(app, &file, &args.out);
+    Ok(Exit::Done)
+}
+
+/// Bytes of the longest name.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Refuses flags that say nothing for a role.
+fn check_fit(args: &AddArgs, role: Role) -> Outcome<()> {
+    let odd = [
+        (
+            args.domain.is_some() && role != Role::Backup,
+            "--domain",
+            "backup",
+        ),
+        (args.shared && role != Role::Backup, "--shared", "backup"),
+        (args.attest && role != Role::Restore, "--attest", "restore"),
+    ];
+    match odd.into_iter().find(|(is_odd, ..)| *is_odd) {
+        Some((_, flag, role)) => Err(Failure::usage(format!(
+            "{flag} is for keys of the role {role}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Makes a file for the user alone that is not there yet.
+fn create_private(path: &Path) -> Outcome<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path).map_err(|error| {
+        let problem = format!("cannot write the key file {}: {error}", path.display());
+        Failure::new(Exit::Failed, problem)
+            .hint("name a file that is not there yet, in a folder in which this user may write")
+    })
+}
+
+fn write(out: &mut std::fs::File, file: &KeyFile, path: &Path) -> Outcome<()> {
+    let failed = |problem: String| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot write the key file {}: {problem}", path.display()),
+        )
+    };
+    let text = file.to_text().map_err(|error| failed(error.to_string()))?;
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.sync_all())
+        .map_err(|error| failed(error.to_string()))
+}
+
+fn tell_added(app: &App, file: &KeyFile, path: &Path) {
+    let output = &app.output;
+    if output.is_json() {
+        output.json(&json!({
+            "message_type": "key_added",
+            "name": file.name,
+            "role": role_name(file.role),
+            "file": path.display().to_string(),
+        }));
+    } else if !output.is_quiet() {
+        output.line(format!(
+            "wrote the {} key {} to {}",
+            role_name(file.role),
+            file.name,
+            path.display()
+        ));
+    }
+    match file.role {
+        Role::Admin => output.notice(
+            "whoever holds this file can do everything; it cannot be revoked, only made useless by a new repository",
+        ),
+        Role::Backup | Role::Maintain | Role::Restore => {
+            output.notice("use it with --key-file or DOLMEN_KEY_FILE; give the machine store credentials of its own, too");
+        }
+    }
+}
+
+const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Admin => "admin",
+        Role::Backup => "backup",
+        Role::Maintain => "maintain",
+        Role::Restore => "restore",
+    }
+}
+
+fn list(app: &App) -> Outcome {
+    let opened = open(app, Duty::Look)?;
+    let snapshots = opened.load_snapshots(app)?;
+    let revoked = snapshots.facts.revoked();
+    let repository = &opened.repository;
+    let (mut rows, mut values) = (Vec::new(), Vec::new());
+    let admin = (
+        repository.admin_id(),
+        "admin",
+        Role::Admin,
+        repository.root().created,
+    );
+    let mut keys = vec![admin];
+    for (_, certificate) in repository.certificates() {
+        let (_, _, writer) = revoke::find(repository, &certificate.name)?;
+        keys.push((
+            writer,
+            certificate.name.as_str(),
+            certificate.role,
+            certificate.created,
+        ));
+    }
+    for (writer, name, role, created) in keys {
+        let since = revoked.get(&writer).copied();
+        values.push(json!({
+            "name": name,
+            "role": role_name(role),
+            "created": render::rfc3339(created),
+            "revoked_since": since.map(render::rfc3339),
+            "writer": writer.to_string(),
+        }));
+        let revoked = since.map_or_else(String::new, render::local_time);
+        rows.push(vec![
+            name.to_owned(),
+            role_name(role).to_owned(),
+            render::local_time(created),
+            revoked,
+        ]);
+    }
+    if app.output.is_json() {
+        app.output.json(&json!(values));
+        return Ok(Exit::Done);
+    }
+    let heads = ["Name", "Role", "Created", "Revoked"];
+    rows.insert(0, heads.map(str::to_owned).to_vec());
+    for line in render::table(&rows) {
+        app.output.line(line);
+    }
+    Ok(Exit::Done)
+}
+
+fn revoke_key(app: &App, args: &RevokeArgs) -> Outcome {
+    let now = app.environment.clock.now();
+    let since = args.since.as_deref();
+    let since =
+        since.map(|text| parse_time(text, now, &TimeZone::system()).map_err(Failure::usage));
+    let since = since.transpose()?;
+    let opened = open(app, Duty::Administer)?;
+    let tried = format!("cannot revoke {} in {}", args.name, opened.address);
+    let snapshots = opened.load_snapshots(app)?;
+    revoke::find(&opened.repository, &args.name).during(&tried)?;
+    let mut instance = opened.writer(app, &snapshots)?;
+    let since = match since {
+        Some(since) => since,
+        // By the store's clock: what it holds now was received before.
+        None => {
+            opened
+                .repository
+                .objects
+                .block_on(opened.repository.objects.store().now())?
+                .latest
+        }
+    };
+    let revoked = revoke::revoke(
+        &opened.repository,
+        &mut instance,
+        &snapshots,
+        &args.name,
+        since,
+    );
+    let revoked = revoked.during(&tried)?;
+    if app.output.is_json() {
+        app.output.json(&json!({
+            "message_type": "key_revoked",
+            "name": args.name,
+            "since": render::rfc3339(since),
+            "trusted": revoked.trusted,
+            "quarantined": revoked.quarantined,
+        }));
+    } else if !app.output.is_quiet() {
+        app.output.line(format!(
+            "revoked {}: {} of it stay as they are, {} are quarantined",
+            args.name,
+            render::count(revoked.trusted, "snapshot"),
+            render::count(revoked.quarantined, "snapshot"),
+        ));
+    }
+    app.output.notice(
+        "take its store credentials away, too: a revoked key still opens what it could, and may fill the store. What is          quarantined restores by its id, and stays until it is retired by name",
     );
     Ok(Exit::Done)
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::App;
 use super::select::{self, FilterArgs};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::open::open;
+use crate::open::{Duty, open};
 use crate::{paths, render};
 
 /// What to list.
@@ -66,7 +66,7 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
             .dirs
             .push(key(&paths::absolute(dir.as_bytes(), b"/"))?);
     }
-    let opened = open(app)?;
+    let opened = open(app, Duty::Read)?;
     let snapshots = opened.load_snapshots_at(app, at)?;
     let entry = select::find(app, &snapshots, &wanted, &filter)?;
     let index = opened.load_index_for(app, &[entry])?;
@@ -124,7 +124,7 @@ impl Listing<'_> {
     }
 
     fn walk(&mut self, repository: &Repository, index: &BlobIndex, entry: &SnapshotEntry) -> Exit {
-        let Some(root) = entry.body.tree else {
+        let Some(root) = entry.tree() else {
             return Exit::Done;
         };
         let blobs = BlobReader::new(repository, index);

@@ -18,7 +18,7 @@ use super::forget::{
 use super::prune::{self, PruneArgs};
 use super::renew::{self, PaceArgs, RenewArgs};
 use crate::exit::{During as _, Exit, Outcome};
-use crate::open::{Opened, open};
+use crate::open::{Duty, Opened, open};
 use crate::render;
 
 /// How to maintain.
@@ -46,7 +46,7 @@ struct Step {
 /// Does all that a repository needs from time to time: one command for cron. Renewal comes first, and no step waits for
 /// another's success.
 pub(super) fn run(app: &App, args: &MaintainArgs) -> Outcome {
-    let mut opened = open(app)?;
+    let mut opened = open(app, Duty::Maintain)?;
     args.pace.keep(&mut opened);
     if args.confirm_missing && !args.dry_run {
         // No step waits for it, or tells of it, any more.

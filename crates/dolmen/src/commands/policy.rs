@@ -10,7 +10,7 @@ use super::App;
 use super::cat::show;
 use super::init::{Auto, LockName, parse_auto, record_probe, refuse_lock, refuse_unkept};
 use crate::exit::{During as _, Exit, Failure, Outcome};
-use crate::open::{Opened, open};
+use crate::open::{Duty, Opened, open};
 use crate::units::{DAY, Seconds, parse_duration};
 
 /// What to do with the policy.
@@ -94,7 +94,11 @@ fn parse_class(text: &str) -> Result<Class, String> {
 
 /// Shows or changes the policy.
 pub(super) fn run(app: &App, args: &PolicyArgs) -> Outcome {
-    let opened = open(app)?;
+    let duty = match &args.command {
+        PolicyCommand::Show => Duty::Look,
+        PolicyCommand::Set(_) => Duty::Administer,
+    };
+    let opened = open(app, duty)?;
     let list = opened.load_snapshots(app)?;
     match &args.command {
         PolicyCommand::Show => print(app, &list.facts.policy().policy),

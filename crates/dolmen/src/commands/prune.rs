@@ -12,7 +12,7 @@ use super::App;
 use super::check::Reported;
 use super::compact::{self, CompactArgs};
 use crate::exit::{During as _, Exit, Outcome};
-use crate::open::{Opened, open};
+use crate::open::{Duty, Opened, open};
 use crate::render;
 
 /// How to prune.
@@ -30,7 +30,7 @@ pub(crate) struct PruneArgs {
 
 /// Repacks what is worth it, then deletes what nothing needs any more.
 pub(super) fn run(app: &App, args: &PruneArgs) -> Outcome {
-    compact_and_prune(app, &open(app)?, args, &BTreeSet::new())
+    compact_and_prune(app, &open(app, Duty::Maintain)?, args, &BTreeSet::new())
 }
 
 /// Does both, and tells of it. What cannot be repacked keeps nothing from being deleted. `supposed` is what a dry run takes

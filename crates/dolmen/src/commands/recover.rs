@@ -16,7 +16,7 @@ use serde_json::json;
 use super::App;
 use super::select::AtArgs;
 use crate::exit::{During as _, Exit, Failure, Outcome};
-use crate::open::{Opened, open};
+use crate::open::{Duty, Opened, open};
 use crate::output::Output;
 use crate::render;
 
@@ -33,7 +33,7 @@ pub(crate) struct RecoverArgs {
 /// Makes the plain view whole again.
 pub(super) fn run(app: &App, args: &RecoverArgs) -> Outcome {
     let at = args.at.time(app)?;
-    let opened = open(app)?;
+    let opened = open(app, Duty::Maintain)?;
     let tried = format!("cannot recover {}", opened.address);
     let (mut remembered, sightings) = opened.memory()?;
     let seen = opened.load_recalling(app, Recall::Seen(&sightings), &remembered)?;

@@ -21,7 +21,7 @@ use super::App;
 use super::check::Reported;
 use crate::clock::Stopwatch;
 use crate::exit::{During as _, Exit, Failure, Outcome};
-use crate::open::{Opened, open};
+use crate::open::{Duty, Opened, open};
 use crate::render;
 
 /// How to renew.
@@ -70,7 +70,7 @@ impl PaceArgs {
 
 /// Extends the locks of what lives.
 pub(super) fn run(app: &App, args: &RenewArgs) -> Outcome {
-    let mut opened = open(app)?;
+    let mut opened = open(app, Duty::Maintain)?;
     args.pace.keep(&mut opened);
     if let Some(file) = &args.batch_manifest {
         return write_manifests(app, &opened, args, file);

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::App;
 use super::check::Reported;
 use crate::exit::{During as _, Exit, Outcome};
-use crate::open::open;
+use crate::open::{Duty, open};
 use crate::render;
 
 /// What to rebuild.
@@ -33,7 +33,7 @@ pub(super) fn run(app: &App, args: &RepairArgs) -> Outcome {
 }
 
 fn index(app: &App) -> Outcome {
-    let opened = open(app)?;
+    let opened = open(app, Duty::Administer)?;
     let mut instance = opened.settled(app)?;
     opened.put_back(app)?;
     let cancel = app.interrupt.flag();

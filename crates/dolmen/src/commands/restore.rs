@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::App;
 use super::select::{self, FilterArgs};
 use crate::exit::{During as _, Exit, Failure, Outcome};
-use crate::open::{Opened, open};
+use crate::open::{Duty, Opened, open};
 use crate::output::Output;
 use crate::progress::{Shown, Status, Watched, seconds_left, share};
 use crate::{paths, render};
@@ -76,7 +76,7 @@ pub(super) fn run(app: &App, args: &RestoreArgs) -> Outcome {
     let (wanted, below) = select::split_path(args.snapshot.as_bytes())?;
     let (filter, at) = (args.filter.filter()?, args.filter.at(app)?);
     let mut options = make_options(args, below)?;
-    let opened = open(app)?;
+    let opened = open(app, Duty::Read)?;
     // Written to is the very path that was looked at.
     options.target = resolve(&options.target)?;
     refuse_file(&options.target)?;

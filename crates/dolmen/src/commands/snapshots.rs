@@ -10,7 +10,7 @@ use dolmen_format::Timestamp;
 use super::App;
 use super::select::{self, FilterArgs};
 use crate::exit::{Exit, Outcome};
-use crate::open::open;
+use crate::open::{Duty, open};
 use crate::{paths, render};
 
 /// Which ones.
@@ -45,7 +45,7 @@ fn parse_count(text: &str) -> Result<usize, String> {
 /// Lists them.
 pub(super) fn run(app: &App, args: &SnapshotsArgs) -> Outcome {
     let (filter, at) = (args.filter.filter()?, args.filter.at(app)?);
-    let opened = open(app)?;
+    let opened = open(app, Duty::Look)?;
     let list = opened.load_snapshots_at(app, at)?;
     let mut found = select::find_all(app, &list, &args.snapshots, &filter)?;
     let is_retired = |entry: &SnapshotEntry| list.facts.retired.contains_key(&entry.id);
@@ -145,16 +145,14 @@ fn print_table(
     ];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     for entry in found {
-        let body = &entry.body;
-        let paths: Vec<_> = body.paths.iter().map(|path| paths::display(path)).collect();
         rows.push(vec![
             entry.short_id(),
             render::local_time(entry.snapshot.time),
-            paths::display(body.hostname.as_bytes()),
-            paths::display(body.tags.join(",").as_bytes()),
+            paths::display(entry.host().as_bytes()),
+            render::shown_tags(entry),
             render::bytes(entry.snapshot.counts.bytes),
             standing(list, entry, until(entry)),
-            paths.join(", "),
+            render::shown_paths(entry),
         ]);
     }
     if !found.is_empty() {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::App;
 use super::select::{self, FilterArgs};
 use crate::exit::{During as _, Exit, Outcome};
-use crate::open::open;
+use crate::open::{Duty, open};
 use crate::render;
 
 /// What to count.
@@ -39,7 +39,7 @@ enum ModeName {
 /// Counts.
 pub(super) fn run(app: &App, args: &StatsArgs) -> Outcome {
     let (filter, at) = (args.filter.filter()?, args.filter.at(app)?);
-    let opened = open(app)?;
+    let opened = open(app, Duty::Read)?;
     let list = opened.load_snapshots_at(app, at)?;
     let found = select::find_all(app, &list, &args.snapshots, &filter)?;
     let index = opened.load_index_for(app, &found)?;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use crate::exit::{During as _, Exit, Outcome};
-use crate::open::{Opened, open};
+use crate::open::{Duty, Opened, open};
 use crate::units::{Seconds, parse_duration};
 use crate::{paths, render};
 
@@ -28,7 +28,7 @@ pub(crate) struct StatusArgs {
 
 /// Tells how the repository stands.
 pub(super) fn run(app: &App, args: &StatusArgs) -> Outcome {
-    let opened = open(app)?;
+    let opened = open(app, Duty::Look)?;
     let max_age_seconds = args.max_age.map(|Seconds(seconds)| seconds);
     let tried = format!("cannot tell how {} stands", opened.address);
     let status = look(app, &opened, max_age_seconds, &tried)?;

@@ -173,7 +173,7 @@ impl Site {
         instance: InstanceId,
     ) -> Outcome<Self> {
         let state = StateFolder::open(home.folder.join(format!("{name}.state")))?;
-        let instance = Mutex::new(state.claim_instance(&repository.id(), instance)?);
+        let instance = Mutex::new(state.claim_instance(&repository.id(), None, instance)?);
         Ok(Self {
             folder,
             passphrase,

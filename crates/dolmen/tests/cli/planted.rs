@@ -59,7 +59,7 @@ impl Planter {
         };
         let located = repository::locate(objects, environment, None, &[]).unwrap();
         let repository = located.unlock(b"secret", Accept::Current).unwrap();
-        let domain = repository.domain().id();
+        let domain = repository.keys().home().unwrap().id();
         let key = SigningKey::new(&Secret::new([role_byte(role); 32]));
         let certificate = Certificate {
             name: "other".to_owned(),
@@ -69,8 +69,9 @@ impl Planter {
             created: now(),
             rights: 0,
             nonce: Nonce([7; 16]),
+            domain_secret: None,
         };
-        let admin = repository.signing_key();
+        let admin = repository.keys().signing();
         let (stored, certificate) = admin.sign(&repository.id(), &certificate).unwrap();
         let key_object = ObjectKey::Key(certificate);
         repository.objects.put(&key_object, stored.into()).unwrap();
@@ -166,7 +167,7 @@ impl Planter {
             certificate: None,
             fact,
         };
-        let admin = self.repository.signing_key();
+        let admin = self.repository.keys().signing();
         let (stored, id) = admin.sign(&self.repository.id(), &record).unwrap();
         let key = ObjectKey::Ledger(record.stamp.writer, id);
         self.repository.objects.put(&key, stored.into()).unwrap();

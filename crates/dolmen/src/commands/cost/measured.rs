@@ -8,7 +8,7 @@ use dolmen_core::snapshots::SnapshotEntry;
 use crate::commands::{App, status};
 use crate::cost::{Change, Size};
 use crate::exit::Outcome;
-use crate::open::open;
+use crate::open::{Duty, open};
 use crate::render;
 use crate::units::DAY;
 
@@ -32,7 +32,7 @@ pub(super) fn measure(app: &App) -> Outcome<Measured> {
     app.config.address().map_err(|failure| {
         failure.hint("or state how large it is to be, as in: dolmen cost --size 10TB --change 1%/d")
     })?;
-    let opened = open(app)?;
+    let opened = open(app, Duty::Look)?;
     let tried = format!("cannot measure {}", opened.address);
     let space = status::look(app, &opened, None, &tried)?.space;
     let list = opened.load_snapshots(app)?;
@@ -63,7 +63,7 @@ fn added(snapshots: &[SnapshotEntry]) -> Option<Change> {
     let span_seconds = u64::try_from(span).ok().filter(|span| *span >= DAY)?;
     let bytes = later
         .iter()
-        .map(|entry| entry.body.summary.data_added_packed)
+        .map(|entry| entry.snapshot.counts.added_bytes)
         .fold(0, u64::saturating_add);
     Some(Change::measured(bytes, span_seconds))
 }
