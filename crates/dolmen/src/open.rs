@@ -251,7 +251,9 @@ impl Opened {
 
     /// Where the index's tables are kept.
     pub(crate) fn index_cache(&self) -> Option<PathBuf> {
-        self.cache.as_ref().map(|cache| cache.join("index"))
+        let is_blind = self.repository.keys().is_blind();
+        let name = if is_blind { "index-of-tables" } else { "index" };
+        self.cache.as_ref().map(|cache| cache.join(name))
     }
 
     /// Loads the snapshots as they were at a time; what is wrong with them is only warned of.

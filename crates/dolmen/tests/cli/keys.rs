@@ -161,6 +161,68 @@ fn a_restore_key_reads_every_machine_and_writes_nothing() {
 }
 
 #[test]
+fn a_maintain_key_maintains_and_reads_nothing() {
+    let owner = World::new();
+    let terms = ["--protect", "4s", "--generation", "2s", "--every", "1s"];
+    owner.done(&[&["init"], &terms as &[&str]].concat());
+    owner.done(&["policy", "set", "--keep-last", "3"]);
+    let machine = Holder::of(&owner, "backup", "web1", &[]);
+    let keeper = Holder::of(&owner, "maintain", "keeper", &[]);
+    for round in 0..6_u64 {
+        machine.own.write("files/kept", &noise(50, 2_000_000));
+        machine.own.write("files/changes", &noise(round, 2_000_000));
+        machine.told(&["backup", "."]);
+        owner.write("files/changes", &noise(100 + round, 1_000_000));
+        owner.backup(&["."]);
+    }
+    let listed = keeper.done(&["snapshots", "--json"]);
+    assert!(!listed.contains("hostname"), "{listed}");
+    let before = owner.objects("packs").len();
+    let mut turns = 0;
+    while owner.objects("packs").len() >= before.saturating_sub(6) {
+        let ran = keeper.run(&["maintain"]);
+        // Much of a group that goes at once is an alarm.
+        assert!(
+            [0, 21].contains(&ran.code),
+            "{}\n{}",
+            ran.stdout,
+            ran.stderr
+        );
+        turns += 1;
+        assert!(turns < 60, "space did not come back");
+        std::thread::park_timeout(std::time::Duration::from_millis(500));
+    }
+    keeper.done(&["audit"]);
+    keeper.done(&["status"]);
+    // Without its cache it learns all of it again.
+    std::fs::remove_dir_all(keeper.own.path("cache")).unwrap();
+    keeper.done(&["maintain"]);
+    owner.done(&["check", "--read-data"]);
+    assert_eq!(owner.snapshots().len(), 6);
+    machine.has(&|arguments| owner.done(arguments), "latest~1");
+    for refused in [
+        &["restore", "latest", "--target", "/nowhere"] as &[&str],
+        &["ls", "latest"],
+        &["cat", "snapshot", "latest"],
+        &["backup", "."],
+        &["check"],
+        &["forget", "latest"],
+        &["policy", "set", "--keep-last", "1"],
+        &["repair", "index"],
+        &[
+            "key", "add", "--role", "backup", "other", "--out", "/nowhere",
+        ],
+    ] {
+        let ran = keeper.run(refused);
+        assert_eq!(ran.code, 13, "{refused:?}\n{}\n{}", ran.stdout, ran.stderr);
+    }
+    // Backups build upon what was moved.
+    let more = machine.told(&["backup", "."]);
+    assert!(more["data_added"].as_u64().unwrap() < 100_000, "{more}");
+    owner.done(&["check", "--read-data"]);
+}
+
+#[test]
 fn machines_share_chunks_only_in_a_domain_that_they_are_put_into() {
     let owner = World::with_repository();
     let content = noise(3, 3_000_000);
