@@ -287,6 +287,59 @@ fn a_revoked_key_writes_no_more_and_what_it_wrote_since_is_quarantined() {
 }
 
 #[test]
+fn what_a_thief_does_with_a_machines_key_is_an_alarm_there_and_poisons_nothing() {
+    let owner = World::with_repository();
+    let machine = Holder::of(&owner, "backup", "web1", &[]);
+    machine.own.write("files/a", &noise(7, 2_000_000));
+    machine.told(&["backup", "."]);
+    let thief = Holder {
+        owner: &owner,
+        own: World::new(),
+        key: machine.key.clone(),
+    };
+    // It knows what the machine will store next, and says that it is there.
+    thief.own.write("files/b", &noise(8, 2_000_000));
+    thief.told(&["backup", ".", "--trust-own-history"]);
+    for pack in owner.objects("packs") {
+        let bytes = usize::try_from(pack.metadata().unwrap().len()).unwrap();
+        if bytes > 1_000_000 && !is_first(&owner, &pack) {
+            std::fs::write(&pack, vec![0; bytes]).unwrap();
+        }
+    }
+    machine.own.write("files/b", &noise(8, 2_000_000));
+    let ran = machine.run(&["backup", ".", "--json"]);
+    assert_eq!(ran.code, 21, "{}\n{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("the key was copied"), "{}", ran.stderr);
+    let summary = messages(&ran.stdout).pop().unwrap();
+    let snapshot = summary["snapshot_id"].as_str().unwrap();
+    machine.has(&|arguments| owner.done(arguments), snapshot);
+
+    // On purpose it is none.
+    let one = Holder::of(&owner, "backup", "farm", &["--shared"]);
+    let two = Holder {
+        owner: &owner,
+        own: World::new(),
+        key: one.key.clone(),
+    };
+    for member in [&one, &two, &one] {
+        member.own.write("files/a", b"same job");
+        member.told(&["backup", "."]);
+    }
+}
+
+/// Whether a pack is the largest of those that were stored first.
+fn is_first(owner: &World, pack: &std::path::Path) -> bool {
+    let modified = |path: &std::path::Path| path.metadata().unwrap().modified().unwrap();
+    let packs = owner.objects("packs");
+    let large = packs
+        .iter()
+        .filter(|path| path.metadata().unwrap().len() > 1_000_000);
+    large
+        .min_by_key(|path| modified(path))
+        .is_some_and(|first| first == pack)
+}
+
+#[test]
 fn a_key_file_that_is_wrong_says_so() {
     let owner = World::with_files();
     owner.backup(&["."]);
