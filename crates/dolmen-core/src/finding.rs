@@ -1,6 +1,6 @@
 //! Damage and oddities: collected, named, never in the way.
 
-use dolmen_store::{StoreError, StoreErrorKind};
+use dolmen_store::{Operation, StoreError, StoreErrorKind};
 
 use crate::objects::FetchError;
 
@@ -66,7 +66,7 @@ impl Finding {
                 ..
             })) => Self {
                 nature: Nature::Unreadable,
-                ..Self::new(subject, "cannot be read: permission denied")
+                ..Self::new(subject, format!("cannot be read: {}", reason(error)))
             },
             Some(FetchError::Store(_)) => Self::new(subject, chain(error)),
             Some(FetchError::Altered) | None => Self::unverified(subject, chain(error)),
@@ -97,6 +97,28 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+/// As [`chain`], in a line that begins with what it is about: a store's failure does not name that again, nor that it read.
+pub(crate) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let fetched = error.downcast_ref::<FetchError>();
+    let fetched = fetched.and_then(|error| match error {
+        FetchError::Store(error) => Some(error),
+        FetchError::Altered => None,
+    });
+    let Some(failed) = fetched.or_else(|| error.downcast_ref::<StoreError>()) else {
+        return chain(error);
+    };
+    let (kind, operation) = (failed.kind, failed.operation);
+    let what = if operation == Operation::Get {
+        kind.to_string()
+    } else {
+        format!("{operation} failed: {kind}")
+    };
+    match &failed.source {
+        Some(said) => format!("{what}: {}", chain(said.as_ref())),
+        None => what,
+    }
 }
 
 /// A count with its noun: `1 pack`, `2 packs`.

@@ -33,6 +33,8 @@ mod traps;
 #[cfg(test)]
 mod walk;
 #[cfg(test)]
+mod withheld;
+#[cfg(test)]
 #[expect(dead_code, reason = "the tests of folders use more of it")]
 #[path = "../cli/world.rs"]
 mod world;
