@@ -2,7 +2,7 @@
 
 mod settle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -150,19 +150,19 @@ impl Repository {
         admin.into_iter().chain(certified)
     }
 
-    /// Makes a repository in an empty store: the bundle first, then the root, because a root that nobody can open
-    /// would block the address. What was put is taken back where that fails, or where another was made there at the
+    /// Makes a repository where no root is, hidden or not: the bundle first, then the root, because a root that nobody can
+    /// open would block the address. Keys without a root are what another one left that was cut off; nothing trusts them,
+    /// and they stay. What was put is taken back where that fails, or where another was made there at the
     /// same time: of several roots the one that the store received first stays, the smaller id where that is the same.
     ///
-    /// Cost: two puts and three listings; against another one a listing for each look until it is gone.
+    /// Cost: two puts and two listings; against another one a listing for each look until it is gone.
     pub fn create(
         objects: Objects,
         environment: Environment,
         passphrase: &[u8],
         policy: &Policy,
     ) -> Result<Self> {
-        let taken = !list_keys(&objects, "root/")?.is_empty();
-        if taken || !list_keys(&objects, "keys/")?.is_empty() {
+        if !list_keys(&objects, "root/")?.is_empty() {
             let address = objects.address().to_owned();
             return Err(Error::RepositoryExists { address });
         }
@@ -327,6 +327,8 @@ pub struct Located {
     objects: Objects,
     environment: Environment,
     candidates: Vec<Candidate>,
+    /// Roots and keys that are whole, of whatever repository.
+    found: Vec<ObjectKey>,
 }
 
 /// Looks what is behind an address. `pinned` is the repository that this client knows there, and
@@ -363,6 +365,7 @@ pub fn locate(
             objects,
             environment,
             candidates,
+            found: gathered.found.into_keys().collect(),
         });
     }
     let address = objects.address().to_owned();
@@ -516,6 +519,9 @@ impl Located {
         let candidate = candidate.ok_or(Error::Internal {
             what: "a candidate vanished",
         })?;
+        let standing: BTreeSet<_> = candidate.standing.iter().map(|(key, _)| *key).collect();
+        let others = self.found.into_iter().filter(|key| !standing.contains(key));
+        self.objects.overlook_hidden(others);
         Ok(Repository::from_candidate(
             self.objects,
             self.environment,
@@ -585,19 +591,17 @@ fn make_candidate(id: RepositoryId, root: Root, gathered: &Gathered) -> Candidat
         return candidate;
     };
     for (key, body) in &gathered.found {
-        let taken = match key {
-            ObjectKey::Root(root_id) if *root_id == id => Ok(()),
+        let is_taken = match key {
+            ObjectKey::Root(root_id) => *root_id == id,
+            // What is whole and not signed by this admin is another repository's, or junk.
             ObjectKey::Key(key_id) => {
                 let received = gathered.stored_at.get(key).copied();
-                take_key(&mut candidate, &admin, *key_id, received, body)
+                take_key(&mut candidate, &admin, *key_id, received, body).is_ok()
             }
-            _ => continue,
+            _ => false,
         };
-        match taken {
-            Ok(()) => candidate.standing.push((*key, body.clone())),
-            Err(error) => candidate
-                .findings
-                .push(Finding::unusable(key.to_string(), &error)),
+        if is_taken {
+            candidate.standing.push((*key, body.clone()));
         }
     }
     candidate

@@ -41,12 +41,20 @@ pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
         }
     }
     let (kind, mut failed, mut findings) = (ObjectKind::Root, None, Vec::new());
-    let objects = &repository.objects;
+    let (objects, mut set_aside) = (&repository.objects, Vec::new());
+    let is_ours = |key| {
+        repository
+            .standing_objects()
+            .iter()
+            .any(|(ours, _)| *ours == key)
+    };
     objects.fetch_all(&listed, kind, |object, fetched| {
         let name = object.key.to_string();
         match fetched {
             Ok(found) => {
-                if let Err(problem) = verify(repository, &object.key, &found.body) {
+                if object.is_hidden && !is_ours(object.key) {
+                    set_aside.push(object.key);
+                } else if let Err(problem) = verify(repository, &object.key, &found.body) {
                     findings.push(Finding::unverified(name, problem));
                 }
             }
@@ -54,6 +62,7 @@ pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
             Err(error) => findings.push(Finding::unusable(name, &error)),
         }
     });
+    objects.overlook_hidden(set_aside);
     strays.judge(&findings, sink)?;
     failed.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -5,6 +5,8 @@ mod drill;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod init;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod liar;
