@@ -47,6 +47,8 @@ pub enum Error {
     RepositoryExists {
         /// The store.
         address: String,
+        /// Objects that this client put before it saw that, and that the store keeps, hidden.
+        stays: usize,
     },
     /// The pinned repository is not there, another is.
     #[error("{address} holds repository {found}, not {wanted}")]

@@ -164,7 +164,7 @@ impl Repository {
     ) -> Result<Self> {
         if !list_keys(&objects, "root/")?.is_empty() {
             let address = objects.address().to_owned();
-            return Err(Error::RepositoryExists { address });
+            return Err(Error::RepositoryExists { address, stays: 0 });
         }
         let admin = AdminSecret::new(environment.secret());
         let signing = admin.signing_key();
@@ -476,7 +476,7 @@ impl Located {
     /// Opens with a passphrase: each slot's newest bundle, the oldest root first; with [`Accept::Replaced`] any bundle.
     /// Those that the store received first are tried first: however many a thief adds, the owner's come before them.
     ///
-    /// Cost: no request; one KDF (64 MiB, a fifth of a second) for each passphrase that the repository has, and for a
+    /// Cost: no request where one opens, else two listings for each; one KDF (64 MiB, a fifth of a second) for each passphrase that the repository has, and for a
     /// wrong one 16 more at most; with [`Accept::Replaced`] one for each bundle until one opens.
     pub fn unlock(self, passphrase: &[u8], accept: Accept) -> Result<Repository> {
         let (mut opened, damaged) = match accept {
@@ -489,11 +489,9 @@ impl Located {
                 return Err(Error::ReplacedPassphrase);
             }
         }
-        let ids: Vec<_> = self
-            .candidates
-            .iter()
-            .map(|candidate| candidate.id)
-            .collect();
+        self.leave_out_unused(&mut opened)?;
+        let ids = opened.iter().map(|(position, ..)| self.id_at(*position));
+        let ids: Vec<_> = ids.flatten().collect();
         let Some((position, slot, admin)) = opened.pop() else {
             let no_bundle = self
                 .candidates
@@ -531,6 +529,34 @@ impl Located {
         ))
     }
 
+    fn id_at(&self, position: usize) -> Option<RepositoryId> {
+        self.candidates.get(position).map(|candidate| candidate.id)
+    }
+
+    /// Of several repositories that open, leaves out those in which nothing was ever written: what of two inits at the same
+    /// moment one could not take back. Where all are so, none is left out.
+    ///
+    /// Cost: for each of several two listings, for one none.
+    fn leave_out_unused(&self, opened: &mut Vec<Opened>) -> Result<()> {
+        if opened.len() < 2 {
+            return Ok(());
+        }
+        let mut used = BTreeSet::new();
+        for (position, _, admin) in opened.iter() {
+            let admin = admin.signing_key().verify_key().writer_id();
+            let candidate = self.candidates.get(*position);
+            let has_certificates =
+                candidate.is_some_and(|candidate| !candidate.certificates.is_empty());
+            if has_certificates || has_written(&self.objects, admin)? {
+                used.insert(*position);
+            }
+        }
+        if !used.is_empty() {
+            opened.retain(|(position, ..)| used.contains(position));
+        }
+        Ok(())
+    }
+
     /// The roots of which one of the chosen bundles opens with a passphrase, and why one that is damaged does not open.
     fn open(
         &self,
@@ -552,6 +578,16 @@ impl Located {
         }
         (opened, damaged)
     }
+}
+
+/// Whether a writer has snapshots or records, hidden ones, too.
+fn has_written(objects: &Objects, writer: WriterId) -> Result<bool> {
+    for folder in ["ledger", "snapshots"] {
+        if !list_keys(objects, &format!("{folder}/{writer}/"))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The bundles that the store received first, as many as are wanted.

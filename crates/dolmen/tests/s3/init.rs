@@ -73,6 +73,45 @@ async fn an_init_that_was_cut_off_is_made_again_at_the_same_address() {
     machine.restores("latest");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_inits_at_once_one_makes_the_repository_that_every_machine_opens() {
+    server().bucket("at-once", true).await;
+    let first = Arc::new(Machine::new("at-once"));
+    // The other one begins after it and is done before its root arrives.
+    let (made, once) = (Arc::clone(&first), std::sync::Once::new());
+    let rule = move |request: &Request, _: usize| {
+        if puts_root(request) {
+            once.call_once(|| assert_eq!(made.run(&TERMS).code, 0));
+        }
+        Fault::None
+    };
+    let proxy = Proxy::start(&server().endpoint(), Arc::new(rule)).await;
+    let late = Machine::at(&proxy.endpoint, "at-once").run(&TERMS);
+    late.says(1, "a repository already exists at");
+    late.says(
+        1,
+        "hint: another init made it at the same moment; what this one put stays hidden",
+    );
+    assert_eq!(below(&first, "root").await, 2);
+
+    first.world.write("files/a", b"first");
+    first.done(&["backup", "."]);
+    first.done(&["audit"]);
+    let fresh = Machine::new("at-once");
+    for arguments in [&["snapshots"] as &[&str], &["check"], &["audit"]] {
+        let ran = fresh.run(arguments);
+        assert_eq!(
+            (ran.code, ran.stderr.as_str()),
+            (0, ""),
+            "{arguments:?}\n{}",
+            ran.stdout
+        );
+    }
+    let listed: serde_json::Value =
+        serde_json::from_str(&fresh.done(&["snapshots", "--json"])).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+}
+
 /// A root is a repository, also beneath a marker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn init_touches_no_repository_that_somebody_hid() {

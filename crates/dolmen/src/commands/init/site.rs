@@ -222,7 +222,7 @@ fn refuse_repository(objects: &Objects, shown: &str, tried: &str) -> Outcome<()>
         return Ok(());
     }
     let address = shown.to_owned();
-    Err(Error::RepositoryExists { address }.into())
+    Err(Error::RepositoryExists { address, stays: 0 }.into())
 }
 
 /// Refuses a folder where something is.
