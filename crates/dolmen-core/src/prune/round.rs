@@ -20,6 +20,7 @@ use crate::moves::places::Places;
 use crate::numbers;
 use crate::objects::{FetchError, Listed, Removal};
 use crate::pack::BlobReader;
+use crate::probe::LOCK_SECONDS;
 use crate::recall::{self, Recall};
 use crate::release::Release;
 use crate::repository::Repository;
@@ -473,7 +474,10 @@ impl<'a> Round<'a> {
             canaries.truncate(DOOMED_MAX);
         })?;
         for object in &canaries {
-            let verdict = self.judge_unneeded(object);
+            let Some(verdict) = self.judge_canary(object) else {
+                self.keep_leased(bytes_of(object), None);
+                continue;
+            };
             if self.carry_out(object, verdict)? == Done::Late {
                 return Ok(End::Late);
             }
@@ -592,6 +596,21 @@ impl<'a> Round<'a> {
             &self.terms,
             self.now.unwrap_or_default(),
         )
+    }
+
+    /// Judges what a probe or a drill left: it has no lease, only a short lock. `None`: that may last still, and the listing
+    /// does not state until when.
+    fn judge_canary(&self, object: &Listed) -> Option<Verdict> {
+        if let Some(verdict) = self.judge_by_lock(object) {
+            return Some(verdict);
+        }
+        let newest = object.copies.iter().map(|copy| copy.stored_at).max();
+        let lapsed = newest
+            .unwrap_or_default()
+            .saturating_add_seconds(LOCK_SECONDS);
+        self.now
+            .filter(|now| lapsed <= *now)
+            .map(|_| Verdict::Delete)
     }
 
     /// The grace of what ended, on a store with locks: L from then on, however long the lock was.
