@@ -15,13 +15,14 @@ use dolmen_format::signed::NO_REPOSITORY;
 use dolmen_format::{
     DomainId, ObjectId, ObjectKey, ObjectKind, RepositoryId, SlotId, Timestamp, WriterId,
 };
+use dolmen_store::{StoreError, StoreErrorKind};
 use zeroize::Zeroizing;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings};
 use crate::lease::Terms;
-use crate::objects::{Listed, Objects, kind_of, protection_of};
+use crate::objects::{FetchError, Listed, Objects, kind_of, protection_of};
 
 /// A passphrase, wiped when dropped.
 pub type Passphrase = Zeroizing<Vec<u8>>;
@@ -329,6 +330,8 @@ pub struct Located {
     candidates: Vec<Candidate>,
     /// Roots and keys that are whole, of whatever repository.
     found: Vec<ObjectKey>,
+    /// Why others may not be read.
+    withheld: Option<StoreError>,
 }
 
 /// Looks what is behind an address. `pinned` is the repository that this client knows there, and
@@ -366,7 +369,11 @@ pub fn locate(
             environment,
             candidates,
             found: gathered.found.into_keys().collect(),
+            withheld: gathered.withheld,
         });
+    }
+    if let Some(withheld) = gathered.withheld {
+        return Err(withheld.into());
     }
     let address = objects.address().to_owned();
     Err(match (pinned, others.first(), gathered.findings.first()) {
@@ -395,6 +402,8 @@ struct Gathered {
     found: BTreeMap<ObjectKey, Bytes>,
     stored_at: BTreeMap<ObjectKey, Timestamp>,
     findings: Findings,
+    /// Why some of it may not be read.
+    withheld: Option<StoreError>,
 }
 
 impl Gathered {
@@ -424,6 +433,11 @@ fn gather(objects: &Objects, kept: &[(ObjectKey, Bytes)]) -> Result<Gathered> {
                 gathered
                     .findings
                     .push(Finding::unusable(object.key.to_string(), &error));
+                if let FetchError::Store(error) = error
+                    && error.kind == StoreErrorKind::Denied
+                {
+                    gathered.withheld.get_or_insert(error);
+                }
             }
         });
     }
@@ -493,6 +507,10 @@ impl Located {
         let ids = opened.iter().map(|(position, ..)| self.id_at(*position));
         let ids: Vec<_> = ids.flatten().collect();
         let Some((position, slot, admin)) = opened.pop() else {
+            // What opens may be among them.
+            if let Some(withheld) = self.withheld {
+                return Err(withheld.into());
+            }
             let no_bundle = self
                 .candidates
                 .iter()

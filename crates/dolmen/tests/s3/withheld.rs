@@ -67,7 +67,24 @@ async fn what_may_not_be_read_is_neither_missing_nor_damaged() {
             checked.stderr
         );
         assert!(!checked.stderr.contains("missing;"), "{}", checked.stderr);
+        if folder.is_empty() {
+            // It has no copies of root and keys.
+            let fresh = Machine::at(&machine.endpoint, bucket).run(&["audit"]);
+            fresh.says(13, "right: s3:GetObject, s3:GetObjectVersion");
+        }
         is_on.store(false, Ordering::SeqCst);
         machine.done(&["audit"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_machine_that_may_not_read_the_keys_says_so() {
+    let terms = ["--protect", "1h"];
+    let (machine, is_on, _proxy) =
+        Machine::behind("withheld-keys", &terms, withhold("keys/")).await;
+    is_on.store(true, Ordering::SeqCst);
+    let fresh = Machine::at(&machine.endpoint, "withheld-keys");
+    for command in ["snapshots", "check", "audit"] {
+        fresh.run(&[command]).says(13, "permission denied");
     }
 }
