@@ -24,7 +24,7 @@ use crate::bucket;
 use crate::check::ReadData;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings, chain, reason};
+use crate::finding::{Finding, Findings, reason};
 use crate::lives;
 use crate::moves::compare;
 use crate::objects::{Locking, Objects, Source};
@@ -218,7 +218,7 @@ impl View {
             Ok(judgement) => judgement,
             Err(Error::Store(error)) => {
                 self.counts.unread = self.counts.unread.saturating_add(1);
-                let problem = format!("its settings cannot be read: {}", chain(&error));
+                let problem = format!("its settings cannot be read: {}", reason(&error));
                 self.findings.push(Finding::new("bucket", problem));
                 return Ok(());
             }
@@ -559,7 +559,7 @@ impl Look<'_> {
                     Err(error) => {
                         self.tell(
                             &*name,
-                            format!("its lock cannot be read: {}", chain(&error)),
+                            format!("its lock cannot be read: {}", reason(&error)),
                         );
                         self.note_lock(locking, &name, LockStatus::Unknown);
                         self.hear(error)?;

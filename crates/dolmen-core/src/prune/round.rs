@@ -11,7 +11,7 @@ use super::tellers::Tellers;
 use super::{Options, Report, Tally, Verdict, judge, judge_lock};
 use crate::check::Observer;
 use crate::error::{Error, Result};
-use crate::finding::chain;
+use crate::finding::{chain, reason};
 use crate::index::Index;
 use crate::lease::{Clocks, Terms};
 use crate::live::{CompleteLive, ENDED, LIVES, Live, LiveWalk, NeededOf, StoredNodes};
@@ -718,7 +718,7 @@ impl<'a> Round<'a> {
             self.report.denied = self.report.denied.saturating_add(1);
         } else if error.kind != StoreErrorKind::Locked {
             self.observer
-                .notice(&format!("{} stays: {}", object.key, chain(error)));
+                .notice(&format!("{} stays: {}", object.key, reason(error)));
         }
         self.keep_leased(bytes_of(object), None);
     }
