@@ -490,8 +490,9 @@ impl Located {
     /// Opens with a passphrase: each slot's newest bundle, the oldest root first; with [`Accept::Replaced`] any bundle.
     /// Those that the store received first are tried first: however many a thief adds, the owner's come before them.
     ///
-    /// Cost: no request where one opens, else two listings for each; one KDF (64 MiB, a fifth of a second) for each passphrase that the repository has, and for a
-    /// wrong one 16 more at most; with [`Accept::Replaced`] one for each bundle until one opens.
+    /// Cost: no request, or where several open two listings for each; one KDF (64 MiB, a fifth of a second) for each
+    /// passphrase that the repository has, and for a wrong one 16 more at most; with [`Accept::Replaced`] one for each
+    /// bundle until one opens.
     pub fn unlock(self, passphrase: &[u8], accept: Accept) -> Result<Repository> {
         let (mut opened, damaged) = match accept {
             Accept::Current => self.open(passphrase, Candidate::current),

@@ -15,7 +15,8 @@ const LOOKS_MAX: usize = 40;
 /// What passes between two looks: another client takes its root back within a few of them.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 50 });
 
-/// Puts all of it, or leaves nothing of it where the store lets go of it; what it keeps is hidden.
+/// Puts all of it, or leaves nothing of it where the store lets go of it. What it keeps is hidden where another repository
+/// is there; else it is the beginning of one, or all of it.
 pub(super) fn put(
     objects: &Objects,
     id: RepositoryId,
@@ -28,11 +29,17 @@ pub(super) fn put(
     // The root first: one without keys would block the address.
     put.map_err(|failed| {
         let standing = standing.iter().rev();
-        let stays = standing.filter(|(key, _)| !take_back(objects, key)).count();
-        match failed {
-            Error::RepositoryExists { address, .. } => Error::RepositoryExists { address, stays },
-            failed => failed,
+        let stay: Vec<_> = standing
+            .filter(|(key, _)| !take_back(objects, key))
+            .collect();
+        let Error::RepositoryExists { address, .. } = failed else {
+            return failed;
+        };
+        for (key, _) in &stay {
+            hide(objects, key);
         }
+        let stays = stay.len();
+        Error::RepositoryExists { address, stays }
     })
 }
 
@@ -69,26 +76,28 @@ fn precedence(root: &Listed) -> (Timestamp, ObjectKey) {
     (received.unwrap_or_default(), root.key)
 }
 
-/// Deletes what this client put a moment ago, or hides it where the store keeps it; whether it is gone. A store that keeps
-/// it has a root or a bundle more that opens nothing.
+/// Deletes what this client put a moment ago; whether it is gone.
 fn take_back(objects: &Objects, key: &ObjectKey) -> bool {
     let (Ok(name), Ok(listed)) = (store_key(key), list_keys(objects, &key.to_string())) else {
         return false;
     };
     // Why the put failed is what the user is told.
     let mut copies = listed.into_iter().flat_map(|object| object.copies);
-    let is_gone = copies.all(|copy| {
+    copies.all(|copy| {
         let object = ObjectRef {
             key: name.clone(),
             version: copy.version,
         };
         let deleted = objects.block_on(objects.store().delete_version(&object));
         deleted.is_ok()
-    });
-    if !is_gone {
+    })
+}
+
+/// Hides what a lock keeps, as far as this client may.
+fn hide(objects: &Objects, key: &ObjectKey) {
+    if let Ok(name) = store_key(key) {
         let _hidden = objects.block_on(objects.store().hide(&name));
     }
-    is_gone
 }
 
 #[cfg(test)]
