@@ -394,6 +394,13 @@ impl Look<'_> {
         );
     }
 
+    /// Notes an object of which this version does not know what it is.
+    fn unknown(&mut self, name: String, problem: String) {
+        let counts = &mut self.view.counts;
+        counts.unread = counts.unread.saturating_add(1);
+        self.tell(name, problem);
+    }
+
     /// Counts objects in a row of which nothing was heard.
     fn hear(&mut self, error: StoreError) -> Result<()> {
         if error.kind != StoreErrorKind::Unavailable {
@@ -499,8 +506,11 @@ impl Look<'_> {
             LockStatus::Until(lock) => lock.until > now,
             LockStatus::None | LockStatus::Unknown => false,
         });
+        let is_junk = held.key.is_some_and(|key| self.needs.is_junk(&key));
         let space = &mut self.view.space;
-        if is_kept || self.needs.is_leased(newest.unwrap_or_default()) {
+        if is_junk {
+            space.junk.add(held.bytes());
+        } else if is_kept || self.needs.is_leased(newest.unwrap_or_default()) {
             space.retired.add(held.bytes());
         } else if is_locked {
             space.locked.add(held.bytes());

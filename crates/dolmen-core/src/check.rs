@@ -16,7 +16,6 @@ mod packs;
 mod sink;
 mod snapshots;
 mod standing;
-mod strays;
 mod trees;
 mod verify;
 
@@ -24,7 +23,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use dolmen_format::{ObjectKey, PackId, Timestamp};
+use dolmen_format::{ObjectId, ObjectKey, PackId, Timestamp};
 use dolmen_state::index::BlobIndex;
 use dolmen_state::state::Remembered;
 use dolmen_store::{StoreError, StoreErrorKind};
@@ -32,16 +31,16 @@ use dolmen_store::{StoreError, StoreErrorKind};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Nature, counted};
 use crate::index::Index;
-use crate::numbers;
+use crate::numbers::{self, Missing};
 use crate::objects::Source;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotList, segments_of};
+use crate::strays::Strays;
 
 pub use self::attest::attest;
 pub(crate) use self::packs::choose;
 use self::sink::Sink;
 pub(crate) use self::standing::verify as verify_standing;
-use self::strays::Strays;
 
 /// What to check.
 #[derive(Debug, Clone)]
@@ -153,19 +152,11 @@ pub fn run(
     let listed: BTreeSet<_> = segments_of(entries.chain(&list.checkpoints))
         .into_iter()
         .collect();
-    let mut needed = listed.clone();
     let missing = numbers::missing(&list, &options.remembered);
-    needed.extend(missing.objects.keys().map(ObjectKey::id));
-    needed.extend(
-        options
-            .remembered
-            .signed
-            .iter()
-            .map(|own| own.reference.digest),
-    );
-    let strays = Strays::new(repository, needed);
-    let unusable = strays.judge(&list.findings, &sink)?;
-    let damaged = list.damaged().filter(|id| unusable.contains(id)).collect();
+    let strays = Strays::new(repository, told_of(&list, &missing, &options.remembered));
+    let unusable = sink.judge(&strays, &list.findings)?;
+    let damaged = list.damaged().filter(|key| unusable.contains(key));
+    let damaged = damaged.map(|key| key.id()).collect();
     let mut unread = list.findings.iter();
     sink.doubt(unread.any(|finding| finding.nature == Nature::Unreadable));
     let gone = match options.at {
@@ -175,7 +166,9 @@ pub fn run(
     sink.doubt(false);
     progress.check_cancelled()?;
     let index = Index::load(repository, None)?;
-    report.suggest_repair_index = !strays.judge(&index.findings, &sink)?.is_empty();
+    let whole: BTreeSet<_> = index.segment_ids().collect();
+    let strays = Strays::new(repository, listed.difference(&whole).copied().collect());
+    report.suggest_repair_index = !sink.judge(&strays, &index.findings)?.is_empty();
     index.prefer(repository, &listed)?;
     compare_cache(options, &index, &sink)?;
 
@@ -212,6 +205,18 @@ pub fn run(
     report.is_unread = repository.objects.was_denied() && !sink.has_damage();
     report.findings = sink.finish();
     Ok(report)
+}
+
+/// The snapshots and records that others, or this client, tell of and that are not there whole.
+fn told_of(list: &SnapshotList, missing: &Missing, remembered: &Remembered) -> BTreeSet<ObjectId> {
+    let mut told: BTreeSet<_> = missing.objects.keys().map(ObjectKey::id).collect();
+    let signed = remembered.signed.iter();
+    told.extend(signed.map(|own| own.reference.digest));
+    let stated = list.facts.stamps.iter().map(|(_, id)| *id);
+    for id in stated.chain(list.all().map(|entry| entry.id)) {
+        told.remove(&id);
+    }
+    told
 }
 
 /// Says so when the client's cached index is another than that in the store: a backup that believed it

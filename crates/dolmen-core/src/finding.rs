@@ -5,6 +5,7 @@ use dolmen_store::{Operation, StoreError, StoreErrorKind};
 
 use crate::error::Error;
 use crate::objects::FetchError;
+use crate::verify::Refusal;
 
 /// What a finding is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -12,9 +13,14 @@ pub enum Nature {
     /// Something that is not as it should be.
     #[default]
     Damage,
-    /// An object that does not verify: damage where something needs it, or where it may be what one of ours rotted to.
-    Unverified,
-    /// A name that is none of ours, or no file: damage where something needs it, else junk.
+    /// An object whose bytes are not what its name says: damage where something needs it, or where it may be what one of
+    /// ours rotted to.
+    Altered,
+    /// A whole object that one of ours signed and that this version makes nothing of, or not before something else is
+    /// there: it may be worth as much as any.
+    Unknown,
+    /// What was never ours: a name, something that is no file, or a whole object that counts for nothing where it lies.
+    /// Damage where something needs it, else junk.
     Foreign,
     /// An object that this user may not read: whether it is whole is not known.
     Unreadable,
@@ -49,29 +55,40 @@ impl Finding {
         }
     }
 
-    /// Notes an object that does not verify, and why.
-    pub(crate) fn unverified(subject: impl Into<String>, problem: impl Into<String>) -> Self {
+    /// Notes an object that could not be fetched.
+    pub(crate) fn unusable(subject: impl Into<String>, error: &FetchError) -> Self {
+        let (nature, problem) = match error {
+            FetchError::Store(StoreError {
+                kind: StoreErrorKind::Denied,
+                ..
+            }) => (
+                Nature::Unreadable,
+                format!("cannot be read: {}", reason(error)),
+            ),
+            FetchError::Store(_) => (Nature::Damage, reason(error)),
+            FetchError::Altered => (Nature::Altered, reason(error)),
+        };
         Self {
-            nature: Nature::Unverified,
+            nature,
             ..Self::new(subject, problem)
         }
     }
 
-    /// Notes an object that could not be fetched, or that does not verify.
-    pub(crate) fn unusable(
-        subject: impl Into<String>,
-        error: &(dyn std::error::Error + 'static),
-    ) -> Self {
-        match error.downcast_ref::<FetchError>() {
-            Some(FetchError::Store(StoreError {
-                kind: StoreErrorKind::Denied,
-                ..
-            })) => Self {
-                nature: Nature::Unreadable,
-                ..Self::new(subject, format!("cannot be read: {}", reason(error)))
-            },
-            Some(FetchError::Store(_)) => Self::new(subject, reason(error)),
-            Some(FetchError::Altered) | None => Self::unverified(subject, chain(error)),
+    /// The object that it is about, where that does not verify as what lies there.
+    pub(crate) fn of_stray(&self) -> Option<ObjectKey> {
+        let is_stray = matches!(self.nature, Nature::Altered | Nature::Foreign);
+        self.subject.parse().ok().filter(|_| is_stray)
+    }
+
+    /// Notes an object that is what its name says, and does not count.
+    pub(crate) fn refused(subject: impl Into<String>, refusal: Refusal) -> Self {
+        let (nature, problem) = match refusal {
+            Refusal::Foreign(problem) => (Nature::Foreign, problem),
+            Refusal::Unknown(problem) => (Nature::Unknown, problem),
+        };
+        Self {
+            nature,
+            ..Self::new(subject, problem)
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use dolmen_format::index::{IndexedFrame, PackEntry, Segment, decode_frames};
-use dolmen_format::{ObjectId, ObjectKey, ObjectKind, PackId, SegmentId, WriterId};
+use dolmen_format::{ObjectKey, ObjectKind, PackId, SegmentId, WriterId};
 use dolmen_state::SeenObject;
 use dolmen_state::index::{BlobIndex, PackInfo};
 
@@ -19,6 +19,7 @@ use crate::moves::{Moves, gone};
 use crate::objects::{Listed, seen};
 use crate::pack::describe::{READS_MAX, describe_all};
 use crate::repository::Repository;
+use crate::verify::{self, Refusal};
 pub(crate) use stand_ins::StandIns;
 
 /// The index of a repository, as far as its segments are intact.
@@ -30,6 +31,8 @@ pub struct Index {
     pub segments: Vec<SeenObject>,
     /// The sizes of the segments in the store.
     pub segment_bytes: BTreeMap<SegmentId, u64>,
+    /// Under whose name each segment lies that is of use: elsewhere it is none.
+    pub(crate) writers: BTreeMap<SegmentId, WriterId>,
     /// What does not verify.
     pub findings: Findings,
     /// Packs with a smaller number are described by segments, the others by themselves alone.
@@ -53,43 +56,49 @@ impl Index {
             blobs,
             segments,
             segment_bytes: listed.iter().flat_map(sizes).collect(),
+            writers: listed.iter().filter_map(place).collect(),
             findings: Vec::new(),
             described: 0,
         };
         for name in foreign {
             index.findings.push(Finding::foreign(name));
         }
-        // Of a segment with several versions it must be known which one is authentic.
+        // Of a segment with several versions, or under several names, it must be known which one is authentic.
         let is_wanted = |object: &Listed| missing.contains(&object.key.id());
-        listed.retain(|object| is_wanted(object) || object.copies.len() > 1);
+        let copied = copied(&listed);
+        listed.retain(|object| {
+            is_wanted(object) || object.copies.len() > 1 || copied.contains(&object.key.id())
+        });
+        for object in &listed {
+            index.writers.remove(&object.key.id());
+        }
         let (mut unusable, mut usable) = (BTreeSet::new(), BTreeSet::new());
         let mut failed = None;
         let kind = ObjectKind::Index;
         repository
             .objects
             .fetch_all(&listed, kind, |object, fetched| {
-                let (key, segments) = (&object.key, &mut index.segments);
-                let added = fetched
-                    .map_err(|error| Error::damaged(key.to_string(), error))
-                    .and_then(|found| {
-                        if is_wanted(object) {
-                            add_segment(repository, &index.blobs, key, &found.body)?;
-                        }
-                        let authentic = seen(key.id(), &found.copy.version, found.copy.bytes);
+                let key = &object.key;
+                let read = match fetched {
+                    Err(error) => Err(Finding::unusable(key.to_string(), &error)),
+                    Ok(found) => open_segment(repository, key, &found.body)
+                        .map(|opened| (opened, found.copy))
+                        .map_err(|refusal| Finding::refused(key.to_string(), refusal)),
+                };
+                match read {
+                    Err(finding) => {
+                        unusable.insert(key.id());
+                        index.findings.push(finding);
+                    }
+                    Ok((opened, copy)) => {
+                        let added = is_wanted(object).then(|| opened.add_to(&index.blobs, key));
+                        failed = added.and_then(Result::err).or(failed.take());
+                        let authentic = seen(key.id(), &copy.version, copy.bytes);
+                        let segments = &mut index.segments;
                         segments.retain(|seen| seen.id != authentic.id || *seen == authentic);
-                        Ok(())
-                    });
-                match added {
-                    Ok(()) => {
+                        index.writers.extend(place(object));
                         usable.insert(key.id());
                     }
-                    Err(Error::Damaged { source, .. }) => {
-                        unusable.insert(key.id());
-                        index
-                            .findings
-                            .push(Finding::unusable(key.to_string(), source.as_ref()));
-                    }
-                    Err(error) => failed = Some(error),
                 }
             });
         index
@@ -233,25 +242,26 @@ fn seen_copies(object: &Listed) -> impl Iterator<Item = SeenObject> {
         .map(move |copy| seen(id, &copy.version, copy.bytes))
 }
 
+/// A segment, and under whose name it lies.
+fn place(object: &Listed) -> Option<(SegmentId, WriterId)> {
+    Some((object.key.id(), object.key.writer()?))
+}
+
+/// Segments that lie under several names.
+fn copied(listed: &[Listed]) -> BTreeSet<SegmentId> {
+    let (mut seen, mut copied) = (BTreeSet::new(), BTreeSet::new());
+    for object in listed {
+        if !seen.insert(object.key.id()) {
+            copied.insert(object.key.id());
+        }
+    }
+    copied
+}
+
 /// A segment's size, once for each version of it.
 fn sizes(object: &Listed) -> impl Iterator<Item = (SegmentId, u64)> {
     let id = object.key.id();
     object.copies.iter().map(move |copy| (id, copy.bytes))
-}
-
-/// Verifies a segment and adds what it says.
-fn add_segment(
-    repository: &Repository,
-    blobs: &BlobIndex,
-    key: &ObjectKey,
-    stored: &Bytes,
-) -> Result<()> {
-    let writer = key.writer().unwrap_or(WriterId([0; 16]));
-    open_segment(repository, key, stored)?.for_each_pack(|entry, frames| {
-        let pack = blobs.add_pack(info_of(writer, entry), &frames)?;
-        blobs.note_source(pack, key.id());
-        Ok(())
-    })
 }
 
 /// What a segment says, verified.
@@ -265,18 +275,10 @@ pub(crate) fn open_segment(
     repository: &Repository,
     key: &ObjectKey,
     stored: &Bytes,
-) -> Result<OpenedSegment> {
-    let damaged =
-        |error: Box<dyn std::error::Error + Send + Sync>| Error::damaged(key.to_string(), error);
-    let writer = key.writer().unwrap_or(WriterId([0; 16]));
-    let verify = repository
-        .verify_key_of(writer)
-        .ok_or_else(|| damaged("not signed by a known writer".into()))?;
-    let (segment, _): (Segment, ObjectId) = verify
-        .verify(&repository.id(), stored)
-        .map_err(|error| damaged(error.into()))?;
-    if segment.writer != writer || segment.domain != repository.domain().id() {
-        return Err(damaged("made for another writer or domain".into()));
+) -> std::result::Result<OpenedSegment, Refusal> {
+    let (segment, _) = verify::verify(repository, key, stored, |body: &Segment| body.writer)?;
+    if segment.domain != repository.domain().id() {
+        return Err(Refusal::foreign("made for another domain"));
     }
     let Segment {
         salt,
@@ -287,14 +289,24 @@ pub(crate) fn open_segment(
     let plain = repository
         .domain()
         .open_segment(&repository.id(), &salt, &mut blobs)
-        .map_err(|error| damaged(error.into()))?;
+        .map_err(|error| Refusal::unknown(&error))?;
     // Once to be sure of all of it, and once to take it: a segment is taken whole or not at all.
-    decode_frames(plain, packs.len(), |_, _| {}).map_err(|error| damaged(error.into()))?;
+    decode_frames(plain, packs.len(), |_, _| {}).map_err(|error| Refusal::unknown(&error))?;
     let frames = plain.to_vec();
     Ok(OpenedSegment { packs, frames })
 }
 
 impl OpenedSegment {
+    /// Adds what it says to tables.
+    fn add_to(&self, blobs: &BlobIndex, key: &ObjectKey) -> Result<()> {
+        let writer = key.writer().unwrap_or(WriterId([0; 16]));
+        self.for_each_pack(|entry, frames| {
+            let pack = blobs.add_pack(info_of(writer, entry), &frames)?;
+            blobs.note_source(pack, key.id());
+            Ok(())
+        })
+    }
+
     /// Visits each pack with its frames.
     pub(crate) fn for_each_pack(
         &self,

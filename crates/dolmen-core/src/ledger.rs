@@ -13,10 +13,11 @@ use dolmen_state::state::{Instance, JournalEntry, Sighting, Signed};
 use dolmen_store::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings, chain};
+use crate::finding::{Finding, Findings};
 use crate::objects::{FetchError, Listed, Source};
 use crate::recall::{Recall, Recalled};
 use crate::repository::Repository;
+use crate::verify::{self, Refusal};
 
 pub use fold::{
     ByMaintenance, Facts, Known, Origin, PolicyRecord, Probes, Receipts, Retired, fold, receipts,
@@ -119,7 +120,7 @@ impl Ledger {
                 }
                 Err(error) => Err(Finding::unusable(key.to_string(), &error)),
                 Ok(found) => verify(repository, key, &found.body, found.copy.stored_at)
-                    .map_err(|problem| Finding::unverified(key.to_string(), problem)),
+                    .map_err(|refusal| Finding::refused(key.to_string(), refusal)),
             };
             match verified {
                 Ok(entry) => {
@@ -165,22 +166,13 @@ fn verify(
     key: &ObjectKey,
     body: &[u8],
     stored_at: Timestamp,
-) -> std::result::Result<Entry, String> {
-    let writer = key
-        .writer()
-        .ok_or_else(|| "not under a signer's name".to_owned())?;
-    let verify = repository
-        .verify_key_of(writer)
-        .ok_or_else(|| "not signed by a known signer".to_owned())?;
-    let (record, _) = verify
-        .verify::<Record>(&repository.id(), body)
-        .map_err(|error| chain(&error))?;
-    if record.stamp.writer != writer {
-        return Err("signed for another signer".to_owned());
-    }
+) -> std::result::Result<Entry, Refusal> {
+    let (record, _) = verify::verify(repository, key, body, |record: &Record| record.stamp.writer)?;
     let signer = signer_of(repository, &record)?;
     if !signer.may_state(&record.fact) {
-        return Err("its signer may not state this: it counts for nothing".to_owned());
+        return Err(Refusal::foreign(
+            "its signer may not state this: it counts for nothing",
+        ));
     }
     Ok(Entry {
         received: repository.objects.received(stored_at, record.time),
@@ -190,21 +182,21 @@ fn verify(
     })
 }
 
-fn signer_of(repository: &Repository, record: &Record) -> std::result::Result<Signer, String> {
-    let Some(id) = record.certificate else {
+fn signer_of(repository: &Repository, record: &Record) -> std::result::Result<Signer, Refusal> {
+    let (Some(id), Some(certificate)) = (
+        record.certificate,
+        repository.certificate_of(record.certificate)?,
+    ) else {
         let is_admin = record.stamp.writer == repository.admin_id();
         return is_admin
             .then_some(Signer::ADMIN)
-            .ok_or_else(|| "names no certificate".to_owned());
+            .ok_or_else(|| Refusal::foreign("names no certificate"));
     };
-    let certificates = repository.certificates();
-    let found = certificates.iter().find(|(known, _)| *known == id);
-    let (_, certificate) =
-        found.ok_or_else(|| format!("its signer's certificate keys/{id} is missing"))?;
     // Else any key could name the certificate of one that may do more.
     let mut own = repository.roles_of(record.stamp.writer);
     if !own.any(|(_, named)| named == Some(id)) {
-        return Err(format!("keys/{id} is another signer's certificate"));
+        let problem = format!("keys/{id} is another signer's certificate");
+        return Err(Refusal::Foreign(problem));
     }
     Ok(Signer {
         role: certificate.role,

@@ -42,7 +42,9 @@ pub mod restore;
 pub mod snapshots;
 pub mod stats;
 pub mod status;
+mod strays;
 pub mod tree;
+mod verify;
 
 pub use environment::{Clock, Environment, Random};
 pub use error::{Error, Result};

@@ -92,11 +92,13 @@ pub(crate) fn missing(list: &SnapshotList, remembered: &Remembered) -> Missing {
 pub fn lost(list: &SnapshotList, remembered: &Remembered) -> BTreeSet<ObjectKey> {
     let present = list.all().map(|entry| entry.id);
     let retired = list.facts.retired.keys().copied();
+    let known: BTreeSet<SnapshotId> = present.chain(retired).collect();
     // One that is there and damaged is told of as such.
-    let known: BTreeSet<SnapshotId> = present.chain(list.damaged()).chain(retired).collect();
+    let damaged: BTreeSet<ObjectKey> = list.damaged().collect();
     let heads = remembered.heads.iter();
     let heads = heads.filter(|head| !known.contains(&head.digest));
     let heads = heads.map(|head| ObjectKey::Snapshot(head.writer, head.digest));
+    let heads = heads.filter(|head| !damaged.contains(head));
     let signed = remembered.signed.iter();
     let signed = signed.map(|own| key_of(&own.reference));
     let recalled = signed.filter(|key| list.recalled.is_gone(key));

@@ -216,11 +216,11 @@ impl Objects {
     ) -> Result<Bytes, FetchError> {
         let name = store_key(key)?;
         let read = self.store.get(&name, version, None, kind.bytes_max());
-        let body = self.note_denied(read.await)?;
-        if ObjectId::of(&body) == key.id() {
-            Ok(body)
-        } else {
-            Err(FetchError::Altered)
+        match self.note_denied(read.await) {
+            Ok(body) if ObjectId::of(&body) == key.id() => Ok(body),
+            // What is larger than any of its kind is none.
+            Err(error) if error.kind != StoreErrorKind::TooLarge => Err(error.into()),
+            Ok(_) | Err(_) => Err(FetchError::Altered),
         }
     }
 

@@ -72,6 +72,8 @@ pub struct Report {
     pub next_unlock: Option<Timestamp>,
     /// What is needed.
     pub live: Tally,
+    /// Snapshots and records that are none: recovery sets them aside.
+    pub junk: Tally,
     /// Objects that the credential may not delete.
     pub denied: u64,
     /// Why nothing was let go, where something kept it.

@@ -34,7 +34,7 @@ use crate::pack::BlobReader;
 use crate::recall;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
-use wanted::{Promised, Wanted};
+use wanted::{Promise, Promised, Wanted};
 
 /// Needed objects in memory while their locks are looked at.
 const BATCH_OBJECTS: usize = 1 << 12;
@@ -223,7 +223,7 @@ impl Renewal<'_> {
         if !stand_ins.needed.is_empty() {
             let longest = promises.values().copied().max().unwrap_or(0);
             let needed = stand_ins.needed.into_iter();
-            let needed = needed.map(|id| (id, longest)).collect();
+            let needed = needed.map(|id| (id, Promise::anywhere(longest))).collect();
             self.those("index/", ObjectKind::Index, &needed, &wanted.told)?;
         }
         let places = Places::look(repository, &list.facts)?;
@@ -278,10 +278,15 @@ impl Renewal<'_> {
         needed: &Promised,
     ) -> Result<BTreeSet<ObjectId>> {
         let (mut found, mut missing) = (Vec::new(), needed.clone());
-        let listed = self.repository.objects.list(prefix, |object| {
-            if let Some(promise) = needed.get(&object.key.id()) {
+        let repository = self.repository;
+        let is_known = |writer| repository.verify_key_of(writer).is_some();
+        let listed = repository.objects.list(prefix, |object| {
+            // What lies under a stranger's name is of no use to anybody.
+            let is_ours = object.key.writer().is_none_or(is_known);
+            let promise = needed.get(&object.key.id()).filter(|_| is_ours);
+            if let Some(promise) = promise.filter(|promise| promise.is_for(&object.key)) {
                 missing.remove(&object.key.id());
-                found.push((object, *promise));
+                found.push((object, promise.seconds));
             }
         });
         if !self.options.dry_run {

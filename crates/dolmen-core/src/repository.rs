@@ -20,9 +20,10 @@ use zeroize::Zeroizing;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings};
+use crate::finding::{Finding, Findings, chain};
 use crate::lease::Terms;
 use crate::objects::{FetchError, Listed, Objects, kind_of, protection_of};
+use crate::verify::{KEY_KINDS, Refusal};
 
 /// A passphrase, wiped when dropped.
 pub type Passphrase = Zeroizing<Vec<u8>>;
@@ -124,6 +125,23 @@ impl Repository {
             .iter()
             .filter_map(|(_, certificate)| VerifyKey::from_bytes(&certificate.verify_key).ok())
             .find(|key| key.writer_id() == writer)
+    }
+
+    /// The certificate that an object names, if it names one.
+    pub(crate) fn certificate_of(
+        &self,
+        named: Option<ObjectId>,
+    ) -> std::result::Result<Option<&Certificate>, Refusal> {
+        let Some(id) = named else {
+            return Ok(None);
+        };
+        let mut certificates = self.certificates.iter();
+        match certificates.find(|(known, _)| *known == id) {
+            Some((_, certificate)) => Ok(Some(certificate)),
+            None => Err(Refusal::Unknown(format!(
+                "its signer's certificate keys/{id} is missing"
+            ))),
+        }
     }
 
     /// What people call a writer: `admin`, or the name in its certificate, or nothing where it has none.
@@ -353,9 +371,10 @@ pub fn locate(
                 candidates.push(make_candidate(key.id(), root, &gathered));
             }
             Ok(_) => others.push(key.id()),
-            Err(error) => gathered
-                .findings
-                .push(Finding::unusable(key.to_string(), &error)),
+            Err(error) => gathered.findings.push(Finding::refused(
+                key.to_string(),
+                Refusal::Foreign(chain(&error)),
+            )),
         }
     }
     if !candidates.is_empty() {
@@ -646,17 +665,21 @@ fn make_candidate(id: RepositoryId, root: Root, gathered: &Gathered) -> Candidat
         return candidate;
     };
     for (key, body) in &gathered.found {
-        let is_taken = match key {
-            ObjectKey::Root(root_id) => *root_id == id,
-            // What is whole and not signed by this admin is another repository's, or junk.
+        let taken = match key {
+            ObjectKey::Root(root_id) if *root_id == id => Ok(()),
             ObjectKey::Key(key_id) => {
                 let received = gathered.stored_at.get(key).copied();
-                take_key(&mut candidate, &admin, *key_id, received, body).is_ok()
+                take_key(&mut candidate, &admin, *key_id, received, body)
             }
-            _ => false,
+            _ => continue,
         };
-        if is_taken {
-            candidate.standing.push((*key, body.clone()));
+        match taken {
+            Ok(()) => candidate.standing.push((*key, body.clone())),
+            Err(error) => {
+                let refusal = Refusal::of(&error, &KEY_KINDS, &admin, &id, body);
+                let finding = Finding::refused(key.to_string(), refusal);
+                candidate.findings.push(finding);
+            }
         }
     }
     candidate

@@ -16,13 +16,14 @@ use dolmen_store::{LockStatus, StoreClock, StoreError, StoreErrorKind, Version};
 pub use self::locks::{ask_for_locks, protected_until};
 
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings, chain};
+use crate::finding::{Finding, Findings};
 use crate::keep::Suspicion;
 use crate::ledger::{Facts, Known, Ledger, Origin, Receipts, Retired, fold, receipts};
 use crate::lives;
 use crate::objects::{FetchError, Listed, Source};
 use crate::recall::{Recall, Recalled};
 use crate::repository::Repository;
+use crate::verify::{self, Refusal};
 
 /// Where snapshots and checkpoints lie.
 const PREFIX: &str = "snapshots/";
@@ -137,11 +138,10 @@ impl SnapshotList {
     }
 
     /// Those that are there and cannot be used.
-    pub fn damaged(&self) -> impl Iterator<Item = SnapshotId> {
+    pub fn damaged(&self) -> impl Iterator<Item = ObjectKey> {
         let subjects = self.findings.iter();
         let keys = subjects.filter_map(|finding| finding.subject.parse().ok());
         keys.filter(|key| matches!(key, ObjectKey::Snapshot(..)))
-            .map(|key| key.id())
     }
 
     /// Takes snapshots as retired at a time, as a dry run does with those that it would retire.
@@ -396,7 +396,7 @@ impl Read {
                             version: Some(found.copy.version),
                             ..entry
                         })
-                        .map_err(|problem| Finding::unverified(name, problem))
+                        .map_err(|refusal| Finding::refused(name, refusal))
                 }
                 Err(error) => Err(Finding::unusable(name, &error)),
             };
@@ -500,39 +500,30 @@ fn open(
     stored: &[u8],
     stored_at: Timestamp,
     lock: LockStatus,
-) -> std::result::Result<SnapshotEntry, String> {
-    let writer = key
-        .writer()
-        .ok_or_else(|| "not under a writer's name".to_owned())?;
-    let verify = repository
-        .verify_key_of(writer)
-        .ok_or_else(|| "not signed by a known writer".to_owned())?;
-    let (snapshot, id) = verify
-        .verify::<Snapshot>(&repository.id(), stored)
-        .map_err(|error| chain(&error))?;
-    if snapshot.stamp.writer != writer {
-        return Err("signed for another writer".to_owned());
-    }
+) -> std::result::Result<SnapshotEntry, Refusal> {
+    let (snapshot, id) =
+        verify::verify(repository, key, stored, |body: &Snapshot| body.stamp.writer)?;
+    let certificate = repository.certificate_of(snapshot.certificate)?;
     let may_back_up = |(role, certificate)| {
         certificate == snapshot.certificate && matches!(role, Role::Admin | Role::Backup)
     };
-    if !repository.roles_of(writer).any(may_back_up) {
-        return Err("its signer may not make snapshots".to_owned());
+    if !repository.roles_of(snapshot.stamp.writer).any(may_back_up) {
+        return Err(Refusal::foreign("its signer may not make snapshots"));
     }
-    let certified = repository.certificates().iter();
-    let mut certified = certified.filter(|(id, _)| Some(*id) == snapshot.certificate);
-    let domain = certified.find_map(|(_, certificate)| certificate.domain);
+    let domain = certificate.and_then(|certificate| certificate.domain);
     if domain.is_some_and(|domain| domain != snapshot.domain) {
-        return Err("its domain is not that of its signer's certificate".to_owned());
+        return Err(Refusal::foreign(
+            "its domain is not that of its signer's certificate",
+        ));
     }
     let aad = Snapshot::box_aad(&repository.id(), &snapshot.nonce);
     let plain = repository
         .read_key()
         .open(&snapshot.body, BODY_INFO, &aad)
-        .map_err(|error| chain(&error))?;
-    let body = Body::decode(&plain).map_err(|error| chain(&error))?;
+        .map_err(|error| Refusal::unknown(&error))?;
+    let body = Body::decode(&plain).map_err(|error| Refusal::unknown(&error))?;
     if snapshot.checkpoint == 0 && body.tree.is_none() {
-        return Err(chain(&FormatError::Invalid { field: "tree" }));
+        return Err(Refusal::unknown(&FormatError::Invalid { field: "tree" }));
     }
     let received = repository.objects.received(stored_at, snapshot.time);
     Ok(SnapshotEntry {

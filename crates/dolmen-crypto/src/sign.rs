@@ -83,13 +83,22 @@ impl VerifyKey {
         stored: &[u8],
     ) -> Result<(T, ObjectId), CryptoError> {
         // The signature first: a stranger's bytes reach the decoder only where the signer is unknown.
-        let (_, signature) = signed::split(T::KIND, stored)?;
-        let message = signed::message(repository, signed::signed_part(stored));
-        let signature = ed25519_dalek::Signature::from_bytes(signature);
-        self.0
-            .verify_strict(&message, &signature)
-            .map_err(|_error| CryptoError::Signature)?;
+        let _prologue_fits = signed::split(T::KIND, stored)?;
+        if !self.has_signed(repository, stored) {
+            return Err(CryptoError::Signature);
+        }
         let unverified = signed::decode::<T>(stored)?;
         Ok((unverified.body, unverified.id))
+    }
+
+    /// Whether this key signed an object in this repository, of whatever kind and format: every format has the signature
+    /// at the end, over everything before it.
+    pub fn has_signed(&self, repository: &RepositoryId, stored: &[u8]) -> bool {
+        let Some((signed, signature)) = stored.split_last_chunk() else {
+            return false;
+        };
+        let message = signed::message(repository, signed);
+        let signature = ed25519_dalek::Signature::from_bytes(signature);
+        self.0.verify_strict(&message, &signature).is_ok()
     }
 }

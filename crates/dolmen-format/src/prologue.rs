@@ -82,6 +82,15 @@ pub struct Prologue {
     pub body_bytes: u32,
 }
 
+/// Whether an object says that it is of this kind. Every format says it in the same place, also those whose objects this
+/// version cannot read.
+pub fn states_kind(kind: ObjectKind, stored: &[u8]) -> bool {
+    match stored.strip_prefix(&MAGIC) {
+        Some([_, _, found, ..]) => *found == kind.code(),
+        _ => false,
+    }
+}
+
 impl Prologue {
     /// The 16 bytes.
     pub fn encode(self) -> [u8; PROLOGUE_BYTES] {

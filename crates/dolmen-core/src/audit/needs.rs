@@ -8,7 +8,7 @@ use dolmen_state::index::PackInfo;
 
 use super::{Look, Options, State};
 use crate::error::Result;
-use crate::finding::{Findings, Nature};
+use crate::finding::{Finding, Findings, Nature};
 use crate::index::Index;
 use crate::lease::{Clocks, Terms};
 use crate::live::{ENDED, LIVES, Live, LiveWalk, LostPart, StoredNodes};
@@ -26,8 +26,10 @@ use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 #[derive(Debug)]
 pub(crate) struct Needs {
     pub(super) index: Index,
-    /// Objects that are no packs, with what to call them where they are missing.
-    pub(super) ids: BTreeMap<ObjectId, String>,
+    /// Objects that are no packs.
+    pub(super) ids: BTreeMap<ObjectId, Named>,
+    /// What does not verify where it lies.
+    junk: BTreeSet<ObjectKey>,
     /// What others tell of, or this client remembers, and what is not there whole.
     missing: Missing,
     /// Of packs that the index knows, by their numbers.
@@ -50,6 +52,15 @@ pub(crate) struct Needs {
     pub(super) locking: Option<Arc<Locking>>,
     /// A lock that ends before leaves less than L.
     pub(super) protect_until: Timestamp,
+}
+
+/// A needed object.
+#[derive(Debug)]
+pub(super) struct Named {
+    /// What to call it where it is missing.
+    pub(super) name: String,
+    /// Where it is of use; `None`: it is a segment that the index does not know.
+    key: Option<ObjectKey>,
 }
 
 /// Why a pack is there.
@@ -82,17 +93,16 @@ impl Needs {
         let mut index = Index::load(repository, options.index_cache)?;
         let segments = segments_of(live.iter().copied());
         index.complete(repository, &segments)?;
-        let listed = segments.iter().copied().map(named_segment);
-        let mut ids: BTreeMap<ObjectId, String> = listed.collect();
-        let named = |key: ObjectKey| (key.id(), key.to_string());
-        let snapshots = live
-            .iter()
-            .map(|entry| (entry.snapshot.stamp.writer, entry.id));
-        ids.extend(snapshots.map(|(writer, id)| named(ObjectKey::Snapshot(writer, id))));
+        let listed = segments.iter().map(|id| named_segment(&index, *id));
+        let mut ids: BTreeMap<ObjectId, Named> = listed.collect();
+        ids.extend(live.iter().map(|entry| named(entry.key())));
         let records = list.facts.stamps.iter();
         ids.extend(records.map(|(stamp, id)| named(ObjectKey::Ledger(stamp.writer, *id))));
         let standing = repository.standing_objects().iter();
         ids.extend(standing.map(|(key, _)| named(*key)));
+        let found = list.findings.iter().chain(&index.findings);
+        let found = found.chain(repository.findings());
+        let junk = found.filter_map(Finding::of_stray).collect();
         let seconds = |count: Option<u64>| i64::try_from(count.unwrap_or(0)).unwrap_or(i64::MAX);
         let wants_locks = lives::locks_what_lives(repository, &list.facts, now);
         let protected = terms.map(|terms| terms.protect_seconds());
@@ -104,6 +114,7 @@ impl Needs {
             index,
             moved: Vec::new(),
             ids,
+            junk,
             missing: numbers::missing(list, options.remembered),
             unknown_packs: BTreeSet::new(),
             lost_packs: BTreeSet::new(),
@@ -120,9 +131,10 @@ impl Needs {
         let found = needs.walk(repository, list, [&live, &kept], options)?;
         let stand_ins = needs.index.stand_ins(&segments, &found, LIVES)?;
         needs.ids.retain(|id, _| !stand_ins.excused.contains(id));
-        needs
-            .ids
-            .extend(stand_ins.needed.into_iter().map(named_segment));
+        for id in stand_ins.needed {
+            let (id, named) = named_segment(&needs.index, id);
+            needs.ids.insert(id, named);
+        }
         Ok(needs)
     }
 
@@ -228,9 +240,24 @@ impl Needs {
         }
     }
 
-    /// Whether an object that is no pack, and authentic, is needed. All keys are, of whatever role.
+    /// Whether an object that is no pack, and authentic, is needed where it lies. All keys are, of whatever role.
     pub(super) fn is_needed(&self, key: &ObjectKey) -> bool {
-        matches!(key, ObjectKey::Key(_)) || self.ids.contains_key(&key.id())
+        let is_key = matches!(key, ObjectKey::Key(_)) && !self.is_junk(key);
+        is_key || self.names(key)
+    }
+
+    /// Whether an object that is no pack is named by something that lives, as lying there.
+    pub(super) fn names(&self, key: &ObjectKey) -> bool {
+        let named = self.ids.get(&key.id());
+        named.is_some_and(|named| match named.key {
+            Some(place) => place == *key,
+            None => matches!(key, ObjectKey::Index(..)),
+        })
+    }
+
+    /// Whether an object was read, and does not verify where it lies.
+    pub(super) fn is_junk(&self, key: &ObjectKey) -> bool {
+        self.junk.contains(key)
     }
 
     /// The time by which leases and locks lapse.
@@ -245,9 +272,17 @@ impl Needs {
     }
 }
 
-/// A needed segment, and what to call it where it is missing.
-fn named_segment(id: SegmentId) -> (ObjectId, String) {
-    (id, format!("index segment {id}"))
+fn named(key: ObjectKey) -> (ObjectId, Named) {
+    let (id, name) = (key.id(), key.to_string());
+    let key = Some(key);
+    (id, Named { name, key })
+}
+
+fn named_segment(index: &Index, id: SegmentId) -> (ObjectId, Named) {
+    let name = format!("index segment {id}");
+    let writer = index.writers.get(&id);
+    let key = writer.map(|writer| ObjectKey::Index(*writer, id));
+    (id, Named { name, key })
 }
 
 /// What lives, and what has ended and is kept for its lease.
@@ -275,9 +310,9 @@ fn split<'l>(
 }
 
 impl Needs {
-    /// The objects that are told of and not there whole: needed, whatever lies under their names.
-    pub(super) fn told(&self) -> BTreeSet<ObjectId> {
-        self.missing.objects.keys().map(ObjectKey::id).collect()
+    /// Whether others tell of an object that is not there whole: it is needed, whatever lies under its name.
+    pub(super) fn is_told(&self, key: &ObjectKey) -> bool {
+        self.missing.objects.contains_key(key)
     }
 }
 
@@ -286,13 +321,13 @@ impl Look<'_> {
     /// it lies, damaged or withheld, was told; what lies elsewhere, or is no object, is not there.
     ///
     /// While something may not be read, what is told of is not known to be missing: that may be its retirement.
-    pub(super) fn note_history(&mut self, list: &SnapshotList, seen: &BTreeSet<ObjectId>) {
+    pub(super) fn note_history(&mut self, list: &SnapshotList, seen: &BTreeSet<ObjectKey>) {
         let needs = self.needs;
         let missing = &needs.missing;
         let mut unread = list.findings.iter();
         let is_unsure = unread.any(|finding| finding.nature == Nature::Unreadable);
         let gone = missing.objects.iter();
-        for (key, object) in gone.filter(|(key, _)| !seen.contains(&key.id())) {
+        for (key, object) in gone.filter(|(key, _)| !seen.contains(key)) {
             if is_unsure {
                 self.doubt(&key.to_string(), &object.problem);
                 continue;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use dolmen_crypto::CryptoError;
 use dolmen_format::index::Segment;
 use dolmen_format::ledger::Record;
 use dolmen_format::snapshot::Snapshot;
@@ -13,8 +12,8 @@ use super::held::{self, Copy, Held};
 use super::{Depth, Look};
 use crate::check::verify_standing;
 use crate::error::{Error, Result};
-use crate::finding::chain;
 use crate::repository::Repository;
+use crate::verify::{self, Refusal};
 
 /// Objects that are fetched at the same time.
 const FETCHES_AT_ONCE: usize = 16;
@@ -30,6 +29,8 @@ enum Seen {
     Altered,
     /// A version hashes to the name, and is not signed by whom its place says.
     Stranger(String),
+    /// A version hashes to the name and is signed as it should be, in words that this version does not know.
+    Unknown(String),
 }
 
 /// Judges what was listed. Returns what is told of where it lies: needed and damaged, or withheld.
@@ -40,7 +41,7 @@ pub(super) fn check(
     look: &mut Look<'_>,
     small: Vec<Held>,
     depth: Depth,
-) -> Result<BTreeSet<ObjectId>> {
+) -> Result<BTreeSet<ObjectKey>> {
     let (mut whole, mut withheld) = (BTreeSet::new(), BTreeSet::new());
     let mut altered = Vec::new();
     let mut ours = Vec::new();
@@ -68,7 +69,7 @@ pub(super) fn check(
             let seen = match seen {
                 Err(Error::Store(error)) => {
                     // It is there, as far as is known.
-                    withheld.insert(key.id());
+                    withheld.insert(key);
                     look.unread(&held.name, error)?;
                     continue;
                 }
@@ -81,7 +82,7 @@ pub(super) fn check(
                     is_overwritten,
                 } => {
                     if look.needs.is_needed(&key) {
-                        whole.insert(key.id());
+                        whole.insert(key);
                         look.whole(&held, &authentic, is_overwritten);
                     } else {
                         look.unneeded(&held, false);
@@ -89,6 +90,10 @@ pub(super) fn check(
                 }
                 Seen::Altered => altered.push((key, held)),
                 Seen::Stranger(problem) => look.foreign(&held, &problem),
+                Seen::Unknown(problem) => {
+                    whole.insert(key);
+                    look.unknown(held.name, problem);
+                }
             }
         }
         Ok::<(), Error>(())
@@ -101,25 +106,28 @@ pub(super) fn check(
 /// Tells what is needed and is not there whole, and what only looks as if it were. Returns what is there and damaged.
 fn conclude(
     look: &mut Look<'_>,
-    whole: &BTreeSet<ObjectId>,
+    whole: &BTreeSet<ObjectKey>,
     altered: &[(ObjectKey, Held)],
-) -> BTreeSet<ObjectId> {
+) -> BTreeSet<ObjectKey> {
     let needs = look.needs;
-    let (mut lost, told) = (BTreeSet::new(), needs.told());
+    let mut there: BTreeSet<ObjectId> = whole
+        .iter()
+        .filter(|key| needs.names(key))
+        .map(ObjectKey::id)
+        .collect();
+    let mut lost = BTreeSet::new();
     for (key, held) in altered {
-        let id = key.id();
-        let is_needed = needs.ids.contains_key(&id) || told.contains(&id);
-        if is_needed && !whole.contains(&id) && lost.insert(id) {
+        let is_needed = needs.names(key) || needs.is_told(key);
+        if is_needed && there.insert(key.id()) {
+            lost.insert(*key);
             look.lost(held, true, "no version of it hashes to its name");
         } else {
             look.foreign(held, "its bytes do not hash to its name");
         }
     }
-    for (id, name) in &needs.ids {
-        if !whole.contains(id) && !lost.contains(id) {
-            look.view.objects = look.view.objects.saturating_add(1);
-            look.trouble(name, super::State::Missing, "missing from the store");
-        }
+    for (_, named) in needs.ids.iter().filter(|(id, _)| !there.contains(*id)) {
+        look.view.objects = look.view.objects.saturating_add(1);
+        look.trouble(&named.name, super::State::Missing, "missing from the store");
     }
     lost
 }
@@ -142,8 +150,10 @@ async fn judge(repository: &Repository, key: ObjectKey, held: &Held) -> Result<S
     let Some((authentic, body)) = found else {
         return Ok(Seen::Altered);
     };
-    if let Err(problem) = belongs(repository, key, &body) {
-        return Ok(Seen::Stranger(problem));
+    match belongs(repository, key, &body) {
+        Ok(()) => {}
+        Err(Refusal::Foreign(problem)) => return Ok(Seen::Stranger(problem)),
+        Err(Refusal::Unknown(problem)) => return Ok(Seen::Unknown(problem)),
     }
     let is_overwritten =
         held::is_overwritten(objects, held, authentic, key.id(), bytes_max).await?;
@@ -168,29 +178,23 @@ fn belongs(
     repository: &Repository,
     key: ObjectKey,
     stored: &[u8],
-) -> std::result::Result<(), String> {
-    let Some(writer) = key.writer() else {
+) -> std::result::Result<(), Refusal> {
+    let (Some(_), kind) = (key.writer(), kind_of(key)) else {
         return verify_standing(repository, &key, stored);
     };
-    let verify = repository.verify_key_of(writer);
-    let verify = verify.ok_or_else(|| "not signed by a known writer".to_owned())?;
-    let id = repository.id();
-    let signed_for = match kind_of(key) {
-        ObjectKind::Index => verify
-            .verify::<Segment>(&id, stored)
-            .map(|(segment, _)| segment.writer),
-        ObjectKind::Snapshot => verify
-            .verify::<Snapshot>(&id, stored)
-            .map(|(snapshot, _)| snapshot.stamp.writer),
-        ObjectKind::Ledger => verify
-            .verify::<Record>(&id, stored)
-            .map(|(record, _)| record.stamp.writer),
-        ObjectKind::Root | ObjectKind::Certificate | ObjectKind::Bundle | ObjectKind::Pack => {
-            Ok(writer)
+    match kind {
+        ObjectKind::Index => {
+            verify::verify(repository, &key, stored, |body: &Segment| body.writer).map(drop)
         }
-    };
-    match signed_for.map_err(|error: CryptoError| chain(&error))? {
-        found if found == writer => Ok(()),
-        _ => Err("signed for another writer".to_owned()),
+        ObjectKind::Snapshot => verify::verify(repository, &key, stored, |body: &Snapshot| {
+            body.stamp.writer
+        })
+        .map(drop),
+        ObjectKind::Ledger => {
+            verify::verify(repository, &key, stored, |body: &Record| body.stamp.writer).map(drop)
+        }
+        ObjectKind::Root | ObjectKind::Certificate | ObjectKind::Bundle | ObjectKind::Pack => {
+            Ok(())
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::session::{Session, lock};
 use crate::error::{Error, Result};
 use crate::index::segments::SegmentWriter;
 use crate::index::{info_of, open_segment};
+use crate::objects::FetchError;
 
 /// Small segments that a snapshot lists before some are merged with the one that is written anyway.
 const SMALL_SEGMENTS_MAX: usize = 8;
@@ -171,15 +172,14 @@ fn merge(
 ) -> Result<bool> {
     let repository = session.repository;
     let key = ObjectKey::Index(repository.writer(), segment);
-    let opened = match repository.objects.fetch(&key, ObjectKind::Index) {
-        Ok(stored) => open_segment(repository, &key, &stored),
+    let stored = match repository.objects.fetch(&key, ObjectKind::Index) {
+        Ok(stored) => stored,
+        Err(FetchError::Altered) => return Ok(false),
         Err(error) if error.is_missing() => return Ok(false),
-        Err(error) => Err(error.into()),
+        Err(error) => return Err(error.into()),
     };
-    let opened = match opened {
-        Ok(opened) => opened,
-        Err(Error::Damaged { .. }) => return Ok(false),
-        Err(error) => return Err(error),
+    let Ok(opened) = open_segment(repository, &key, &stored) else {
+        return Ok(false);
     };
     let live = session.reuse.live();
     opened.for_each_pack(|entry, frames| {

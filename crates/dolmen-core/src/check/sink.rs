@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use dolmen_format::ObjectKey;
+
 use super::Observer;
+use crate::error::Result;
 use crate::finding::{Finding, Findings, Nature};
+use crate::strays::Strays;
 
 /// Takes findings from several threads.
 pub(super) struct Sink<'a> {
@@ -59,6 +63,29 @@ impl<'a> Sink<'a> {
     /// Whether something was found that is damage for sure.
     pub(super) fn has_damage(&self) -> bool {
         self.has_damage.load(Ordering::Relaxed)
+    }
+
+    /// Takes findings of what does not verify; junk, and what this version does not know, is only mentioned. Returns the
+    /// keys of what is damaged.
+    ///
+    /// Cost: what [`Strays::is_junk`] costs for each.
+    pub(super) fn judge(
+        &self,
+        strays: &Strays<'_>,
+        findings: &[Finding],
+    ) -> Result<BTreeSet<ObjectKey>> {
+        let mut damaged = BTreeSet::new();
+        for finding in findings {
+            if strays.is_junk(finding)? {
+                self.junk(finding);
+            } else if finding.nature == Nature::Unknown {
+                self.notice(&format!("{finding}: it is left as it is"));
+            } else {
+                damaged.extend(finding.subject.parse::<ObjectKey>());
+                self.add(finding);
+            }
+        }
+        Ok(damaged)
     }
 
     /// Tells of what nobody needs.

@@ -11,11 +11,12 @@ use dolmen_format::{ObjectKey, ObjectKind};
 
 use super::is_fatal;
 use super::sink::Sink;
-use super::strays::Strays;
 use crate::error::Result;
-use crate::finding::{Finding, chain};
+use crate::finding::{Finding, Nature, chain};
 use crate::objects::{FetchError, kind_of};
 use crate::repository::Repository;
+use crate::strays::Strays;
+use crate::verify::{KEY_KINDS, Refusal};
 
 /// Verifies every object below `root/` and `keys/`, and that none is gone which this client has seen.
 ///
@@ -24,7 +25,10 @@ pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
     let standing = repository.standing_objects();
     let needed = standing.iter().map(|(key, _)| key.id());
     let strays = Strays::new(repository, needed.collect());
-    strays.judge(repository.findings(), sink)?;
+    // What is whole and another's is judged below, where it is known whether it was set aside.
+    let mut known = repository.findings().to_vec();
+    known.retain(|finding| finding.nature != Nature::Foreign);
+    sink.judge(&strays, &known)?;
     note_strangers(repository, sink)?;
     let mut listed = Vec::new();
     for prefix in ["root/", "keys/"] {
@@ -32,7 +36,7 @@ pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
             listed.push(object);
         })?;
         let foreign: Vec<_> = foreign.into_iter().map(Finding::foreign).collect();
-        strays.judge(&foreign, sink)?;
+        sink.judge(&strays, &foreign)?;
     }
     let keys: BTreeSet<_> = listed.iter().map(|object| object.key).collect();
     for (key, _) in repository.standing_objects() {
@@ -54,8 +58,8 @@ pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
             Ok(found) => {
                 if object.is_hidden && !is_ours(object.key) {
                     set_aside.push(object.key);
-                } else if let Err(problem) = verify(repository, &object.key, &found.body) {
-                    findings.push(Finding::unverified(name, problem));
+                } else if let Err(refusal) = verify(repository, &object.key, &found.body) {
+                    findings.push(Finding::refused(name, refusal));
                 }
             }
             Err(FetchError::Store(error)) if is_fatal(&error) => failed = Some(error),
@@ -63,7 +67,7 @@ pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
         }
     });
     objects.overlook_hidden(set_aside);
-    strays.judge(&findings, sink)?;
+    sink.judge(&strays, &findings)?;
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
@@ -91,15 +95,15 @@ pub(crate) fn verify(
     repository: &Repository,
     key: &ObjectKey,
     stored: &[u8],
-) -> std::result::Result<(), String> {
+) -> std::result::Result<(), Refusal> {
     let id = repository.id();
     match key {
-        ObjectKey::Root(root) if *root == id => verify_root(stored).map_err(|error| chain(&error)),
-        ObjectKey::Root(_) => match verify_root(stored) {
-            Ok(()) => Err("the root of another repository".to_owned()),
-            Err(error) => Err(chain(&error)),
+        ObjectKey::Root(root) => match verify_root(stored) {
+            Ok(()) if *root == id => Ok(()),
+            Ok(()) => Err(Refusal::foreign("the root of another repository")),
+            Err(error) => Err(Refusal::Foreign(chain(&error))),
         },
-        _ => verify_key(repository, stored).map_err(|error| chain(&error)),
+        _ => verify_key(repository, stored),
     }
 }
 
@@ -109,15 +113,13 @@ fn verify_root(stored: &[u8]) -> std::result::Result<(), CryptoError> {
     key.verify::<Root>(&NO_REPOSITORY, stored).map(|_root| ())
 }
 
-fn verify_key(repository: &Repository, stored: &[u8]) -> std::result::Result<(), CryptoError> {
-    let admin = VerifyKey::from_bytes(&repository.root().verify_key)?;
-    if kind_of(stored)? == ObjectKind::Bundle {
-        admin
-            .verify::<Bundle>(&repository.id(), stored)
-            .map(|_bundle| ())
-    } else {
-        admin
-            .verify::<Certificate>(&repository.id(), stored)
-            .map(|_certificate| ())
-    }
+fn verify_key(repository: &Repository, stored: &[u8]) -> std::result::Result<(), Refusal> {
+    let id = repository.id();
+    let admin = VerifyKey::from_bytes(&repository.root().verify_key);
+    let admin = admin.map_err(|error| Refusal::Foreign(chain(&error)))?;
+    let verified = match kind_of(stored) {
+        Ok(ObjectKind::Bundle) => admin.verify::<Bundle>(&id, stored).map(drop),
+        Ok(_) | Err(_) => admin.verify::<Certificate>(&id, stored).map(drop),
+    };
+    verified.map_err(|error| Refusal::of(&error, &KEY_KINDS, &admin, &id, stored))
 }

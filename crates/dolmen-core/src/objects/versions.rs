@@ -231,12 +231,7 @@ impl Objects {
     pub(super) fn may_lie_beneath(&self, error: &FetchError) -> bool {
         let is_elsewhere = match error {
             FetchError::Altered => true,
-            FetchError::Store(error) => {
-                matches!(
-                    error.kind,
-                    StoreErrorKind::NotFound | StoreErrorKind::TooLarge
-                )
-            }
+            FetchError::Store(error) => error.kind == StoreErrorKind::NotFound,
         };
         is_elsewhere && self.store().capabilities().versions
     }

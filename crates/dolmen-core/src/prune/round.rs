@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use dolmen_format::index::Segment;
-use dolmen_format::{ObjectKey, ObjectKind, PackId, SegmentId, SnapshotId, Timestamp, WriterId};
+use dolmen_format::{ObjectKey, ObjectKind, PackId, SegmentId, SnapshotId, Timestamp};
 use dolmen_store::{LockStatus, StoreErrorKind};
 
 use super::tellers::Tellers;
 use super::{Options, Report, Tally, Verdict, judge, judge_lock};
 use crate::check::Observer;
 use crate::error::{Error, Result};
-use crate::finding::{chain, reason};
+use crate::finding::{Findings, chain, reason};
 use crate::index::Index;
 use crate::lease::{Clocks, Terms};
 use crate::live::{CompleteLive, ENDED, LIVES, Live, LiveWalk, NeededOf, StoredNodes};
@@ -25,6 +25,8 @@ use crate::recall::{self, Recall};
 use crate::release::Release;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList, segments_of};
+use crate::strays::Strays;
+use crate::verify;
 
 /// A listing is acted on for so long at most, however long the protection is (DESIGN §3).
 const LISTING_SECONDS_MAX: u64 = 24 * 60 * 60;
@@ -90,6 +92,8 @@ struct Round<'a> {
     /// How holds are lifted; `None`: none are ours.
     release: Option<Release>,
     removal: Removal,
+    /// Snapshots and records that are none.
+    junk: BTreeSet<ObjectKey>,
     tellers: &'a mut Tellers,
     report: Report,
 }
@@ -145,17 +149,18 @@ pub(super) fn run(
         deadline,
         release: Release::new(&list.facts, terms, clocks),
         removal: Removal::of(lives::lock(&list.facts, now.unwrap_or(store.earliest))),
+        junk: BTreeSet::new(),
         tellers,
         report,
     };
-    round.hold_what_has_gaps();
+    round.hold_what_has_gaps()?;
     let end = round.look_at_everything()?;
     Ok((round.report, end))
 }
 
 impl<'a> Round<'a> {
     /// Lets nothing go while the repository tells of something that is not there: it may only be late.
-    fn hold_what_has_gaps(&mut self) {
+    fn hold_what_has_gaps(&mut self) -> Result<()> {
         let mut gaps = numbers::missing(self.list, self.options.remembered).findings();
         for retired in self.list.facts.retired.values() {
             let is_there = |entry: &SnapshotEntry| {
@@ -178,27 +183,38 @@ impl<'a> Round<'a> {
                 ));
             }
         }
-        gaps.extend(self.unreadable());
+        gaps.extend(self.unreadable()?);
         let now = self.now.unwrap_or(self.latest);
         gaps.extend(recall::alarms(self.list, Some(&self.terms), now));
         if gaps.is_empty() || self.options.confirm_missing {
-            return;
+            return Ok(());
         }
         for gap in &gaps {
             self.observer.finding(gap);
         }
         self.hold("something is missing, or cannot be read, that no retirement names".to_owned());
+        Ok(())
     }
 
-    /// What lies under a known writer's name and cannot be read: it may be a snapshot that lives, or an undo.
-    fn unreadable(&self) -> impl Iterator<Item = crate::Finding> {
-        let is_ours = |finding: &&crate::Finding| match finding.subject.parse::<ObjectKey>() {
-            Ok(key @ (ObjectKey::Snapshot(..) | ObjectKey::Ledger(..))) => key
-                .writer()
-                .is_some_and(|writer| self.repository.verify_key_of(writer).is_some()),
-            Ok(_) | Err(_) => false,
-        };
-        self.list.findings.iter().filter(is_ours).cloned()
+    /// What lies under a known writer's name and may be a snapshot that lives, or an undo. Junk is only noted: whoever may
+    /// write can plant it.
+    fn unreadable(&mut self) -> Result<Findings> {
+        let strays = Strays::new(self.repository, BTreeSet::new());
+        let mut unreadable = Findings::new();
+        for finding in &self.list.findings {
+            let Ok(key @ (ObjectKey::Snapshot(..) | ObjectKey::Ledger(..))) =
+                finding.subject.parse::<ObjectKey>()
+            else {
+                continue;
+            };
+            let writer = key.writer();
+            if strays.is_junk(finding)? {
+                self.junk.insert(key);
+            } else if writer.is_some_and(|writer| self.repository.verify_key_of(writer).is_some()) {
+                unreadable.push(finding.clone());
+            }
+        }
+        Ok(unreadable)
     }
 
     fn hold(&mut self, why: String) {
@@ -209,9 +225,15 @@ impl<'a> Round<'a> {
     /// Looks at everything before anything goes: what is found missing on the way holds all of it.
     fn look_at_everything(&mut self) -> Result<End> {
         for prefix in ["root/", "keys/", "ledger/"] {
-            let report = &mut self.report;
+            let (report, junk) = (&mut self.report, &self.junk);
             self.repository.objects.list(prefix, |object| {
-                report.live.add(bytes_of(&object));
+                let is_junk = junk.contains(&object.key);
+                let tally = if is_junk {
+                    &mut report.junk
+                } else {
+                    &mut report.live
+                };
+                tally.add(bytes_of(&object));
             })?;
         }
         let snapshots = self.judge_snapshots()?;
@@ -308,12 +330,12 @@ impl<'a> Round<'a> {
         let ends: BTreeMap<_, _> = lives
             .filter_map(|(entry, life)| match life {
                 Life::Live => None,
-                Life::Ended(at) => Some((entry.id, (entry.stored_at, at))),
+                Life::Ended(at) => Some((entry.key(), (entry.stored_at, at))),
             })
             .collect();
         let judged = listed.into_iter().map(|object| {
             // What is live, came after the list was loaded, or is none of ours, stays.
-            let ended = ends.get(&object.key.id());
+            let ended = ends.get(&object.key);
             let grace = ended.map(|(_, ended)| self.judge_grace(*ended, now));
             let verdict = match (ended, grace) {
                 (Some((stored_at, ended)), Some(grace)) => match self.judge_by_lock(&object) {
@@ -341,6 +363,10 @@ impl<'a> Round<'a> {
             object, verdict, ..
         } in snapshots
         {
+            if self.junk.contains(&object.key) {
+                self.report.junk.add(bytes_of(object));
+                continue;
+            }
             let id = object.key.id();
             if *verdict == Verdict::Delete && incomplete.contains(&id) && self.now.is_some() {
                 // What it needed is free; itself it stays, because it bears a number that would be missed.
@@ -448,13 +474,10 @@ impl<'a> Round<'a> {
             Err(error) if error.is_missing() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let writer = object.key.writer().unwrap_or(WriterId([0; 16]));
-        let segment = self.repository.verify_key_of(writer).and_then(|key| {
-            key.verify::<Segment>(&self.repository.id(), &stored)
-                .ok()
-                .map(|(segment, _)| segment)
-        });
-        Ok(segment.map(|segment| segment.packs.iter().map(|entry| entry.pack).collect()))
+        let signed_for = |segment: &Segment| segment.writer;
+        let segment = verify::verify(self.repository, &object.key, &stored, signed_for).ok();
+        let packs = |segment: Segment| segment.packs.iter().map(|entry| entry.pack).collect();
+        Ok(segment.map(|(segment, _)| packs(segment)))
     }
 
     /// Deletes packs that no kept snapshot needs, and what probes left.

@@ -2,15 +2,46 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dolmen_format::{ObjectId, ObjectKey, SnapshotId};
+use dolmen_format::{ObjectId, ObjectKey, SnapshotId, WriterId};
 use dolmen_state::state::Sightings;
 
 use crate::lives::Life;
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
 
-/// Needed objects, and the longest promise in seconds of what needs them; 0 is the protection period.
-pub(super) type Promised = BTreeMap<ObjectId, u64>;
+/// Needed objects.
+pub(super) type Promised = BTreeMap<ObjectId, Promise>;
+
+/// Why an object is renewed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Promise {
+    /// The longest promise in seconds of what needs it; 0 is the protection period.
+    pub(super) seconds: u64,
+    /// Under whose name it is of use; `None`: it has none, or that is not known before anything is read.
+    writer: Option<WriterId>,
+}
+
+impl Promise {
+    /// Of an object that lies wherever its like may.
+    pub(super) const fn anywhere(seconds: u64) -> Self {
+        Self {
+            seconds,
+            writer: None,
+        }
+    }
+
+    const fn of(key: &ObjectKey, seconds: u64) -> Self {
+        Self {
+            seconds,
+            writer: key.writer(),
+        }
+    }
+
+    /// Whether it may be the object that lies there.
+    pub(super) fn is_for(&self, key: &ObjectKey) -> bool {
+        self.writer.is_none() || self.writer == key.writer()
+    }
+}
 
 /// What is renewed besides packs, by where it lies: what the store shows, and what was seen.
 #[derive(Debug)]
@@ -48,19 +79,23 @@ impl Wanted {
                 ObjectKey::Root(_) => &mut wanted.roots,
                 _ => &mut wanted.keys,
             };
-            stands.insert(key.id(), longest);
+            stands.insert(key.id(), Promise::of(key, longest));
         }
-        let stated = list.facts.stamps.iter();
-        wanted.records.extend(stated.map(|(_, id)| (*id, longest)));
+        for (stamp, id) in &list.facts.stamps {
+            let key = ObjectKey::Ledger(stamp.writer, *id);
+            wanted.records.insert(*id, Promise::of(&key, longest));
+        }
         for (entry, life) in lives {
             if *life != Life::Live {
                 wanted.snapshots.remove(&entry.id);
                 continue;
             }
             let promise = promises.get(&entry.id).copied().unwrap_or(0);
-            wanted.snapshots.insert(entry.id, promise);
+            let own = Promise::of(&entry.key(), promise);
+            wanted.snapshots.insert(entry.id, own);
             for segment in &entry.snapshot.segments {
-                let longest = wanted.segments.entry(*segment).or_default();
+                let segments = wanted.segments.entry(*segment);
+                let longest = &mut segments.or_insert(Promise::anywhere(promise)).seconds;
                 *longest = promise.max(*longest);
             }
         }
@@ -72,5 +107,6 @@ impl Wanted {
 fn seen(sightings: &Sightings, prefix: &str, promise_seconds: u64) -> Promised {
     let seen = sightings.of_kind(prefix);
     let keys = seen.filter_map(|(key, _)| key.parse::<ObjectKey>().ok());
-    keys.map(|key| (key.id(), promise_seconds)).collect()
+    keys.map(|key| (key.id(), Promise::of(&key, promise_seconds)))
+        .collect()
 }

@@ -149,6 +149,7 @@ pub(super) fn document(report: &Report) -> Value {
             "next_unlock": report.next_unlock.map(render::rfc3339),
         },
         "live": tally(report.live),
+        "junk": tally(report.junk),
         "held": report.held,
     })
 }
@@ -177,4 +178,10 @@ pub(super) fn print(app: &App, report: &Report, dry_run: bool) {
             .line(format!("unneeded and still kept: {locked}{until}"));
     }
     app.output.line(format!("needed: {}", show(report.live)));
+    if report.junk != Tally::default() {
+        let junk = show(report.junk);
+        app.output.line(format!(
+            "junk among snapshots and records: {junk}; dolmen recover sets it aside"
+        ));
+    }
 }

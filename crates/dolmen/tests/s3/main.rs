@@ -15,6 +15,8 @@ mod machine;
 #[cfg(test)]
 mod options;
 #[cfg(test)]
+mod planted;
+#[cfg(test)]
 mod promises;
 #[cfg(test)]
 #[path = "../../../dolmen-s3/tests/support/proxy.rs"]
