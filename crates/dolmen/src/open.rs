@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use dolmen_core::finding::Nature;
 use dolmen_core::index::Index;
 use dolmen_core::numbers;
 use dolmen_core::objects::Oddities;
@@ -106,7 +107,9 @@ pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
     };
     let repository = repository.during(&tried)?;
     require(&repository, duty).during(&tried)?;
-    for finding in repository.findings() {
+    // Another repository's keys are junk here, which audits tell of.
+    let found = repository.findings().iter();
+    for finding in found.filter(|finding| finding.nature != Nature::Foreign) {
         app.output.warn(finding.to_string());
     }
     let id = repository.id();
