@@ -55,8 +55,8 @@ struct AddArgs {
     /// Write the key file here; it must not be there yet
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Let keys that are given the same name share chunks, and confirm guesses about each other's; `admin` is the domain of
-    /// backups made with the passphrase [default: one of its own]
+    /// Let keys that are given the same name name chunks alike, and confirm guesses about each other's; `admin` is the
+    /// domain of backups made with the passphrase [default: one of its own]
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
     /// Wrap the file with a passphrase of its own, from --new-password-file, DOLMEN_NEW_PASSWORD_FILE,
