@@ -41,7 +41,7 @@ impl Finding {
     /// Notes a problem.
     pub fn new(subject: impl Into<String>, problem: impl Into<String>) -> Self {
         Self {
-            subject: subject.into(),
+            subject: plain(subject.into()),
             problem: problem.into(),
             nature: Nature::Damage,
         }
@@ -96,6 +96,22 @@ impl Finding {
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.subject, self.problem)
+    }
+}
+
+/// A name without what a terminal would take for more than text: whoever writes a store chooses names.
+pub fn plain(name: String) -> String {
+    if name.chars().any(char::is_control) {
+        let shown = |letter: char| -> String {
+            if letter.is_control() {
+                letter.escape_default().collect()
+            } else {
+                letter.to_string()
+            }
+        };
+        name.chars().map(shown).collect()
+    } else {
+        name
     }
 }
 

@@ -11,7 +11,7 @@ use dolmen_state::state::{Instance, InstanceRecord, JournalEntry, Signed};
 use dolmen_store::StoreTime;
 
 use crate::error::{Error, Result};
-use crate::lease::strength;
+use crate::lease::{self, strength};
 use crate::ledger;
 use crate::lives;
 use crate::objects::Protection;
@@ -34,6 +34,9 @@ pub fn settle(
         return Err(Error::Revoked);
     }
     let store = lock_by_policy(repository, list)?;
+    if let Some(apart) = lease::apart(repository.environment.clock.now(), store) {
+        notice(&apart);
+    }
     if instance.record().since.is_none() {
         let mut record = instance.record().clone();
         record.since = Some(store.latest);

@@ -221,6 +221,12 @@ fn kind_of_answer(
         ("NoSuchBucket", _) if !matches!(operation, Operation::Open | Operation::Create) => {
             StoreErrorKind::Other
         }
+        // Nothing that is put here is encrypted with a key of the client's own (SSE-C).
+        ("InvalidRequest" | "InvalidArgument", 400)
+            if operation == Operation::Get && message.contains("encryption") =>
+        {
+            StoreErrorKind::Sealed
+        }
         ("ObjectLocked", _) => StoreErrorKind::Locked,
         ("AccessDenied" | "InvalidRequest", _) if names_lock && !is_right => StoreErrorKind::Locked,
         // The next signature has the service's time.

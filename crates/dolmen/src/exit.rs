@@ -222,6 +222,7 @@ fn store_hint(failure: Failure, kind: StoreErrorKind) -> Failure {
         | StoreErrorKind::Locked
         | StoreErrorKind::TooLarge
         | StoreErrorKind::ShortRead
+        | StoreErrorKind::Sealed
         | StoreErrorKind::Unsupported
         | StoreErrorKind::Other => failure,
     }
@@ -271,6 +272,7 @@ const fn exit_of(error: &Error) -> Exit {
             | StoreErrorKind::ShortRead
             | StoreErrorKind::OutcomeUnknown
             | StoreErrorKind::Unavailable
+            | StoreErrorKind::Sealed
             | StoreErrorKind::Unsupported
             | StoreErrorKind::Other => Exit::Failed,
         },

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use dolmen_core::finding::Nature;
+use dolmen_core::finding::{Finding, Nature};
 use dolmen_core::index::Index;
 use dolmen_core::numbers;
 use dolmen_core::objects::Oddities;
@@ -164,6 +164,30 @@ fn wanted_id(
     }
 }
 
+/// Junk that is named; more is counted.
+const JUNK_NAMED_MAX: usize = 3;
+
+/// Warns of what does not verify. Whoever may write can leave any number of junk: that is one line.
+fn warn_of(app: &App, findings: &[Finding]) {
+    let is_junk = |finding: &&Finding| matches!(finding.nature, Nature::Altered | Nature::Foreign);
+    let (junk, others): (Vec<_>, Vec<_>) = findings.iter().partition(is_junk);
+    let named = if junk.len() > JUNK_NAMED_MAX {
+        &[]
+    } else {
+        junk.as_slice()
+    };
+    for finding in others.iter().chain(named) {
+        app.output.warn(finding.to_string());
+    }
+    if let (Some(first), []) = (junk.first(), named) {
+        app.output.warn(format!(
+            "passed over {} objects that are none of this repository's, or damaged, the first {}: dolmen audit names them",
+            junk.len(),
+            first.subject
+        ));
+    }
+}
+
 /// Refuses another repository that took the place of the known one. Kept copies would otherwise open the known one
 /// amidst the other's objects.
 ///
@@ -221,9 +245,7 @@ impl Opened {
         let cache = self.index_cache();
         let index = Index::load(&self.repository, cache.as_deref())
             .during(&format!("cannot load the index of {}", self.address))?;
-        for finding in &index.findings {
-            app.output.warn(finding.to_string());
-        }
+        warn_of(app, &index.findings);
         Ok(index)
     }
 
@@ -270,9 +292,7 @@ impl Opened {
         }
         let snapshots = SnapshotList::load(&self.repository, at)
             .during(&format!("cannot list the snapshots of {}", self.address))?;
-        for finding in &snapshots.findings {
-            app.output.warn(finding.to_string());
-        }
+        warn_of(app, &snapshots.findings);
         Ok(snapshots)
     }
 
@@ -300,9 +320,7 @@ impl Opened {
     ) -> Outcome<SnapshotList> {
         let mut snapshots = SnapshotList::load_recalling(&self.repository, recall)
             .during(&format!("cannot list the snapshots of {}", self.address))?;
-        for finding in &snapshots.findings {
-            app.output.warn(finding.to_string());
-        }
+        warn_of(app, &snapshots.findings);
         self.settle_facts(app, &mut snapshots)?;
         for key in numbers::lost(&snapshots, remembered) {
             app.output.warn(match key {

@@ -12,7 +12,7 @@ use dolmen_format::{ObjectKey, ObjectKind};
 use super::is_fatal;
 use super::sink::Sink;
 use crate::error::Result;
-use crate::finding::{Finding, Nature, chain};
+use crate::finding::{Finding, Nature, chain, plain};
 use crate::objects::{FetchError, kind_of};
 use crate::repository::Repository;
 use crate::strays::Strays;
@@ -23,8 +23,8 @@ use crate::verify::{KEY_KINDS, Refusal};
 /// Cost: a listing of everything, two more, and one request for each object.
 pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
     let standing = repository.standing_objects();
-    let needed = standing.iter().map(|(key, _)| key.id());
-    let strays = Strays::new(repository, needed.collect());
+    let needed: BTreeSet<_> = standing.iter().map(|(key, _)| *key).collect();
+    let strays = Strays::new(repository, |key| needed.contains(key));
     // What is whole and another's is judged below, where it is known whether it was set aside.
     let mut known = repository.findings().to_vec();
     known.retain(|finding| finding.nature != Nature::Foreign);
@@ -84,7 +84,7 @@ fn note_strangers(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
     ];
     for name in repository.objects.list("", |_object| {})? {
         if !FOLDERS.iter().any(|folder| name.starts_with(folder)) {
-            sink.notice(&format!("{name} is no part of the repository"));
+            sink.notice(&format!("{} is no part of the repository", plain(name)));
         }
     }
     Ok(())

@@ -126,7 +126,8 @@ impl Machine {
             .arg(target.path())
             .output()
             .unwrap();
-        assert!(compared.status.success(), "{compared:?}");
+        let listed = || self.run(&["snapshots", "--all", "--json"]).stdout;
+        assert!(compared.status.success(), "{compared:?}\n{}", listed());
     }
 
     /// Waits until everything that a renewal looks at is due.
