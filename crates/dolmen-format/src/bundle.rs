@@ -4,8 +4,9 @@ use minicbor::{Decode, Encode};
 
 use crate::error::FormatError;
 use crate::ids::{Salt, SlotId};
+use crate::limits::KEY_NAME_BYTES_MAX;
 use crate::prologue::ObjectKind;
-use crate::signed::SignedBody;
+use crate::signed::{SignedBody, check_count};
 use crate::time::Timestamp;
 
 /// Memory that a bundle may ask for, in KiB: 1 GiB.
@@ -39,6 +40,9 @@ pub struct Bundle {
     /// The encrypted admin secret.
     #[cbor(n(5), with = "minicbor::bytes")]
     pub wrapped: [u8; 48],
+    /// What people call the passphrase; the first of a repository has no name.
+    #[n(6)]
+    pub name: Option<String>,
 }
 
 /// Argon2id's parameters.
@@ -82,6 +86,8 @@ impl SignedBody for Bundle {
 
     fn validate(&self) -> Result<(), FormatError> {
         self.kdf.validate()?;
+        let name_bytes = self.name.as_ref().map_or(0, String::len);
+        check_count("name", name_bytes, KEY_NAME_BYTES_MAX)?;
         if self.number == 0 {
             return Err(FormatError::Invalid { field: "number" });
         }
