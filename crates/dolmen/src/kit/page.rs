@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::{Kit, qr};
 
 /// Bytes with which a page begins: growing would leave copies behind.
-const PAGE_BYTES: usize = 128 << 10;
+const PAGE_BYTES: usize = 512 << 10;
 
 /// The command line's name of the file that holds a kit on a fresh machine.
 const FILE: &str = "kit.txt";
@@ -37,15 +37,14 @@ fn instructions(kit: &Kit) -> Vec<Piece> {
         "Make the repository's folder reachable: mount its disk, as it was. If it lies elsewhere now, name that place with -r."
     };
     let restore =
-        format!("dolmen restore latest --target ./restored {opening} --repository-id {id}");
+        format!("dolmen restore latest --target ./restored \\\n{opening} \\\n--repository-id {id}");
     vec![
         Piece::Step(
             "Install dolmen on a machine that you trust. If somebody attacked you, change nothing in the store.",
         ),
         Piece::Step(reach),
         Piece::Step(
-            "Type the block above into a file. The 24 words are enough; case, numbers and spaces do not matter. Or scan \
-             the QR code: its text, in a file, is the same.",
+            "Type the block above into a file. The 24 words are enough; case, numbers and spaces do not matter.",
         ),
         Piece::Command(format!("(umask 077; nano {FILE})")),
         Piece::Step("See that it opens the repository, and what is in there."),
@@ -60,7 +59,10 @@ fn instructions(kit: &Kit) -> Vec<Piece> {
 }
 
 const WITHOUT: &str = "Without the program: docs/format.md describes every byte, contrib/read_dolmen.py reads a repository. \
-                       The words are the admin secret by BIP-39, English; the QR code is a key file.";
+                       The words are the admin secret by BIP-39, English.";
+
+const CODE: &str = "The code says the same, as an admin's key file: scan it into a file, with a reader that sends nothing \
+                    anywhere.";
 
 /// The page as plain text, lines of 80 at most but where address, id or a command is longer.
 pub(crate) fn text(kit: &Kit) -> Zeroizing<String> {
@@ -79,7 +81,10 @@ pub(crate) fn text(kit: &Kit) -> Zeroizing<String> {
                 wrap(&format!("{number}. {step}"), "   ", &mut page);
             }
             Piece::Command(command) => {
-                let _written = writeln!(page, "     {command}");
+                for (at, line) in command.lines().enumerate() {
+                    let indent = if at == 0 { "     " } else { "       " };
+                    let _written = writeln!(page, "{indent}{line}");
+                }
             }
         }
     }
@@ -121,10 +126,11 @@ h1 { font-size: 15pt; margin: 0 0 2mm }
 pre, code { font: 9pt/1.4 monospace; white-space: pre-wrap; overflow-wrap: anywhere }
 pre.kit { border: 1pt solid #000; padding: 3mm; margin: 3mm 0; font-size: 10pt }
 .warning { border: 2pt solid #000; padding: 2mm 3mm; font-weight: bold }
-.qr { float: right; width: 50mm; height: 50mm; margin: 0 0 2mm 4mm }
+figure { float: right; width: 50mm; margin: 0 0 2mm 4mm; font-size: 8pt }
+.qr { display: block; width: 50mm; height: 50mm }
 ol { padding-left: 5mm; margin: 2mm 0 }
 li { margin-bottom: 1.2mm }
-li code { display: block; margin-left: 2mm }
+li code { display: block; margin-left: 2mm; white-space: pre-wrap }
 .small { font-size: 8pt }
 </style>
 ";
@@ -141,9 +147,11 @@ pub(crate) fn html(kit: &Kit) -> Zeroizing<String> {
     kit.write_block(&mut block);
     escape_html(&block, &mut page);
     page.push_str("</pre>\n");
-    if qr::write_svg(&kit.key_file, &mut page).is_none() {
-        page.push_str("<p>The address is too long for a QR code.</p>");
-    }
+    page.push_str("<figure>");
+    let drawn = qr::write_svg(&kit.key_file, &mut page);
+    let caption = drawn.map_or("The address is too long for a QR code.", |()| CODE);
+    escape_html(caption, &mut page);
+    page.push_str("</figure>");
     page.push_str("\n<p>To get everything back:</p>\n<ol>\n");
     let mut is_open = false;
     for piece in instructions(kit) {
@@ -262,7 +270,9 @@ mod tests {
         let page = text(&kit("s3:https://host/bucket"));
         let id = "ab".repeat(32);
         let restore = format!(
-            "dolmen restore latest --target ./restored -r s3:https://host/bucket --recovery-kit kit.txt --repository-id {id}"
+            "     dolmen restore latest --target ./restored \\
+       -r s3:https://host/bucket --recovery-kit kit.txt \\
+       --repository-id {id}\n"
         );
         for part in [
             &restore,

@@ -409,3 +409,54 @@ fn a_kit_and_a_key_file_contradict_each_other() {
     let ran = owner.run(&["snapshots", "--recovery-kit", &owner.text("no")]);
     ran.says(2, "cannot read the recovery kit");
 }
+
+#[test]
+fn the_independent_reader_takes_the_text_of_the_qr_code() {
+    let (owner, ..) = exported();
+    let (key, repo) = (owner.text("admin.key"), owner.text("repo"));
+    owner.done(&["key", "add", "--role", "admin", "x", "--out", &key]);
+    // Certificates and bundles with names are read, too.
+    let more = ["key", "add", "--role", "backup", "web1", "--out"];
+    owner.done(&[&more, &[owner.text("web1.key").as_str()][..]].concat());
+    let named = ["key", "add", "--role", "admin", "anna", "--passphrase"];
+    let ran = owner.run_with(("DOLMEN_NEW_PASSWORD", "annas"), &named);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    owner.write("files/more", b"by a backup key");
+    let mut command = owner.command(&["backup", "."]);
+    command
+        .env_remove("DOLMEN_PASSWORD")
+        .env("DOLMEN_KEY_FILE", owner.path("web1.key"));
+    assert_eq!(Ran::of(command.output().unwrap()).code, 0);
+
+    let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contrib/read_dolmen.py");
+    let read = |secret: (&str, &str), target: &str| {
+        let mut command = Command::new(crate::reader::python());
+        let arguments = ["restore", &repo, "latest", target];
+        command.arg(&reader).args(arguments);
+        command.env_remove("DOLMEN_PASSWORD");
+        Ran::of(command.env(secret.0, secret.1).output().unwrap())
+    };
+    for (at, secret) in [
+        ("DOLMEN_RECOVERY_KIT", key.as_str()),
+        ("DOLMEN_PASSWORD", "annas"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let target = owner.text(&format!("read{at}"));
+        std::fs::create_dir(&target).unwrap();
+        let ran = read(secret, &target);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let restored = Path::new(&target);
+        let below = restored.join(owner.path("files").strip_prefix("/").unwrap());
+        same(
+            &owner.path("files"),
+            if below.exists() { &below } else { restored },
+        );
+    }
+    let (other, ..) = exported();
+    let stray = other.text("admin.key");
+    other.done(&["key", "add", "--role", "admin", "x", "--out", &stray]);
+    let ran = read(("DOLMEN_RECOVERY_KIT", &stray), &owner.text("nothing"));
+    ran.says(12, "of another repository");
+}

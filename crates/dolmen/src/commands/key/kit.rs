@@ -51,7 +51,7 @@ pub(super) fn export(app: &App, args: &ExportArgs) -> Outcome {
     if address.is_empty() {
         let problem = "the path of its folder is not UTF-8, and cannot be printed";
         return Err(Failure::new(Exit::Failed, format!("{tried}: {problem}"))
-            .hint("give the folder another name, or reach it by a link that has one"));
+            .hint("give the folder another name"));
     }
     let asked = AskedKey {
         name: kit::NAME.to_owned(),
@@ -70,8 +70,13 @@ pub(super) fn export(app: &App, args: &ExportArgs) -> Outcome {
     write_all(&pages)?;
     if goes_to_stdout {
         app.output.raw(kit::text(&kit).as_bytes());
+    } else {
+        tell_exported(app, &pages);
     }
-    tell_exported(app, &pages);
+    app.output.notice(
+        "whoever holds the kit can do everything, and it cannot be revoked: print it, try the paper out with dolmen key \
+         verify-kit, delete the file",
+    );
     Ok(Exit::Done)
 }
 
@@ -113,15 +118,10 @@ fn tell_exported(app: &App, pages: &[(&Path, Zeroizing<String>)]) {
     if app.output.is_json() {
         app.output
             .json(&json!({ "message_type": "kit_exported", "files": files }));
-    } else if !files.is_empty() && !app.output.is_quiet() {
-        // Where the kit itself goes to stdout, nothing else may.
+    } else if !app.output.is_quiet() {
         app.output
-            .notice(format!("wrote the recovery kit to {}", files.join(" and ")));
+            .line(format!("wrote the recovery kit to {}", files.join(" and ")));
     }
-    app.output.notice(
-        "whoever holds it can do everything, and it cannot be revoked: print it, try the paper out with dolmen key \
-         verify-kit, delete the file",
-    );
 }
 
 /// Tells of the kit by which the repository opens: it was put into the configuration.
