@@ -94,3 +94,29 @@ impl SignedBody for Bundle {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_as_long_as_a_keys_at_most() {
+        let named = |bytes| Bundle {
+            slot: SlotId([1; 16]),
+            number: 1,
+            created: Timestamp::from_seconds(0),
+            kdf: Kdf {
+                algorithm: KDF_ARGON2ID,
+                memory_kib: 8,
+                passes: 1,
+                lanes: 1,
+                salt: Salt([0; 32]),
+            },
+            commitment: [0; 32],
+            wrapped: [0; 48],
+            name: Some("x".repeat(bytes)),
+        };
+        assert_eq!(named(KEY_NAME_BYTES_MAX).validate(), Ok(()));
+        assert!(named(KEY_NAME_BYTES_MAX + 1).validate().is_err());
+    }
+}

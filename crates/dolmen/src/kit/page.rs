@@ -32,7 +32,7 @@ fn instructions(kit: &Kit) -> Vec<Piece> {
     let opening = format!("-r {address} --recovery-kit {FILE}");
     let reach = if kit.address.starts_with("s3:") {
         "Set the store's credentials, which this page does not hold: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; if they \
-         are lost, the provider makes new ones. Where they were used, AWS_REGION and AWS_ENDPOINT_URL, too."
+         are lost, the provider makes new ones. Where they were used, AWS_REGION, AWS_ENDPOINT_URL, --cacert and -o, too."
     } else {
         "Make the repository's folder reachable: mount its disk, as it was. If it lies elsewhere now, name that place with -r."
     };
