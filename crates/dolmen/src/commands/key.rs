@@ -161,9 +161,7 @@ fn passwd(app: &App, args: &PasswdArgs) -> Outcome {
     let mut opened = open(app, Duty::Administer)?;
     let passphrase = new_passphrase(&opened.address, args.new_password_file.as_ref())?;
     drop(opened.settled(app)?);
-    let mut others = opened.repository.passphrases();
-    let is_changed = others.any(|known| known.is_used);
-    drop(others);
+    let is_changed = opened.repository.passphrases().any(|known| known.is_used);
     opened
         .repository
         .change_passphrase(&passphrase)

@@ -36,8 +36,9 @@ fn instructions(kit: &Kit) -> Vec<Piece> {
     } else {
         "Make the repository's folder reachable: mount its disk, as it was. If it lies elsewhere now, name that place with -r."
     };
-    let restore =
-        format!("dolmen restore latest --target ./restored \\\n{opening} \\\n--repository-id {id}");
+    let restore = format!(
+        "dolmen restore latest --target ./restored \\\n  {opening} \\\n  --repository-id {id}"
+    );
     vec![
         Piece::Step(
             "Install dolmen on a machine that you trust. If somebody attacked you, change nothing in the store.",
@@ -81,9 +82,8 @@ pub(crate) fn text(kit: &Kit) -> Zeroizing<String> {
                 wrap(&format!("{number}. {step}"), "   ", &mut page);
             }
             Piece::Command(command) => {
-                for (at, line) in command.lines().enumerate() {
-                    let indent = if at == 0 { "     " } else { "       " };
-                    let _written = writeln!(page, "{indent}{line}");
+                for line in command.lines() {
+                    let _written = writeln!(page, "     {line}");
                 }
             }
         }
