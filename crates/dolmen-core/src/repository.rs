@@ -3,7 +3,7 @@
 pub mod certify;
 mod settle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use dolmen_format::signed::NO_REPOSITORY;
 use dolmen_format::{
     DomainId, ObjectId, ObjectKey, ObjectKind, RepositoryId, SlotId, Timestamp, WriterId,
 };
+use dolmen_store::{StoreError, StoreErrorKind};
 use zeroize::Zeroizing;
 
 use crate::environment::Environment;
@@ -24,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
 use crate::keys::Keys;
 use crate::lease::Terms;
-use crate::objects::{Listed, Objects, kind_of, protection_of};
+use crate::objects::{FetchError, Listed, Objects, kind_of, protection_of};
 use crate::verify::{KEY_KINDS, Refusal};
 
 /// A passphrase, wiped when dropped.
@@ -141,7 +142,9 @@ impl Repository {
     pub(crate) fn reads_index_of(&self, writer: Option<WriterId>) -> bool {
         let Some(writer) = writer else { return true };
         let mut domains = self.domains_of(writer).peekable();
-        domains.peek().is_none() || domains.any(|own| self.keys.domain(&own).is_some())
+        self.keys.is_blind()
+            || domains.peek().is_none()
+            || domains.any(|own| self.keys.domain(&own).is_some())
     }
 
     /// The certificate that an object names, if it names one.
@@ -186,21 +189,21 @@ impl Repository {
         admin.into_iter().chain(certified)
     }
 
-    /// Makes a repository in an empty store: the bundle first, then the root, because a root that nobody can open
-    /// would block the address. What was put is taken back where that fails, or where another was made there at the
+    /// Makes a repository where no root is, hidden or not: the bundle first, then the root, because a root that nobody can
+    /// open would block the address. Keys without a root are what another one left that was cut off; nothing trusts them,
+    /// and they stay. What was put is taken back where that fails, or where another was made there at the
     /// same time: of several roots the one that the store received first stays, the smaller id where that is the same.
     ///
-    /// Cost: two puts and three listings; against another one a listing for each look until it is gone.
+    /// Cost: two puts and two listings; against another one a listing for each look until it is gone.
     pub fn create(
         objects: Objects,
         environment: Environment,
         passphrase: &[u8],
         policy: &Policy,
     ) -> Result<Self> {
-        let taken = !list_keys(&objects, "root/")?.is_empty();
-        if taken || !list_keys(&objects, "keys/")?.is_empty() {
+        if !list_keys(&objects, "root/")?.is_empty() {
             let address = objects.address().to_owned();
-            return Err(Error::RepositoryExists { address });
+            return Err(Error::RepositoryExists { address, stays: 0 });
         }
         let admin = AdminSecret::new(environment.secret());
         let signing = admin.signing_key();
@@ -386,6 +389,10 @@ pub struct Located {
     objects: Objects,
     environment: Environment,
     candidates: Vec<Candidate>,
+    /// Roots and keys that are whole, of whatever repository.
+    found: Vec<ObjectKey>,
+    /// Why others may not be read.
+    withheld: Option<StoreError>,
 }
 
 /// Looks what is behind an address. `pinned` is the repository that this client knows there, and
@@ -423,7 +430,12 @@ pub fn locate(
             objects,
             environment,
             candidates,
+            found: gathered.found.into_keys().collect(),
+            withheld: gathered.withheld,
         });
+    }
+    if let Some(withheld) = gathered.withheld {
+        return Err(withheld.into());
     }
     let address = objects.address().to_owned();
     Err(match (pinned, others.first(), gathered.findings.first()) {
@@ -452,6 +464,8 @@ struct Gathered {
     found: BTreeMap<ObjectKey, Bytes>,
     stored_at: BTreeMap<ObjectKey, Timestamp>,
     findings: Findings,
+    /// Why some of it may not be read.
+    withheld: Option<StoreError>,
 }
 
 impl Gathered {
@@ -481,6 +495,11 @@ fn gather(objects: &Objects, kept: &[(ObjectKey, Bytes)]) -> Result<Gathered> {
                 gathered
                     .findings
                     .push(Finding::unusable(object.key.to_string(), &error));
+                if let FetchError::Store(error) = error
+                    && error.kind == StoreErrorKind::Denied
+                {
+                    gathered.withheld.get_or_insert(error);
+                }
             }
         });
     }
@@ -496,6 +515,19 @@ fn gather(objects: &Objects, kept: &[(ObjectKey, Bytes)]) -> Result<Gathered> {
         gathered.found.insert(*key, body.clone());
     }
     Ok(gathered)
+}
+
+/// Opens a candidate; what else is `found` of roots and keys at its address is none of its own.
+fn open_candidate(
+    (objects, environment, found): (Objects, Environment, Vec<ObjectKey>),
+    candidate: Candidate,
+    slot: Option<SlotId>,
+    keys: Keys,
+) -> Result<Repository> {
+    let standing: BTreeSet<_> = candidate.standing.iter().map(|(key, _)| *key).collect();
+    let others = found.into_iter().filter(|key| !standing.contains(key));
+    objects.overlook_hidden(others);
+    Repository::from_candidate(objects, environment, candidate, slot, keys)
 }
 
 /// A candidate's position, the slot that opened, and what was in it.
@@ -533,8 +565,9 @@ impl Located {
     /// Opens with a passphrase: each slot's newest bundle, the oldest root first; with [`Accept::Replaced`] any bundle.
     /// Those that the store received first are tried first: however many a thief adds, the owner's come before them.
     ///
-    /// Cost: no request; one KDF (64 MiB, a fifth of a second) for each passphrase that the repository has, and for a
-    /// wrong one 16 more at most; with [`Accept::Replaced`] one for each bundle until one opens.
+    /// Cost: no request, or where several open two listings for each; one KDF (64 MiB, a fifth of a second) for each
+    /// passphrase that the repository has, and for a wrong one 16 more at most; with [`Accept::Replaced`] one for each
+    /// bundle until one opens.
     pub fn unlock(self, passphrase: &[u8], accept: Accept) -> Result<Repository> {
         let (mut opened, damaged) = match accept {
             Accept::Current => self.open(passphrase, Candidate::current),
@@ -546,12 +579,14 @@ impl Located {
                 return Err(Error::ReplacedPassphrase);
             }
         }
-        let ids: Vec<_> = self
-            .candidates
-            .iter()
-            .map(|candidate| candidate.id)
-            .collect();
+        self.leave_out_unused(&mut opened)?;
+        let ids = opened.iter().map(|(position, ..)| self.id_at(*position));
+        let ids: Vec<_> = ids.flatten().collect();
         let Some((position, slot, admin)) = opened.pop() else {
+            // What opens may be among them.
+            if let Some(withheld) = self.withheld {
+                return Err(withheld.into());
+            }
             let no_bundle = self
                 .candidates
                 .iter()
@@ -577,7 +612,8 @@ impl Located {
             what: "a candidate vanished",
         })?;
         let keys = Keys::of_admin(admin, &candidate.root, &candidate.certificates);
-        Repository::from_candidate(self.objects, self.environment, candidate, Some(slot), keys)
+        let place = (self.objects, self.environment, self.found);
+        open_candidate(place, candidate, Some(slot), keys)
     }
 
     /// Opens as the admin, whatever passphrases there are: the secret tells which root is its own.
@@ -589,13 +625,17 @@ impl Located {
         let mut own: Vec<_> = own
             .filter(|candidate| admin.matches(&candidate.root).is_ok())
             .collect();
-        let candidate = own.pop().ok_or(Error::WrongKey)?;
+        let Some(candidate) = own.pop() else {
+            // Its own may be among those that may not be read.
+            return Err(self.withheld.map_or(Error::WrongKey, Error::from));
+        };
         if !own.is_empty() {
             let found = own.iter().chain([&candidate]).map(|one| one.id).collect();
             return Err(Error::ManyRepositories { address, found });
         }
         let keys = Keys::of_admin(admin, &candidate.root, &candidate.certificates);
-        Repository::from_candidate(self.objects, self.environment, candidate, None, keys)
+        let place = (self.objects, self.environment, self.found);
+        open_candidate(place, candidate, None, keys)
     }
 
     /// Opens the repository of a key file with its secrets.
@@ -617,7 +657,36 @@ impl Located {
         };
         let named = (&candidate.id, &candidate.root);
         let keys = Keys::of_role(secrets, file.certificate, named, &candidate.certificates)?;
-        Repository::from_candidate(self.objects, self.environment, candidate, None, keys)
+        let place = (self.objects, self.environment, self.found);
+        open_candidate(place, candidate, None, keys)
+    }
+
+    fn id_at(&self, position: usize) -> Option<RepositoryId> {
+        self.candidates.get(position).map(|candidate| candidate.id)
+    }
+
+    /// Of several repositories that open, leaves out those in which nothing was ever written: what of two inits at the same
+    /// moment one could not take back. Where all are so, none is left out.
+    ///
+    /// Cost: for each of several two listings, for one none.
+    fn leave_out_unused(&self, opened: &mut Vec<Opened>) -> Result<()> {
+        if opened.len() < 2 {
+            return Ok(());
+        }
+        let mut used = BTreeSet::new();
+        for (position, _, admin) in opened.iter() {
+            let admin = admin.signing_key().verify_key().writer_id();
+            let candidate = self.candidates.get(*position);
+            let has_certificates =
+                candidate.is_some_and(|candidate| !candidate.certificates.is_empty());
+            if has_certificates || has_written(&self.objects, admin)? {
+                used.insert(*position);
+            }
+        }
+        if !used.is_empty() {
+            opened.retain(|(position, ..)| used.contains(position));
+        }
+        Ok(())
     }
 
     /// The roots of which one of the chosen bundles opens with a passphrase, and why one that is damaged does not open.
@@ -641,6 +710,16 @@ impl Located {
         }
         (opened, damaged)
     }
+}
+
+/// Whether a writer has snapshots or records, hidden ones, too.
+fn has_written(objects: &Objects, writer: WriterId) -> Result<bool> {
+    for folder in ["ledger", "snapshots"] {
+        if !list_keys(objects, &format!("{folder}/{writer}/"))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The bundles that the store received first, as many as are wanted.

@@ -8,6 +8,8 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use dolmen_store::{Operation, StoreError, StoreErrorKind};
 
+use crate::tls;
+
 /// Characters of what a service says that are passed on.
 const SAID_CHARS_MAX: usize = 400;
 
@@ -43,6 +45,7 @@ where
         SdkError::ServiceError(answer) => said(answer.err(), answer.raw().status().as_u16()),
         other if lacks_credentials(other) => NO_CREDENTIALS.to_owned(),
         other => match mistrust(other) {
+            Some(error) if tls::is_authority(error) => AUTHORITY_AS_SERVER.to_owned(),
             Some(rustls::Error::InvalidCertificate(_)) => {
                 format!("{UNKNOWN_SERVER}: {}", reasons(other))
             }
@@ -82,6 +85,9 @@ const NO_CREDENTIALS: &str =
 
 const UNKNOWN_SERVER: &str =
     "nobody whom this machine trusts vouches for the server (--cacert FILE names who does)";
+
+const AUTHORITY_AS_SERVER: &str = "the server's certificate is an authority's own (CA:TRUE): name it with --cacert FILE if it states the name of \
+     the server, else make one for the server that an authority signs (docs/s3.md says how)";
 
 /// The right that a call takes, as policies name it.
 const fn right(operation: Operation) -> &'static str {

@@ -115,8 +115,10 @@ struct Tried<'a> {
 
 impl fmt::Display for Tried<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Whoever opens or makes a store names it.
+        let is_whole = matches!(self.operation, Operation::Open | Operation::Create);
         match self.key {
-            Some(key) if !key.is_empty() => write!(f, "{} of {key}", self.operation),
+            Some(key) if !key.is_empty() && !is_whole => write!(f, "{} of {key}", self.operation),
             Some(_) | None => write!(f, "{}", self.operation),
         }
     }
@@ -141,6 +143,10 @@ mod tests {
         assert_eq!(
             error(Operation::Now, None, StoreErrorKind::Unavailable).to_string(),
             "read clock failed: unavailable"
+        );
+        assert_eq!(
+            error(Operation::Open, Some("/backups"), StoreErrorKind::Denied).to_string(),
+            "open failed: permission denied"
         );
     }
 }

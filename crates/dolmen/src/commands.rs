@@ -80,6 +80,12 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
         i8::try_from(global.verbose).unwrap_or(i8::MAX)
     };
     let output = Arc::new(Output::new(format, verbosity));
+    if global.insecure_tls {
+        output.warn(
+            "--insecure-tls: whoever answers is believed to be the server, and can hide and withhold backups; --cacert FILE \
+             believes that server alone",
+        );
+    }
     let reports = matches!(
         arguments.command,
         Command::Init(_)

@@ -160,9 +160,16 @@ impl From<Error> for Failure {
             Error::ManyRepositories { .. } => {
                 failure.hint("name the one that is meant with: --repository-id ID")
             }
-            Error::RepositoryExists { address } => failure
-                .hint(format!("use it as it is: dolmen snapshots -r {address}"))
-                .hint("or give another address"),
+            Error::RepositoryExists { address, stays } => {
+                let failure = failure.hint(format!("use it as it is: dolmen snapshots -r {address}"));
+                match stays {
+                    0 => failure.hint("or give another address"),
+                    _ => failure.hint(
+                        "another init made it at the same moment; what this one put stays hidden until its lock ends, and is \
+                         in nobody's way",
+                    ),
+                }
+            }
             Error::NoSnapshot { .. } | Error::AmbiguousSnapshot { .. } => {
                 failure.hint("list what there is with: dolmen snapshots")
             }

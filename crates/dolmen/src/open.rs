@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use dolmen_core::finding::Nature;
 use dolmen_core::index::Index;
 use dolmen_core::numbers;
 use dolmen_core::objects::Oddities;
@@ -111,7 +112,9 @@ pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
     };
     let repository = repository?;
     require(&repository, duty).during(&tried)?;
-    for finding in repository.findings() {
+    // Another repository's keys are junk here, which audits tell of.
+    let found = repository.findings().iter();
+    for finding in found.filter(|finding| finding.nature != Nature::Foreign) {
         app.output.warn(finding.to_string());
     }
     let id = repository.id();
@@ -279,7 +282,9 @@ impl Opened {
 
     /// Where the index's tables are kept.
     pub(crate) fn index_cache(&self) -> Option<PathBuf> {
-        self.cache.as_ref().map(|cache| cache.join("index"))
+        let is_blind = self.repository.keys().is_blind();
+        let name = if is_blind { "index-of-tables" } else { "index" };
+        self.cache.as_ref().map(|cache| cache.join(name))
     }
 
     /// Loads the snapshots as they were at a time; what is wrong with them is only warned of.

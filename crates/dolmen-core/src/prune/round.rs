@@ -11,7 +11,7 @@ use super::tellers::Tellers;
 use super::{Options, Report, Tally, Verdict, judge, judge_lock};
 use crate::check::Observer;
 use crate::error::{Error, Result};
-use crate::finding::{Findings, chain};
+use crate::finding::{Findings, chain, reason};
 use crate::index::Index;
 use crate::lease::{Clocks, Terms};
 use crate::live::{CompleteLive, ENDED, LIVES, Live, LiveWalk, NeededOf, StoredNodes};
@@ -20,6 +20,7 @@ use crate::moves::places::Places;
 use crate::numbers;
 use crate::objects::{FetchError, Listed, Removal};
 use crate::pack::BlobReader;
+use crate::probe::LOCK_SECONDS;
 use crate::recall::{self, Recall};
 use crate::release::Release;
 use crate::repository::Repository;
@@ -496,7 +497,10 @@ impl<'a> Round<'a> {
             canaries.truncate(DOOMED_MAX);
         })?;
         for object in &canaries {
-            let verdict = self.judge_unneeded(object);
+            let Some(verdict) = self.judge_canary(object) else {
+                self.keep_leased(bytes_of(object), None);
+                continue;
+            };
             if self.carry_out(object, verdict)? == Done::Late {
                 return Ok(End::Late);
             }
@@ -617,6 +621,21 @@ impl<'a> Round<'a> {
         )
     }
 
+    /// Judges what a probe or a drill left: it has no lease, only a short lock. `None`: that may last still, and the listing
+    /// does not state until when.
+    fn judge_canary(&self, object: &Listed) -> Option<Verdict> {
+        if let Some(verdict) = self.judge_by_lock(object) {
+            return Some(verdict);
+        }
+        let newest = object.copies.iter().map(|copy| copy.stored_at).max();
+        let lapsed = newest
+            .unwrap_or_default()
+            .saturating_add_seconds(LOCK_SECONDS);
+        self.now
+            .filter(|now| lapsed <= *now)
+            .map(|_| Verdict::Delete)
+    }
+
     /// The grace of what ended, on a store with locks: L from then on, however long the lock was.
     fn judge_grace(&self, ended: Timestamp, now: Timestamp) -> Verdict {
         let protect_seconds = i64::try_from(self.terms.protect_seconds()).unwrap_or(i64::MAX);
@@ -722,7 +741,7 @@ impl<'a> Round<'a> {
             self.report.denied = self.report.denied.saturating_add(1);
         } else if error.kind != StoreErrorKind::Locked {
             self.observer
-                .notice(&format!("{} stays: {}", object.key, chain(error)));
+                .notice(&format!("{} stays: {}", object.key, reason(error)));
         }
         self.keep_leased(bytes_of(object), None);
     }

@@ -119,6 +119,8 @@ enum RoleName {
     Admin,
     /// Adds backups, and can neither read nor end any
     Backup,
+    /// Renews, retires by the signed policy, compacts and prunes, and can read nothing
+    Maintain,
     /// Reads, and writes nothing
     Restore,
 }
@@ -224,6 +226,7 @@ fn add(app: &App, args: &AddArgs) -> Outcome {
     let role = match args.role {
         RoleName::Admin => Role::Admin,
         RoleName::Backup => Role::Backup,
+        RoleName::Maintain => Role::Maintain,
         RoleName::Restore => Role::Restore,
     };
     check_fit(args, role)?;

@@ -5,6 +5,8 @@ mod drill;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod init;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod liar;
@@ -34,6 +36,8 @@ mod tls;
 mod traps;
 #[cfg(test)]
 mod walk;
+#[cfg(test)]
+mod withheld;
 #[cfg(test)]
 #[expect(dead_code, reason = "the tests of folders use more of it")]
 #[path = "../cli/world.rs"]
