@@ -595,7 +595,8 @@ impl Located {
                 Some(error) => Error::damaged("the passphrase bundle", error),
                 None if no_bundle => Error::damaged(
                     "the repository",
-                    "no passphrase bundle in keys/ is intact".to_owned(),
+                    "no passphrase bundle in keys/ is intact; its recovery kit opens it all the same"
+                        .to_owned(),
                 ),
                 None => Error::WrongPassphrase,
             });
