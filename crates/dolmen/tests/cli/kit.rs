@@ -339,35 +339,36 @@ fn pages_are_private_and_replace_nothing() {
 
 #[test]
 fn a_kit_is_not_shown_on_a_terminal_unless_that_is_asked_for() {
+    const PTY: &str =
+        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
     let (owner, text, ..) = exported();
-    let shown = |arguments: &str| {
+    let shown = |arguments: &[&str]| {
+        let plain = owner.command(arguments);
         // It gives the program a terminal, and us what that shows.
-        let line = format!("{} {arguments}", crate::world::DOLMEN);
-        let mut script = owner.command(&[]);
-        let environment = script
-            .get_envs()
-            .map(|(name, value)| (name.to_owned(), value.map(std::ffi::OsStr::to_owned)));
-        let environment: Vec<_> = environment.collect();
-        script = Command::new("script");
-        script
-            .args(["-qec", &line, "/dev/null"])
+        let mut terminal = Command::new(crate::reader::python());
+        terminal
+            .args(["-c", PTY])
+            .arg(plain.get_program())
+            .args(plain.get_args())
             .env_clear()
+            .envs(
+                plain
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
             .current_dir(owner.path("files"))
             .stdin(Stdio::null());
-        for (name, value) in environment {
-            script.env(name, value.unwrap_or_default());
-        }
-        let output = script.output().unwrap();
+        let output = terminal.output().unwrap();
         (
             output.status.code(),
             String::from_utf8(output.stdout).unwrap(),
         )
     };
-    let (code, refused) = shown("key export");
+    let (code, refused) = shown(&["key", "export"]);
     assert_eq!(code, Some(2), "{refused}");
     assert!(refused.contains("scrollback"), "{refused}");
     assert!(!refused.contains("BEGIN DOLMEN"), "{refused}");
-    let (code, page) = shown("key export --show");
+    let (code, page) = shown(&["key", "export", "--show"]);
     assert_eq!(code, Some(0), "{page}");
     assert_eq!(words_of(&page), words_of(&text));
 }
