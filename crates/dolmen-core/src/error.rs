@@ -104,9 +104,6 @@ pub enum Error {
         /// The name.
         name: String,
     },
-    /// A passphrase is to be changed, and none was given.
-    #[error("no passphrase opened the repository: which one is to be changed is not known")]
-    NoPassphrase,
     /// Only a bundle opens that a newer one has replaced.
     #[error("this passphrase was changed")]
     ReplacedPassphrase,

@@ -46,7 +46,7 @@ pub struct Repository {
     writer: WriterId,
     /// The bundles that count, by slot.
     bundles: BTreeMap<SlotId, Bundle>,
-    /// Which of them the passphrase opened; `None`: a key file did.
+    /// Which of them the passphrase opened; `None`: a key file or a recovery kit did.
     slot: Option<SlotId>,
     certificates: Vec<(ObjectId, Certificate)>,
     /// Root and keys as stored, for a client to keep a copy of.
@@ -121,6 +121,15 @@ impl Repository {
                 let named = certificates.find(|(known, _)| *known == id);
                 named.and_then(|(_, certificate)| certificate.domain)
             }
+        })
+    }
+
+    /// The passphrases that open everything.
+    pub fn passphrases(&self) -> impl Iterator<Item = KnownPassphrase<'_>> {
+        self.bundles.values().map(|bundle| KnownPassphrase {
+            name: bundle.name.as_deref(),
+            created: bundle.created,
+            is_used: self.slot == Some(bundle.slot),
         })
     }
 
@@ -244,16 +253,41 @@ impl Repository {
     }
 
     /// Replaces the passphrase that opened this repository; the old one is no longer accepted.
-    /// What is in copies of the store still opens with it.
+    /// What is in copies of the store still opens with it. Where none opened it, as with a recovery kit, there is one more
+    /// from then on, and the others stay.
     ///
     /// Cost: one put.
     pub fn change_passphrase(&mut self, passphrase: &[u8]) -> Result<()> {
+        let replaced = self.slot.and_then(|slot| self.bundles.get(&slot));
+        let (slot, number, name) = match replaced {
+            Some(last) => (last.slot, last.number.saturating_add(1), last.name.clone()),
+            None => (SlotId(self.environment.bytes()), 1, None),
+        };
+        self.put_bundle(slot, number, name, passphrase)
+    }
+
+    /// Lets one more passphrase open everything.
+    ///
+    /// Cost: one put.
+    pub fn add_passphrase(&mut self, name: &str, passphrase: &[u8]) -> Result<()> {
+        self.check_free(name)?;
+        let slot = SlotId(self.environment.bytes());
+        self.put_bundle(slot, 1, Some(name.to_owned()), passphrase)
+    }
+
+    fn put_bundle(
+        &mut self,
+        slot: SlotId,
+        number: u64,
+        name: Option<String>,
+        passphrase: &[u8],
+    ) -> Result<()> {
         let admin = self.keys.admin()?;
-        let slot = self.slot.ok_or(Error::NoPassphrase)?;
-        let last = self.bundles.get(&slot).map_or(0, |bundle| bundle.number);
-        let number = last.saturating_add(1);
         let (environment, id) = (&self.environment, &self.id);
-        let bundle = make_bundle(environment, id, slot, number, passphrase, admin)?;
+        let bundle = Bundle {
+            name,
+            ..make_bundle(environment, id, slot, number, passphrase, admin)?
+        };
         let signing = self.keys.signing();
         let (stored, id) = signing
             .sign(&self.id, &bundle)
@@ -302,6 +336,17 @@ impl Repository {
             findings,
         })
     }
+}
+
+/// A passphrase of a repository, as far as it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownPassphrase<'r> {
+    /// What people call it; the first of a repository has no name.
+    pub name: Option<&'r str>,
+    /// When it was chosen, by its maker's clock.
+    pub created: Timestamp,
+    /// Whether it opened this repository.
+    pub is_used: bool,
 }
 
 /// A repository that was found but not opened yet.
@@ -550,7 +595,8 @@ impl Located {
                 Some(error) => Error::damaged("the passphrase bundle", error),
                 None if no_bundle => Error::damaged(
                     "the repository",
-                    "no passphrase bundle in keys/ is intact".to_owned(),
+                    "no passphrase bundle in keys/ is intact; its recovery kit opens it all the same"
+                        .to_owned(),
                 ),
                 None => Error::WrongPassphrase,
             });
@@ -569,6 +615,28 @@ impl Located {
         let keys = Keys::of_admin(admin, &candidate.root, &candidate.certificates);
         let place = (self.objects, self.environment, self.found);
         open_candidate(place, candidate, Some(slot), keys)
+    }
+
+    /// Opens as the admin, whatever passphrases there are: the secret tells which root is its own.
+    ///
+    /// Cost: no request.
+    pub fn open_as_admin(self, admin: AdminSecret) -> Result<Repository> {
+        let address = self.objects.address().to_owned();
+        let own = self.candidates.into_iter();
+        let mut own: Vec<_> = own
+            .filter(|candidate| admin.matches(&candidate.root).is_ok())
+            .collect();
+        let Some(candidate) = own.pop() else {
+            // Its own may be among those that may not be read.
+            return Err(self.withheld.map_or(Error::WrongKey, Error::from));
+        };
+        if !own.is_empty() {
+            let found = own.iter().chain([&candidate]).map(|one| one.id).collect();
+            return Err(Error::ManyRepositories { address, found });
+        }
+        let keys = Keys::of_admin(admin, &candidate.root, &candidate.certificates);
+        let place = (self.objects, self.environment, self.found);
+        open_candidate(place, candidate, None, keys)
     }
 
     /// Opens the repository of a key file with its secrets.

@@ -143,7 +143,6 @@ impl From<Error> for Failure {
             Error::NoKey { .. } => failure.hint("list them with: dolmen key list"),
             Error::Revoked => failure.hint("if that was a mistake, have another made with dolmen key add"),
             Error::KeyExists { .. } => failure.hint("give another name; dolmen key list shows those that are taken"),
-            Error::NoPassphrase => failure.hint("give the present passphrase, and no key file"),
             Error::ReplacedPassphrase => failure
                 .hint("use the new one")
                 .hint(
@@ -281,7 +280,6 @@ const fn exit_of(error: &Error) -> Exit {
         | Error::Encode { .. }
         | Error::RepositoryExists { .. }
         | Error::NoCertificate { .. }
-        | Error::NoPassphrase
         | Error::KeyExists { .. }
         | Error::NoKey { .. }
         | Error::OtherRepository { .. }

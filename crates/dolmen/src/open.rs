@@ -8,6 +8,7 @@ use dolmen_core::index::Index;
 use dolmen_core::numbers;
 use dolmen_core::objects::Oddities;
 use dolmen_core::recall::{self, Recall};
+use dolmen_core::repository::Located;
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 use dolmen_core::{Error, Objects, Repository, lives, own, repository, status};
 use dolmen_format::certificate::Role;
@@ -16,7 +17,7 @@ use dolmen_state::state::{Remembered, Sightings};
 use dolmen_state::{Compared, Instance, StateFolder};
 
 use crate::commands::App;
-use crate::config::{Ask, Config, GivenKey};
+use crate::config::{Ask, Config, GivenKey, GivenKit};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::kept::KeptCopies;
 use crate::render;
@@ -99,13 +100,17 @@ pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
     }
     let located = repository::locate(objects, app.environment.clone(), pinned, &copies);
     let located = located.during(&tried)?;
-    let repository = if let Some(key) = key {
-        located.open_with(&key.file, &key.secrets(secret)?)
-    } else {
-        let passphrase = secret.read(&format!("passphrase for {shown}"), Ask::Once)?;
-        located.unlock(&passphrase, config.accept)
+    let repository = match key {
+        Some(GivenKey::File(given)) => located
+            .open_with(&given.file, &given.secrets(secret)?)
+            .during(&tried),
+        Some(GivenKey::Kit(given)) => open_by_kit(located, given).during(&tried),
+        None => {
+            let passphrase = secret.read(&format!("passphrase for {shown}"), Ask::Once)?;
+            located.unlock(&passphrase, config.accept).during(&tried)
+        }
     };
-    let repository = repository.during(&tried)?;
+    let repository = repository?;
     require(&repository, duty).during(&tried)?;
     // Another repository's keys are junk here, which audits tell of.
     let found = repository.findings().iter();
@@ -138,6 +143,29 @@ pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
     })
 }
 
+/// Opens with a recovery kit. Its secret tells which repository is meant; its id must be that one's.
+fn open_by_kit(located: Located, given: &GivenKit) -> Outcome<Repository> {
+    const COMPARE: &str =
+        "hold its words against the printed page: few mistakes escape their checksum, but some do";
+    let path = given.path().display();
+    let named = given.kit.repository;
+    let refused = |problem: String| Failure::new(Exit::WrongKey, problem).hint(COMPARE);
+    match (located.open_as_admin(given.kit.admin.clone()), named) {
+        (Ok(repository), Some(named)) if named != repository.id() => Err(refused(format!(
+            "the recovery kit {path} names repository {named}, and its words open {}",
+            repository.id()
+        ))),
+        (Ok(repository), _) => Ok(repository),
+        (Err(Error::WrongKey), Some(named)) => Err(refused(format!(
+            "the recovery kit {path}, of repository {named}, opens no repository there"
+        ))),
+        (Err(Error::WrongKey), None) => Err(refused(format!(
+            "the recovery kit {path} opens no repository there"
+        ))),
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
 /// The id that must be found: from the command line, else the one known from before.
 fn wanted_id(
     config: &Config,
@@ -151,7 +179,7 @@ fn wanted_id(
     let known = state
         .pinned(pinned_as)
         .during("cannot tell which repository this is")?;
-    let by_key = config.key()?.map(|key| key.file.repository);
+    let by_key = config.key()?.and_then(GivenKey::repository);
     match (config.repository_id.or(by_key), known) {
         (Some(given), Some(known)) if given != known => Err(Failure::new(
             Exit::Failed,

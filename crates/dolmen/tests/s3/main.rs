@@ -9,6 +9,8 @@ mod init;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
+mod kit;
+#[cfg(test)]
 mod liar;
 #[cfg(test)]
 mod machine;
