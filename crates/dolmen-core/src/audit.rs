@@ -309,6 +309,7 @@ pub(crate) fn look_for(
     look.note_history(list, &seen);
     packs.finish(&mut look)?;
     look.ask_for_locks()?;
+    look.view.notices.extend(needs.apart.clone());
     Ok(look.finish())
 }
 

@@ -10,7 +10,7 @@ use super::{Look, Options, State};
 use crate::error::Result;
 use crate::finding::{Finding, Findings, Nature};
 use crate::index::Index;
-use crate::lease::{Clocks, Terms};
+use crate::lease::{self, Clocks, Terms};
 use crate::live::{ENDED, LIVES, Live, LiveWalk, LostPart, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
@@ -52,6 +52,8 @@ pub(crate) struct Needs {
     pub(super) locking: Option<Arc<Locking>>,
     /// A lock that ends before leaves less than L.
     pub(super) protect_until: Timestamp,
+    /// What is to be said of the clocks.
+    pub(super) apart: Option<String>,
 }
 
 /// A needed object.
@@ -127,6 +129,7 @@ impl Needs {
             protect_until: clocks
                 .protect_from()
                 .saturating_add_seconds(seconds(protected)),
+            apart: lease::apart(clocks.local, clocks.store),
         };
         let found = needs.walk(repository, list, [&live, &kept], options)?;
         let stand_ins = needs.index.stand_ins(&segments, &found, LIVES)?;

@@ -8,7 +8,7 @@ use dolmen_format::ObjectKey;
 
 use super::Observer;
 use crate::error::Result;
-use crate::finding::{Finding, Findings, Nature};
+use crate::finding::{Finding, Findings, Nature, counted};
 use crate::strays::Strays;
 
 /// Takes findings from several threads.
@@ -18,7 +18,12 @@ pub(super) struct Sink<'a> {
     /// Whether what is found now may come from what could not be read.
     is_unsure: AtomicBool,
     has_damage: AtomicBool,
+    /// Junk that was told of, and how much more there is.
+    junk: Mutex<(BTreeSet<String>, u64)>,
 }
+
+/// Junk that is named: whoever may write can leave any number.
+const JUNK_NAMED_MAX: usize = 20;
 
 impl<'a> Sink<'a> {
     pub(super) fn new(observer: &'a dyn Observer) -> Self {
@@ -27,6 +32,7 @@ impl<'a> Sink<'a> {
             found: Mutex::default(),
             is_unsure: AtomicBool::new(false),
             has_damage: AtomicBool::new(false),
+            junk: Mutex::default(),
         }
     }
 
@@ -90,6 +96,17 @@ impl<'a> Sink<'a> {
 
     /// Tells of what nobody needs.
     pub(super) fn junk(&self, finding: &Finding) {
+        {
+            let (named, more) = &mut *lock(&self.junk);
+            if named.contains(&finding.subject) {
+                return;
+            }
+            if named.len() >= JUNK_NAMED_MAX {
+                *more = more.saturating_add(1);
+                return;
+            }
+            named.insert(finding.subject.clone());
+        }
         self.notice(&format!(
             "{finding}: junk that nothing needs; dolmen recover sets it aside"
         ));
@@ -101,6 +118,13 @@ impl<'a> Sink<'a> {
 
     /// All findings, sorted.
     pub(super) fn finish(self) -> Findings {
+        let more = lock(&self.junk).1;
+        if more > 0 {
+            self.notice(&format!(
+                "{} more of junk: dolmen audit names it",
+                counted(more, "object")
+            ));
+        }
         let found = self
             .found
             .into_inner()

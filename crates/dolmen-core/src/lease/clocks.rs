@@ -28,6 +28,14 @@ pub struct Clocks {
     pub confirmed: bool,
 }
 
+/// A time as people read it.
+fn stated(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(
+        |_error| format!("{seconds} s since 1970"),
+        |time| time.to_string(),
+    )
+}
+
 /// What a person should know of clocks that are more than five minutes apart.
 pub fn apart(local: Timestamp, store: StoreTime) -> Option<String> {
     let seconds = if local > store.latest {
@@ -38,10 +46,16 @@ pub fn apart(local: Timestamp, store: StoreTime) -> Option<String> {
     let is_apart = u64::try_from(seconds).is_ok_and(|seconds| seconds > SKEW_TOLD_SECONDS);
     is_apart.then(|| {
         let side = if local > store.latest { "ahead of" } else { "behind" };
-        let minutes = seconds / 60;
+        let until_then = if u64::try_from(seconds).is_ok_and(|seconds| seconds > SKEW_REFUSED_SECONDS) {
+            "locks go by the store's, and nothing is let go"
+        } else {
+            "what is protected goes by the later one, and what is let go by the earlier"
+        };
         format!(
-            "this machine's clock is {minutes} min {side} the store's: set whichever is wrong; until then what is protected \
-             goes by the later one, and what is let go by the earlier"
+            "this machine's clock ({}) is {} min {side} the store's ({}): set whichever is wrong; until then {until_then}",
+            stated(local.seconds),
+            seconds / 60,
+            stated(store.earliest.seconds)
         )
     })
 }
@@ -63,7 +77,9 @@ pub enum Skew {
 pub enum Held {
     /// The clocks contradict each other.
     #[error(
-        "the local clock ({local} s since 1970) and the store's ({store}) are more than a day apart"
+        "the local clock ({}) and the store's ({}) are more than a day apart",
+        stated(*.local),
+        stated(*.store)
     )]
     Skewed {
         /// The local clock, seconds since 1970.
@@ -73,7 +89,9 @@ pub enum Held {
     },
     /// The store's clock was set back, or it was wrong before.
     #[error(
-        "the store's clock ({store} s since 1970) is behind what it once stated ({remembered})"
+        "the store's clock ({}) is behind what it once stated ({})",
+        stated(*.store),
+        stated(*.remembered)
     )]
     StoreBehind {
         /// The store's clock, seconds since 1970.
@@ -83,7 +101,9 @@ pub enum Held {
     },
     /// The local clock is behind a time that has been.
     #[error(
-        "the local clock ({local} s since 1970) is behind what the store once stated ({remembered})"
+        "the local clock ({}) is behind what the store once stated ({})",
+        stated(*.local),
+        stated(*.remembered)
     )]
     LocalBehind {
         /// The local clock, seconds since 1970.
