@@ -666,22 +666,22 @@ impl Located {
         self.candidates.get(position).map(|candidate| candidate.id)
     }
 
-    /// Of several repositories that open, leaves out those in which nothing was ever written: what of two inits at the same
-    /// moment one could not take back. Where all are so, none is left out.
+    /// Of several repositories at an address, leaves out those in which nothing was ever written, whether others open or
+    /// not: what of two inits at the same moment one could not take back. Where all are so, none is left out.
     ///
     /// Cost: for each of several two listings, for one none.
     fn leave_out_unused(&self, opened: &mut Vec<Opened>) -> Result<()> {
-        if opened.len() < 2 {
+        if self.candidates.len() < 2 || opened.is_empty() {
             return Ok(());
         }
         let mut used = BTreeSet::new();
-        for (position, _, admin) in opened.iter() {
-            let admin = admin.signing_key().verify_key().writer_id();
-            let candidate = self.candidates.get(*position);
-            let has_certificates =
-                candidate.is_some_and(|candidate| !candidate.certificates.is_empty());
-            if has_certificates || has_written(&self.objects, admin)? {
-                used.insert(*position);
+        for (position, candidate) in self.candidates.iter().enumerate() {
+            let Ok(admin) = VerifyKey::from_bytes(&candidate.root.verify_key) else {
+                continue;
+            };
+            let has_certificates = !candidate.certificates.is_empty();
+            if has_certificates || has_written(&self.objects, admin.writer_id())? {
+                used.insert(position);
             }
         }
         if !used.is_empty() {

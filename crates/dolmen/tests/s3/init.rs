@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::machine::{Machine, owner};
 use crate::proxy::{Fault, Proxy, Request};
 use crate::seaweed::server;
+use crate::world::Ran;
 
 const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
 const TERMS: [&str; 3] = ["init", "--protect", "1h"];
@@ -110,6 +111,31 @@ async fn of_two_inits_at_once_one_makes_the_repository_that_every_machine_opens(
     let listed: serde_json::Value =
         serde_json::from_str(&fresh.done(&["snapshots", "--json"])).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 1);
+}
+
+/// It would else write into what the other one sets aside and lets go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_passphrase_of_an_init_that_lost_opens_nothing() {
+    server().bucket("lost-race", true).await;
+    let first = Arc::new(Machine::new("lost-race"));
+    let (made, once) = (Arc::clone(&first), std::sync::Once::new());
+    let rule = move |request: &Request, _: usize| {
+        if puts_root(request) {
+            once.call_once(|| assert_eq!(made.run(&TERMS).code, 0));
+        }
+        Fault::None
+    };
+    let proxy = Proxy::start(&server().endpoint(), Arc::new(rule)).await;
+    let late = Machine::at(&proxy.endpoint, "lost-race");
+    late.world.write("files/a", b"late");
+    let run = |arguments: &[&str]| {
+        let mut command = late.command(arguments);
+        Ran::of(command.env("DOLMEN_PASSWORD", "another").output().unwrap())
+    };
+    run(&TERMS).says(1, "a repository already exists at");
+    run(&["backup", "."]).says(12, "wrong passphrase");
+    run(&["snapshots"]).says(12, "wrong passphrase");
+    late.done(&["backup", "."]);
 }
 
 /// A root is a repository, also beneath a marker.
