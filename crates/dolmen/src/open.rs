@@ -193,25 +193,19 @@ fn wanted_id(
 }
 
 /// Junk that is named; more is counted.
-const JUNK_NAMED_MAX: usize = 3;
+const JUNK_NAMED_MAX: usize = 10;
 
-/// Warns of what does not verify. Whoever may write can leave any number of junk: that is one line.
+/// Warns of what does not verify. Whoever may write can leave any number of junk: what is more than some is one line.
 fn warn_of(app: &App, findings: &[Finding]) {
     let is_junk = |finding: &&Finding| matches!(finding.nature, Nature::Altered | Nature::Foreign);
     let (junk, others): (Vec<_>, Vec<_>) = findings.iter().partition(is_junk);
-    let named = if junk.len() > JUNK_NAMED_MAX {
-        &[]
-    } else {
-        junk.as_slice()
-    };
-    for finding in others.iter().chain(named) {
+    for finding in others.iter().chain(junk.iter().take(JUNK_NAMED_MAX)) {
         app.output.warn(finding.to_string());
     }
-    if let (Some(first), []) = (junk.first(), named) {
+    let more = junk.len().saturating_sub(JUNK_NAMED_MAX);
+    if more > 0 {
         app.output.warn(format!(
-            "passed over {} objects that are none of this repository's, or damaged, the first {}: dolmen audit names them",
-            junk.len(),
-            first.subject
+            "passed over {more} more objects that are none of this repository's, or damaged: dolmen audit names them"
         ));
     }
 }
