@@ -41,7 +41,7 @@ where
             format!("its answer cannot be read: {}", reasons(error))
         }
         SdkError::ServiceError(answer) => said(answer.err(), answer.raw().status().as_u16()),
-        other if lacks_credentials(other) => NO_CREDENTIALS.to_owned(),
+        other if names_nobody(other) => NO_CREDENTIALS.to_owned(),
         other => match mistrust(other) {
             Some(rustls::Error::InvalidCertificate(_)) => {
                 format!("{UNKNOWN_SERVER}: {}", reasons(other))
@@ -49,7 +49,7 @@ where
             Some(_) | None => reasons(other),
         },
     };
-    let source = if kind == StoreErrorKind::Denied && said != NO_CREDENTIALS {
+    let source = if kind == StoreErrorKind::Denied && !lacks_credentials(error) {
         format!("{} (right: {})", plain(&said), right(operation))
     } else {
         plain(&said)
@@ -153,6 +153,14 @@ where
 /// Whether nobody said who asks.
 fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(<dyn Error + 'static>::is::<CredentialsError>)
+}
+
+/// Whether that is so because nothing says who asks, and not because what says it failed.
+fn names_nobody(error: &(dyn Error + 'static)) -> bool {
+    chain(error).any(|error| {
+        let lacking = error.downcast_ref::<CredentialsError>();
+        matches!(lacking, Some(CredentialsError::CredentialsNotLoaded(_)))
+    })
 }
 
 /// Why the other side does not speak TLS, or is not whom it should be, if that is so.

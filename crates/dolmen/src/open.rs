@@ -19,7 +19,7 @@ use crate::config::{Ask, Config, GivenKey};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::kept::KeptCopies;
 use crate::render;
-use crate::stores;
+use crate::stores::{self, Trial};
 
 /// An open repository and this client's folders for it.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub(crate) struct Opened {
 pub(crate) enum Duty {
     /// Nothing that not every key may.
     Look,
+    /// The same, with all store credentials at hand.
+    Attack,
     /// Making backups.
     Backup,
     /// Reading contents and names.
@@ -52,11 +54,21 @@ pub(crate) enum Duty {
     Administer,
 }
 
+impl Duty {
+    /// Whoever only reads asks nobody but whoever reads.
+    const fn trial(self) -> Trial {
+        match self {
+            Self::Look | Self::Read => Trial::None,
+            Self::Attack | Self::Backup | Self::Maintain | Self::Administer => Trial::Each,
+        }
+    }
+}
+
 /// Refuses a key that is for something else, before anything is asked of the store for it.
 fn require(repository: &Repository, duty: Duty) -> Result<(), Error> {
     let role = repository.keys().role();
     let (may, what) = match duty {
-        Duty::Look => return Ok(()),
+        Duty::Look | Duty::Attack => return Ok(()),
         Duty::Backup => (role == Role::Backup, "make backups"),
         Duty::Read => (role == Role::Restore, "read contents or names"),
         Duty::Maintain => (role == Role::Maintain, "renew, retire or let go"),
@@ -79,7 +91,11 @@ pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
         app.output.warn(warning);
     }
     let shown = address.shown();
-    let reached = stores::open(app, address)?;
+    let contents = key.filter(|key| key.has_credentials());
+    let contents = contents.map(|key| key.contents(secret)).transpose()?;
+    let (secrets, carried) = contents.unzip();
+    let carried = carried.unwrap_or_default();
+    let reached = stores::open(app, address, &carried, duty.trial())?;
     let (pinned_as, folder) = (reached.pinned_as, reached.folder);
     let state = StateFolder::open(config.state()?).during("cannot use the state folder")?;
     let pinned = wanted_id(config, &state, &pinned_as, &shown)?;
@@ -99,7 +115,11 @@ pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
     let located = repository::locate(objects, app.environment.clone(), pinned, &copies);
     let located = located.during(&tried)?;
     let repository = if let Some(key) = key {
-        located.open_with(&key.file, &key.secrets(secret)?)
+        let secrets = match secrets {
+            Some(secrets) => secrets,
+            None => key.contents(secret)?.0,
+        };
+        located.open_with(&key.file, &secrets)
     } else {
         let passphrase = secret.read(&format!("passphrase for {shown}"), Ask::Once)?;
         located.unlock(&passphrase, config.accept)

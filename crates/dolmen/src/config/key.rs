@@ -9,7 +9,7 @@ use dolmen_format::keyfile::KeyFile;
 use dolmen_format::limits::KEY_FILE_BYTES_MAX;
 use zeroize::Zeroizing;
 
-use super::{Ask, Secret};
+use super::{Ask, Secret, StoreVariables};
 use crate::exit::{Exit, Failure, Outcome};
 
 /// A key file, read, and what is odd about it.
@@ -58,8 +58,13 @@ impl GivenKey {
         })
     }
 
-    /// Takes the secrets out; asks for the passphrase where they are wrapped.
-    pub(crate) fn secrets(&self, secret: &Secret) -> Outcome<RoleSecrets> {
+    /// Whether store credentials lie in the file: then it must be opened before the store is.
+    pub(crate) fn has_credentials(&self) -> bool {
+        RoleSecrets::has_credentials(&self.file)
+    }
+
+    /// Takes out what is in the file; asks for the passphrase where it is wrapped.
+    pub(crate) fn contents(&self, secret: &Secret) -> Outcome<(RoleSecrets, StoreVariables)> {
         let shown = self.path.display();
         let passphrase = match self.file.wrapping {
             Some(_) => {
@@ -68,12 +73,15 @@ impl GivenKey {
             None => None,
         };
         let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_slice());
-        RoleSecrets::from_file(&self.file, passphrase).map_err(|error| {
+        let contents = RoleSecrets::from_file(&self.file, passphrase).map_err(|error| {
             Failure::new(
                 Exit::WrongKey,
                 format!("cannot use the key file {shown}: {error}"),
             )
             .hint("if it is damaged, make another with dolmen key add and revoke this one")
-        })
+        })?;
+        let source = format!("the key file {shown}");
+        let carried = StoreVariables::parse(contents.credentials.as_bytes(), &source)?;
+        Ok((contents.secrets, carried))
     }
 }
