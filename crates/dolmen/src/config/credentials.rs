@@ -15,8 +15,8 @@ use dolmen_s3::{Credentials, Identity, KeySource};
 use dolmen_store::{ByPurpose, Purpose};
 use zeroize::Zeroizing;
 
+use super::Variables;
 use super::command::AskedCommand;
-use super::{Variables, trim_text};
 use crate::arguments::Global;
 use crate::exit::{Failure, Outcome};
 
@@ -143,8 +143,8 @@ impl StoreVariables {
     pub(crate) fn parse(text: &[u8], source: &str) -> Outcome<Self> {
         let refuse = |why: &str| Err(Failure::usage(format!("{source} {why}")));
         let limit = STORE_CREDENTIALS_BYTES_MAX;
-        let text = match str::from_utf8(trim_text(text)) {
-            Ok(text) if text.len() <= limit => text,
+        let text = match str::from_utf8(text) {
+            Ok(text) if text.len() <= limit => text.trim_start_matches('\u{feff}'),
             Ok(_) => return refuse(&format!("has more than {} KiB", limit >> 10)),
             Err(_) => return refuse("is not UTF-8"),
         };
@@ -377,5 +377,148 @@ impl KeySource for PrintedKeys {
         Ok(keys
             .flatten()
             .ok_or("the credentials command prints no keys any more")?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    fn parsed(text: &str) -> StoreVariables {
+        StoreVariables::parse(text.as_bytes(), "it").unwrap()
+    }
+
+    fn refused(text: &str) -> String {
+        let failure = StoreVariables::parse(text.as_bytes(), "it").unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        failure.message
+    }
+
+    /// Who asks for each purpose, in short: the key's id, or the profile.
+    fn shown(identities: &ByPurpose<Identity>) -> [Option<String>; 3] {
+        Purpose::ALL.map(|purpose| {
+            Some(match identities.get(purpose)? {
+                Identity::Chain => "chain".to_owned(),
+                Identity::Keys(keys) => keys.access_key_id().to_owned(),
+                Identity::Given(source) => source.keys().unwrap().access_key_id().to_owned(),
+                Identity::Profile { name, .. } => format!("profile {name}"),
+                Identity::WebIdentity { role_arn, .. } => format!("role {role_arn}"),
+            })
+        })
+    }
+
+    fn sources(command: Option<&str>, variables: &[(&str, &str)]) -> Sources {
+        let global = Global {
+            credentials_command: command.map(OsString::from),
+            ..Global::default()
+        };
+        Sources::find(&global, &|name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn the_first_source_that_names_somebody_says_all_of_a_purpose() {
+        let printed = "printf '%s\\n' AWS_ACCESS_KEY_ID=printed AWS_SECRET_ACCESS_KEY=x \
+                       DOLMEN_PRUNE_AWS_ACCESS_KEY_ID=ends DOLMEN_PRUNE_AWS_SECRET_ACCESS_KEY=x \
+                       DOLMEN_PRUNE_AWS_CREDENTIAL_EXPIRATION=2030-01-01T00:00:00Z";
+        let environment = [
+            ("AWS_ACCESS_KEY_ID", "own"),
+            ("AWS_SECRET_ACCESS_KEY", "y"),
+            ("DOLMEN_RENEW_AWS_PROFILE", "renewer"),
+            ("DOLMEN_PRUNE_AWS_ACCESS_KEY_ID", "half"),
+        ];
+        let carried = parsed(
+            "AWS_ACCESS_KEY_ID=carried\nAWS_SECRET_ACCESS_KEY=z\n\
+             DOLMEN_RENEW_AWS_ACCESS_KEY_ID=carried\nDOLMEN_RENEW_AWS_SECRET_ACCESS_KEY=z\n",
+        );
+        let some = |names: [&str; 3]| names.map(|name| (!name.is_empty()).then(|| name.to_owned()));
+        let identities = |sources: Sources| shown(&sources.identities(&carried).unwrap());
+        let all = identities(sources(Some(printed), &environment));
+        assert_eq!(all, some(["printed", "profile renewer", "ends"]));
+        let by_environment = identities(sources(None, &environment[..3]));
+        assert_eq!(by_environment, some(["chain", "profile renewer", ""]));
+        assert_eq!(
+            identities(sources(None, &[])),
+            some(["carried", "carried", ""])
+        );
+        let none = sources(None, &[]).identities(&StoreVariables::default());
+        assert_eq!(shown(&none.unwrap()), some(["", "", ""]));
+    }
+
+    #[test]
+    fn half_a_credential_is_refused() {
+        for (variables, said) in [
+            (
+                [("DOLMEN_PRUNE_AWS_ACCESS_KEY_ID", "a")],
+                "DOLMEN_PRUNE_AWS_ACCESS_KEY_ID is set and DOLMEN_PRUNE_AWS_SECRET_ACCESS_KEY is not",
+            ),
+            (
+                [("DOLMEN_RENEW_AWS_SESSION_TOKEN", "a")],
+                "DOLMEN_RENEW_AWS_SESSION_TOKEN is set and DOLMEN_RENEW_AWS_ACCESS_KEY_ID is not",
+            ),
+            (
+                [("DOLMEN_RENEW_AWS_WEB_IDENTITY_TOKEN_FILE", "a")],
+                "DOLMEN_RENEW_AWS_WEB_IDENTITY_TOKEN_FILE is set and DOLMEN_RENEW_AWS_ROLE_ARN is not",
+            ),
+        ] {
+            let failure = sources(None, &variables).identities(&StoreVariables::default());
+            let failure = failure.unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.message.starts_with(said), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_variables_and_no_value() {
+        assert_eq!(
+            refused("AWS_REGION=hidden"),
+            "it has AWS_REGION in line 1, which is no variable of store credentials"
+        );
+        assert_eq!(refused("\n\nhidden"), "it has no VARIABLE=value in line 3");
+        assert_eq!(
+            refused("AWS_PROFILE=a\nAWS_PROFILE=hidden"),
+            "it has AWS_PROFILE twice"
+        );
+        assert_eq!(
+            refused("AWS_PROFILE=hid\u{1b}den"),
+            "it has a control character in line 1"
+        );
+        assert_eq!(refused(&"x".repeat(20_000)), "it has more than 16 KiB");
+        let shown = format!("{:?}", parsed("AWS_SECRET_ACCESS_KEY=hidden"));
+        assert!(
+            shown.contains(SECRET) && !shown.contains("hidden"),
+            "{shown}"
+        );
+        let keys =
+            parsed("AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\nAWS_CREDENTIAL_EXPIRATION=soon");
+        let failure = keys.to_text().unwrap_err();
+        assert!(
+            failure
+                .message
+                .starts_with("AWS_CREDENTIAL_EXPIRATION is no time")
+        );
+    }
+
+    #[test]
+    fn text_for_a_key_file_reads_as_what_it_was_made_of() {
+        let text = "DOLMEN_PRUNE_AWS_PROFILE=p\n\nAWS_SECRET_ACCESS_KEY=b=c\r\nAWS_ACCESS_KEY_ID=a\nAWS_SESSION_TOKEN=\n";
+        let found = parsed(text);
+        assert_eq!(
+            found.names(),
+            [
+                "AWS_ACCESS_KEY_ID",
+                "AWS_SECRET_ACCESS_KEY",
+                "DOLMEN_PRUNE_AWS_PROFILE"
+            ]
+        );
+        let text = found.to_text().unwrap();
+        assert_eq!(
+            text.as_str(),
+            "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b=c\nDOLMEN_PRUNE_AWS_PROFILE=p\n"
+        );
+        assert_eq!(parsed(&text).to_text().unwrap(), text);
     }
 }
