@@ -41,15 +41,16 @@ where
             format!("its answer cannot be read: {}", reasons(error))
         }
         SdkError::ServiceError(answer) => said(answer.err(), answer.raw().status().as_u16()),
-        other if names_nobody(other) => NO_CREDENTIALS.to_owned(),
-        other => match mistrust(other) {
-            Some(rustls::Error::InvalidCertificate(_)) => {
+        other => match (lacking(other), mistrust(other)) {
+            (Some(CredentialsError::CredentialsNotLoaded(_)), _) => NO_CREDENTIALS.to_owned(),
+            (Some(lacking), _) => reasons(lacking),
+            (None, Some(rustls::Error::InvalidCertificate(_))) => {
                 format!("{UNKNOWN_SERVER}: {}", reasons(other))
             }
-            Some(_) | None => reasons(other),
+            (None, Some(_) | None) => reasons(other),
         },
     };
-    let source = if kind == StoreErrorKind::Denied && !lacks_credentials(error) {
+    let source = if kind == StoreErrorKind::Denied && lacking(error).is_none() {
         format!("{} (right: {})", plain(&said), right(operation))
     } else {
         plain(&said)
@@ -138,7 +139,7 @@ where
     match error {
         SdkError::ConstructionFailure(_) => StoreErrorKind::Other,
         SdkError::DispatchFailure(failure) if failure.is_user() => StoreErrorKind::Other,
-        SdkError::DispatchFailure(_) if lacks_credentials(error) => StoreErrorKind::Denied,
+        SdkError::DispatchFailure(_) if lacking(error).is_some() => StoreErrorKind::Denied,
         SdkError::DispatchFailure(_) if mistrust(error).is_some() => StoreErrorKind::Other,
         SdkError::DispatchFailure(_) if never_connected(error) => StoreErrorKind::Unavailable,
         SdkError::ServiceError(answer) => {
@@ -150,17 +151,9 @@ where
     }
 }
 
-/// Whether nobody said who asks.
-fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
-    chain(error).any(<dyn Error + 'static>::is::<CredentialsError>)
-}
-
-/// Whether that is so because nothing says who asks, and not because what says it failed.
-fn names_nobody(error: &(dyn Error + 'static)) -> bool {
-    chain(error).any(|error| {
-        let lacking = error.downcast_ref::<CredentialsError>();
-        matches!(lacking, Some(CredentialsError::CredentialsNotLoaded(_)))
-    })
+/// Why it cannot be said who asks, if that is so.
+fn lacking<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e CredentialsError> {
+    chain(error).find_map(|error| error.downcast_ref())
 }
 
 /// Why the other side does not speak TLS, or is not whom it should be, if that is so.

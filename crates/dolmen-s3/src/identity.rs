@@ -101,7 +101,7 @@ impl Identity {
                     .configure(&ProviderConfig::with_default_region().await)
                     .profile_name(name)
                     .profile_files(files.build());
-                loader.credentials_provider(provider.build())
+                loader.credentials_provider(Named(provider.build()))
             }
             Self::WebIdentity {
                 token_file,
@@ -118,6 +118,27 @@ impl Identity {
                 loader.credentials_provider(provider.build())
             }
         }
+    }
+}
+
+/// A profile that was named: if it is not there, that is no reason to look for somebody else.
+#[derive(Debug)]
+struct Named(ProfileFileCredentialsProvider);
+
+impl ProvideCredentials for Named {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let found = self.0.provide_credentials().await;
+            found.map_err(|error| match error {
+                CredentialsError::CredentialsNotLoaded(_) => {
+                    CredentialsError::invalid_configuration(error)
+                }
+                other => other,
+            })
+        })
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) const ADDER: (&str, &str) = ("adder", "adder-secret");
 pub(crate) const RENEWER: (&str, &str) = ("renewer", "renewer-secret");
 /// Who may list and delete versions.
 pub(crate) const PRUNER: (&str, &str) = ("pruner", "pruner-secret");
+/// Who may list, read, put without a lock and delete versions, as `access print --role prune` has it.
+pub(crate) const KEEPER: (&str, &str) = ("keeper", "keeper-secret");
 
 /// Runs a server in a folder, the first argument, and does what it is told in words: `start`, or `kill`. Each is answered.
 /// When what feeds its input ends, it ends the server, too.
@@ -265,12 +267,14 @@ fn identities() -> String {
         identity(READER, r#""Read","List""#, ""),
     ];
     let mut policies = Vec::new();
-    for (who, looks, action) in [
-        (ADDER, &LOOKING as &[_], "s3:PutObject"),
-        (RENEWER, &LOOKING, "s3:PutObjectRetention"),
-        (PRUNER, &LOOKING[..2], "s3:DeleteObjectVersion"),
+    let (put, delete) = ("s3:PutObject", "s3:DeleteObjectVersion");
+    for (who, looks, actions) in [
+        (ADDER, &LOOKING as &[_], &[put] as &[_]),
+        (RENEWER, &LOOKING, &["s3:PutObjectRetention"]),
+        (PRUNER, &LOOKING[..2], &[delete]),
+        (KEEPER, &LOOKING, &[put, delete]),
     ] {
-        policies.push(policy(who.0, &[looks, &[action]].concat()));
+        policies.push(policy(who.0, &[looks, actions].concat()));
         identities.push(identity(who, "", &format!("{:?}", who.0)));
     }
     format!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::machine::{Machine, noise};
 use crate::proxy::{Fault, Proxy, Request};
-use crate::seaweed::{ADDER, OWNER, PRUNER, RENEWER};
+use crate::seaweed::{ADDER, KEEPER, OWNER, PRUNER, RENEWER};
 use crate::traps::bucket_that_locks;
 use crate::world::{Ran, World, messages};
 
@@ -107,7 +107,11 @@ async fn maintenance_asks_for_each_call_under_the_least_credential() {
         let ran = run_as(&machine, &ALL[..2], &["prune", "--json"]);
         let report = messages(&ran.stdout).pop().unwrap();
         assert_eq!(report["deleted"]["objects"], 0, "{report}");
-        denied |= ran.code == 13;
+        if ran.code == 13 {
+            denied = true;
+            let locked = report["locked"]["objects"].as_u64();
+            assert!(locked.is_some_and(|locked| locked > 0), "{report}");
+        }
         let ran = run_as(&machine, &ALL, &["renew", "--json"]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         renewed += messages(&ran.stdout).pop().unwrap()["renewed"]
@@ -187,6 +191,41 @@ async fn a_credential_for_renewing_alone_reads_and_renews() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_for_renewing_and_pruning_maintain_without_a_plain_one() {
+    bucket_that_locks("two-keys").await;
+    let (machine, proxy) = watched("two-keys", &["--protect", "1h"]).await;
+    for round in 0..2 {
+        machine.world.write("files/changes", &noise(round, 300_000));
+        machine.done(&["backup", "."]);
+    }
+    let before = proxy.requests().len();
+    let two = [("DOLMEN_RENEW_", RENEWER), ("DOLMEN_PRUNE_", KEEPER)];
+    for arguments in [&["forget", "--keep-last", "1"] as &[_], &["maintain"]] {
+        let ran = run_as(&machine, &two, arguments);
+        assert_eq!(ran.code, 0, "{arguments:?} {}", ran.stderr);
+    }
+    let both = told(&proxy, before);
+    let expected = [
+        (RENEWER, "look"),
+        (RENEWER, "list roots"),
+        (KEEPER, "put"),
+        (KEEPER, "list roots"),
+    ];
+    for one in pairs(&expected) {
+        assert!(both.contains(&one), "{one:?} in {both:?}");
+    }
+    let mut allowed = pairs(&expected);
+    allowed.extend(pairs(&[(RENEWER, "extend"), (KEEPER, "delete")]));
+    assert!(both.is_subset(&allowed), "{both:?}");
+    let before = proxy.requests().len();
+    let ran = run_as(&machine, &two[1..], &["prune"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let alone = told(&proxy, before);
+    assert!(alone.iter().all(|(who, _)| who == KEEPER.0), "{alone:?}");
+    machine.restores("latest");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_credential_is_named_and_keeps_nobody_from_reading() {
     let (machine, proxy) = watched("wrong-keys", &["--protect", "1h"]).await;
     let with = |prefix: &'static str, keys: Keys| [("", OWNER), (prefix, keys)];
@@ -226,7 +265,9 @@ async fn a_wrong_credential_is_named_and_keeps_nobody_from_reading() {
     let before = proxy.requests().len();
     assert_eq!(profile("pruner").code, 0);
     assert!(told(&proxy, before).contains(&(PRUNER.0.to_owned(), "list roots")));
-    profile("nobody").says(13, "cannot use the store credentials of DOLMEN_PRUNE_AWS_…");
+    let nobody = profile("nobody");
+    nobody.says(13, "cannot use the store credentials of DOLMEN_PRUNE_AWS_…");
+    assert!(nobody.stderr.contains("nobody"), "{}", nobody.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
