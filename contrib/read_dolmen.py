@@ -4,7 +4,9 @@
     read_dolmen.py list REPO
     read_dolmen.py restore REPO SNAPSHOT TARGET
 
-REPO is a local folder; the passphrase comes from the environment variable DOLMEN_PASSWORD. SNAPSHOT is an id, the
+REPO is a local folder; the passphrase comes from the environment variable DOLMEN_PASSWORD. Without any, the variable
+DOLMEN_RECOVERY_KIT names a file with the text of a recovery kit's QR code (an admin's key file), or with nothing but its
+24 words (then pip install mnemonic, too). SNAPSHOT is an id, the
 unique beginning of one, or `latest`. Absolute paths are recreated whole below TARGET. What already exists in TARGET is
 never replaced (directories are entered). As root, owners are restored by number.
 
@@ -15,7 +17,7 @@ Linux, Python 3.9 or later; pip install blake3 zstandard cryptography argon2-cff
 The sections of this file are those of docs/format.md.
 """
 
-import array, bisect, collections, datetime, hashlib, hmac, os, re, stat, struct, sys, time, types
+import array, base64, bisect, collections, datetime, hashlib, hmac, os, re, stat, struct, sys, time, types
 
 try:
     import argon2.low_level, cbor2, zstandard
@@ -308,9 +310,11 @@ class XWing:
 POLICY = row(uint(), uint(), uint(), uint(5), list_of(uint((1 << 32) - 1), 6, 6), list_of(row(text(), uint()), 0, 64))
 ROOT_MAP = map_of({0: time_, 1: B32, 2: uint(), 3: B32, 4: row(B32, data_(1216), data_(1216)), 5: B16, 6: POLICY})
 BUNDLE_MAP = map_of({0: B16, 1: uint(least=1), 2: time_, 3: row(uint(1, 1), uint(), uint(), uint(), B32), 4: B32,
-                     5: data_(48)})
-CERTIFICATE_MAP = map_of({0: text(64), 1: uint(4, 1), 2: B32, 3: B16, 4: time_, 5: uint(), 6: B16}, optional=[3])
+                     5: data_(48), 6: text(64)}, optional=[6])
+CERTIFICATE_MAP = map_of({0: text(64), 1: uint(4, 1), 2: B32, 3: B16, 4: time_, 5: uint(), 6: B16, 7: BOX},
+                         optional=[3, 7])
 ADMIN, BACKUP, MAINTAIN, RESTORE = range(1, 5)
+ADMIN_FILE_MAP = map_of({0: B32, 1: text(), 2: text(64), 3: uint(ADMIN, ADMIN), 5: time_, 7: data_(48)})  # no passphrase
 SUITE = 1
 
 
@@ -321,16 +325,42 @@ class Domain:
         self.index_key = derive("dolmen v1 index key", self.secret)
 
 
+def admin_key(secret):
+    signing = Ed25519PrivateKey.from_private_bytes(derive("dolmen v1 admin signing key", secret))
+    return signing.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+# 3.5 the recovery kit
+
+def read_kit(path):
+    """-> admin secret"""
+    with open(path) as f:
+        content = f.read()
+    if "-----BEGIN DOLMEN KEY-----" not in content:
+        from mnemonic import Mnemonic
+        words = re.findall("[a-z]+", content.lower())
+        need(len(words) == 24, f"it has {len(words)} words, not 24")
+        return bytes(Mnemonic("english").to_entropy(words))
+    body = content.split("-----BEGIN DOLMEN KEY-----")[1].split("-----END DOLMEN KEY-----")[0]
+    m = cbor(base64.b64decode("".join(body.split()), validate=True), ADMIN_FILE_MAP)
+    secret, tag = m[7][:32], m[7][32:]
+    expected = derive("dolmen v1 key file checksum", cbor2.dumps({**m, 7: b""}, canonical=True) + secret)[:16]
+    need(hmac.compare_digest(tag, expected), "it is damaged")
+    return secret
+
+
 class Repository:
-    def __init__(self, folder, passphrase):
+    def __init__(self, folder, passphrase, kit=None):
         self.folder = folder
         self.domains = {}
         self.bundles_seen = False
         for self.id, self.root in self.find_roots():
-            secret = self.find_secret(passphrase)
+            secret = self.find_secret(passphrase, kit)
             if secret:
                 break
         else:
+            if kit:
+                raise Stop(12, "the recovery kit is of another repository, or a word of it is wrong")
             if not self.bundles_seen:
                 raise Stop(20, "damage: there is a repository, but no key bundle that a passphrase could open")
             raise Stop(12, "wrong passphrase: it opens no key of this repository")
@@ -362,8 +392,8 @@ class Repository:
             raise Stop(20, "damage: there is a repository, but its root cannot be used")
         return roots
 
-    def find_secret(self, passphrase):
-        """Read keys/: remember the certificates, open a bundle. -> admin secret, or None if the passphrase is wrong"""
+    def find_secret(self, passphrase, kit):
+        """Read keys/: remember the certificates, open a bundle. -> admin secret, or None if passphrase or kit is wrong"""
         self.certificates, slots = {}, {}
         admin = self.root[3]
         for name in names_in(self.path("keys"), ID):
@@ -384,6 +414,8 @@ class Repository:
                     best[1].append((name, m))
             except (Damage, OSError) as e:
                 log.damage(f"keys/{name}: {e}")
+        if kit:
+            return kit if admin_key(kit) == admin else None
         for _, bundles in slots.values():
             for name, m in bundles:
                 try:
@@ -406,9 +438,7 @@ class Repository:
             return None  # a wrong passphrase
         secret = aes_open(derive("dolmen v1 bundle key", output), bytes(12), m[5], self.id + m[0] + u64(m[1]),
                           "the admin secret")
-        signing = Ed25519PrivateKey.from_private_bytes(derive("dolmen v1 admin signing key", secret))
-        public = signing.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-        need(public == self.root[3], "its admin secret does not give the verify key that is in the root")
+        need(admin_key(secret) == self.root[3], "its admin secret does not give the verify key that is in the root")
         return secret
 
     def domain(self, domain_id):
@@ -1209,11 +1239,16 @@ def main(args):
         print("usage: read_dolmen.py list REPO | restore REPO SNAPSHOT TARGET", file=sys.stderr)
         return 2
     passphrase = os.environb.get(b"DOLMEN_PASSWORD")
-    if passphrase is None:
+    kit = os.environ.get("DOLMEN_RECOVERY_KIT")
+    if passphrase is None and kit is None:
         print("DOLMEN_PASSWORD, the environment variable with the passphrase, is not set", file=sys.stderr)
         return 2
     try:
-        action(Repository(args[1], passphrase), *args[2:])
+        try:
+            kit = read_kit(kit) if kit else None
+        except (Damage, ValueError, LookupError, ImportError) as e:
+            raise Stop(12, f"cannot use the recovery kit: {e}") from None
+        action(Repository(args[1], passphrase, kit), *args[2:])
     except Stop as e:
         print(e.args[1], file=sys.stderr)
         return e.args[0]

@@ -24,7 +24,7 @@ use crate::bucket;
 use crate::check::ReadData;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings, chain};
+use crate::finding::{Finding, Findings, reason};
 use crate::lives;
 use crate::moves::compare;
 use crate::objects::{Locking, Objects, Source};
@@ -110,7 +110,7 @@ pub struct Counts {
     pub overwritten: u64,
     /// No authentic version.
     pub foreign: u64,
-    /// There, and the store would not give what it is to be judged by: nothing is known of it.
+    /// The store would not give what it is to be judged by: nothing is known of it.
     pub unread: u64,
     /// Settings of the bucket by which it takes away, or does not protect what comes.
     pub settings: u64,
@@ -120,6 +120,12 @@ impl Counts {
     /// Whether nothing is wrong.
     pub fn is_ok(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether something could not be read, and nothing shows that anything is wrong.
+    pub fn is_unread(&self) -> bool {
+        let others = Self { unread: 0, ..*self };
+        self.unread > 0 && others.is_ok()
     }
 }
 
@@ -212,7 +218,7 @@ impl View {
             Ok(judgement) => judgement,
             Err(Error::Store(error)) => {
                 self.counts.unread = self.counts.unread.saturating_add(1);
-                let problem = format!("its settings cannot be read: {}", chain(&error));
+                let problem = format!("its settings cannot be read: {}", reason(&error));
                 self.findings.push(Finding::new("bucket", problem));
                 return Ok(());
             }
@@ -296,11 +302,11 @@ pub(crate) fn look_for(
     if let Some(error) = failed {
         return Err(error);
     }
-    let mut damaged = small::check(repository, &mut look, small, options.depth)?;
+    let mut seen = small::check(repository, &mut look, small, options.depth)?;
     if options.depth == Depth::Listing {
-        damaged.extend(list.damaged());
+        seen.extend(list.damaged());
     }
-    look.note_history(list, &damaged);
+    look.note_history(list, &seen);
     packs.finish(&mut look)?;
     look.ask_for_locks()?;
     Ok(look.finish())
@@ -374,8 +380,18 @@ impl Look<'_> {
     fn unread(&mut self, name: &str, error: StoreError) -> Result<()> {
         let counts = &mut self.view.counts;
         counts.unread = counts.unread.saturating_add(1);
-        self.tell(name, format!("cannot be read: {}", chain(&error)));
+        self.tell(name, format!("cannot be read: {}", reason(&error)));
         self.hear(error)
+    }
+
+    /// Notes what is not there, or could be explained by what may not be read.
+    fn doubt(&mut self, subject: &str, problem: &str) {
+        let counts = &mut self.view.counts;
+        counts.unread = counts.unread.saturating_add(1);
+        self.tell(
+            subject,
+            format!("{problem}; what cannot be read may tell of its end"),
+        );
     }
 
     /// Notes an object of which this version does not know what it is.
@@ -553,7 +569,7 @@ impl Look<'_> {
                     Err(error) => {
                         self.tell(
                             &*name,
-                            format!("its lock cannot be read: {}", chain(&error)),
+                            format!("its lock cannot be read: {}", reason(&error)),
                         );
                         self.note_lock(locking, &name, LockStatus::Unknown);
                         self.hear(error)?;

@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use dolmen_format::{ObjectId, ObjectKey, PackId, Timestamp};
+use dolmen_format::{ObjectKey, PackId, Timestamp};
 use dolmen_state::index::BlobIndex;
 use dolmen_state::state::Remembered;
 use dolmen_store::{StoreError, StoreErrorKind};
@@ -153,7 +153,8 @@ pub fn run(
         .into_iter()
         .collect();
     let missing = numbers::missing(&list, &options.remembered);
-    let strays = Strays::new(repository, told_of(&list, &missing, &options.remembered));
+    let told = told_of(&list, &missing, &options.remembered);
+    let strays = Strays::new(repository, |key| told.contains(key));
     let unusable = sink.judge(&strays, &list.findings)?;
     let damaged = list.damaged().filter(|key| unusable.contains(key));
     let damaged = damaged.map(|key| key.id()).collect();
@@ -167,7 +168,10 @@ pub fn run(
     progress.check_cancelled()?;
     let index = Index::load(repository, None)?;
     let whole: BTreeSet<_> = index.segment_ids().collect();
-    let strays = Strays::new(repository, listed.difference(&whole).copied().collect());
+    let strays = Strays::new(repository, |key| {
+        let is_listed = matches!(key, ObjectKey::Index(..)) && listed.contains(&key.id());
+        is_listed && !whole.contains(&key.id())
+    });
     report.suggest_repair_index = !sink.judge(&strays, &index.findings)?.is_empty();
     index.prefer(repository, &listed)?;
     compare_cache(options, &index, &sink)?;
@@ -208,13 +212,16 @@ pub fn run(
 }
 
 /// The snapshots and records that others, or this client, tell of and that are not there whole.
-fn told_of(list: &SnapshotList, missing: &Missing, remembered: &Remembered) -> BTreeSet<ObjectId> {
-    let mut told: BTreeSet<_> = missing.objects.keys().map(ObjectKey::id).collect();
-    let signed = remembered.signed.iter();
-    told.extend(signed.map(|own| own.reference.digest));
-    let stated = list.facts.stamps.iter().map(|(_, id)| *id);
-    for id in stated.chain(list.all().map(|entry| entry.id)) {
-        told.remove(&id);
+fn told_of(list: &SnapshotList, missing: &Missing, remembered: &Remembered) -> BTreeSet<ObjectKey> {
+    let signed = remembered.signed.iter().map(|own| own.reference);
+    let signed = signed.map(|own| ObjectKey::Ledger(own.writer, own.digest));
+    let mut told: BTreeSet<_> = missing.objects.keys().copied().chain(signed).collect();
+    let stated = list.facts.stamps.iter();
+    for (stamp, id) in stated {
+        told.remove(&ObjectKey::Ledger(stamp.writer, *id));
+    }
+    for entry in list.all() {
+        told.remove(&entry.key());
     }
     told
 }

@@ -372,6 +372,7 @@ fn candidates(view: &View<'_>) -> Result<(Vec<Candidate>, u64)> {
             return;
         };
         let frames = || pack.frames.iter();
+        let known = known.filter(|known| view.index.frame(*known, 0).is_some());
         candidate.needed_bytes = known.map(|known| {
             let bytes = frames().filter_map(|ordinal| view.index.frame(known, ordinal));
             bytes.map(|frame| u64::from(frame.frame_bytes)).sum()

@@ -151,6 +151,7 @@ fn answer<T>(called: std::result::Result<T, StoreError>) -> Result<Answer<T>> {
             StoreErrorKind::NoSpace
             | StoreErrorKind::TooLarge
             | StoreErrorKind::ShortRead
+            | StoreErrorKind::Sealed
             | StoreErrorKind::OutcomeUnknown
             | StoreErrorKind::Unavailable => Err(error.into()),
         },

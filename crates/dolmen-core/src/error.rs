@@ -48,6 +48,8 @@ pub enum Error {
     RepositoryExists {
         /// The store.
         address: String,
+        /// Objects that this client put before it saw that, and that the store keeps: hidden, where this client may.
+        stays: usize,
     },
     /// The pinned repository is not there, another is.
     #[error("{address} holds repository {found}, not {wanted}")]
@@ -102,9 +104,6 @@ pub enum Error {
         /// The name.
         name: String,
     },
-    /// A passphrase is to be changed, and none was given.
-    #[error("no passphrase opened the repository: which one is to be changed is not known")]
-    NoPassphrase,
     /// Only a bundle opens that a newer one has replaced.
     #[error("this passphrase was changed")]
     ReplacedPassphrase,

@@ -1,8 +1,9 @@
 //! Damage and oddities: collected, named, never in the way.
 
 use dolmen_format::ObjectKey;
-use dolmen_store::{StoreError, StoreErrorKind};
+use dolmen_store::{Operation, StoreError, StoreErrorKind};
 
+use crate::error::Error;
 use crate::objects::FetchError;
 use crate::verify::Refusal;
 
@@ -40,7 +41,7 @@ impl Finding {
     /// Notes a problem.
     pub fn new(subject: impl Into<String>, problem: impl Into<String>) -> Self {
         Self {
-            subject: subject.into(),
+            subject: plain(subject.into()),
             problem: problem.into(),
             nature: Nature::Damage,
         }
@@ -62,10 +63,10 @@ impl Finding {
                 ..
             }) => (
                 Nature::Unreadable,
-                "cannot be read: permission denied".to_owned(),
+                format!("cannot be read: {}", reason(error)),
             ),
-            FetchError::Store(_) => (Nature::Damage, chain(error)),
-            FetchError::Altered => (Nature::Altered, chain(error)),
+            FetchError::Store(_) => (Nature::Damage, reason(error)),
+            FetchError::Altered => (Nature::Altered, reason(error)),
         };
         Self {
             nature,
@@ -98,15 +99,40 @@ impl std::fmt::Display for Finding {
     }
 }
 
+/// A name without what a terminal would take for more than text: whoever writes a store chooses names.
+pub fn plain(name: String) -> String {
+    if name.chars().any(char::is_control) {
+        let shown = |letter: char| -> String {
+            if letter.is_control() {
+                letter.escape_default().collect()
+            } else {
+                letter.to_string()
+            }
+        };
+        name.chars().map(shown).collect()
+    } else {
+        name
+    }
+}
+
 /// All that was found.
 pub type Findings = Vec<Finding>;
 
-/// An error and its causes in one line.
+/// An error and its causes in one line. A store's failure names no object that is named before it.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
+    told(error, false)
+}
+
+/// As [`chain`], in a line that begins with what it is about.
+pub(crate) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    told(error, true)
+}
+
+fn told(error: &(dyn std::error::Error + 'static), is_named: bool) -> String {
+    let mut text = words(error, is_named);
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
+        let cause_text = words(cause, is_named_in(&text, cause));
         // Transparent layers repeat what they wrap.
         if !text.ends_with(&cause_text) {
             text.push_str(": ");
@@ -117,10 +143,81 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
+/// Whether a text names what a store failed on, by its key or by its id.
+fn is_named_in(text: &str, error: &(dyn std::error::Error + 'static)) -> bool {
+    let key = failure_of_store(error).and_then(|failed| failed.key.as_deref());
+    key.is_some_and(|key| {
+        let id = key.parse().map(|key: ObjectKey| key.id().to_string());
+        text.contains(key) || id.is_ok_and(|id| text.contains(&id))
+    })
+}
+
+fn words(error: &(dyn std::error::Error + 'static), is_named: bool) -> String {
+    match failure_of_store(error).filter(|_| is_named) {
+        // That it is read is said, too.
+        Some(failed) if failed.operation == Operation::Get => failed.kind.to_string(),
+        Some(failed) => format!("{} failed: {}", failed.operation, failed.kind),
+        None => error.to_string(),
+    }
+}
+
+/// The failure of a store that an error is, or hands on as it is.
+fn failure_of_store<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e StoreError> {
+    let handed_on = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(FetchError::Store(failed)), _) | (_, Some(Error::Store(failed))) => Some(failed),
+        (Some(FetchError::Altered) | None, _) => None,
+    };
+    handed_on.or_else(|| error.downcast_ref())
+}
+
 /// A count with its noun: `1 pack`, `2 packs`.
 pub(crate) fn counted(count: impl TryInto<u64>, noun: &str) -> String {
     match count.try_into().unwrap_or(u64::MAX) {
         1 => format!("1 {noun}"),
         count => format!("{count} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "snapshots/00/11";
+
+    fn refused(operation: Operation) -> StoreError {
+        StoreError {
+            kind: StoreErrorKind::Denied,
+            operation,
+            key: Some(KEY.into()),
+            source: Some("not yours".into()),
+        }
+    }
+
+    #[test]
+    fn what_a_line_is_about_is_named_once() {
+        let unusable = |error: FetchError| Finding::unusable(KEY, &error).to_string();
+        assert_eq!(
+            unusable(refused(Operation::Get).into()),
+            "snapshots/00/11: cannot be read: permission denied: not yours"
+        );
+        let gone = StoreError {
+            kind: StoreErrorKind::NotFound,
+            source: None,
+            ..refused(Operation::Get)
+        };
+        assert_eq!(unusable(gone.into()), "snapshots/00/11: not found");
+        assert_eq!(
+            reason(&Error::Store(refused(Operation::Extend))),
+            "extend lock failed: permission denied: not yours"
+        );
+        let damaged = Error::damaged(KEY, FetchError::from(refused(Operation::Get)));
+        assert_eq!(
+            chain(&damaged),
+            "snapshots/00/11 is damaged: permission denied: not yours"
+        );
+        assert_eq!(
+            chain(&refused(Operation::Get)),
+            "get of snapshots/00/11 failed: permission denied: not yours"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod segments;
 mod stand_ins;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -42,7 +43,8 @@ pub struct Index {
 impl Index {
     /// Loads every segment of the domains that this client knows: from the tables in `cache` where they hold it, else from the store.
     ///
-    /// Cost: one listing, and one request for each segment that is new to the cache.
+    /// Cost: one listing, and one request for each segment that is new to the cache; for a client that knows no domain one
+    /// more for each pack of such a segment.
     pub fn load(repository: &Repository, cache: Option<&Path>) -> Result<Self> {
         let mut listed = Vec::new();
         let foreign = repository.objects.list("index/", |object| {
@@ -74,12 +76,25 @@ impl Index {
         for object in &listed {
             index.writers.remove(&object.key.id());
         }
+        index.read(repository, &listed, is_wanted)?;
+        index.findings.sort();
+        index.described = index.blobs.pack_count();
+        Ok(index)
+    }
+
+    /// Reads segments, and adds what those say that are wanted.
+    fn read(
+        &mut self,
+        repository: &Repository,
+        listed: &[Listed],
+        is_wanted: impl Fn(&Listed) -> bool,
+    ) -> Result<()> {
         let (mut unusable, mut usable) = (BTreeSet::new(), BTreeSet::new());
-        let mut failed = None;
+        let (mut failed, mut outside) = (None, Vec::new());
         let kind = ObjectKind::Index;
         repository
             .objects
-            .fetch_all(&listed, kind, |object, fetched| {
+            .fetch_all(listed, kind, |object, fetched| {
                 let key = &object.key;
                 let read = match fetched {
                     Err(error) => Err(Finding::unusable(key.to_string(), &error)),
@@ -90,31 +105,34 @@ impl Index {
                 match read {
                     Err(finding) => {
                         unusable.insert(key.id());
-                        index.findings.push(finding);
+                        self.findings.push(finding);
                     }
                     Ok((opened, copy)) => {
-                        let added = is_wanted(object).then(|| opened.add_to(&index.blobs, key));
+                        let added = is_wanted(object).then(|| opened.add_to(&self.blobs, key));
+                        if opened.frames.is_none() && is_wanted(object) {
+                            outside.push((*key, opened.packs));
+                        }
                         failed = added.and_then(Result::err).or(failed.take());
                         let authentic = seen(key.id(), &copy.version, copy.bytes);
-                        let segments = &mut index.segments;
+                        let segments = &mut self.segments;
                         segments.retain(|seen| seen.id != authentic.id || *seen == authentic);
-                        index.writers.extend(place(object));
+                        self.writers.extend(place(object));
                         usable.insert(key.id());
                     }
                 }
             });
-        index
-            .segments
+        self.segments
             // Junk under another writer's name takes nothing from the one that is good.
             .retain(|segment| usable.contains(&segment.id) || !unusable.contains(&segment.id));
+        for (segment, packs) in outside {
+            tables::describe(repository, &self.blobs, &segment, &packs)?;
+        }
         match failed {
             Some(error) => return Err(error),
-            None if !listed.is_empty() => index.blobs.persist(&index.segments)?,
+            None if !listed.is_empty() => self.blobs.persist(&self.segments)?,
             None => {}
         }
-        index.findings.sort();
-        index.described = index.blobs.pack_count();
-        Ok(index)
+        Ok(())
     }
 
     /// Prefers what the segments that are `wanted` say, and adds what packs say of themselves, where such a segment is not
@@ -272,7 +290,8 @@ fn sizes(object: &Listed) -> impl Iterator<Item = (SegmentId, u64)> {
 /// What a segment says, verified.
 pub(crate) struct OpenedSegment {
     packs: Vec<PackEntry>,
-    frames: Vec<u8>,
+    /// `None`: this client knows no domain.
+    frames: Option<Vec<u8>>,
 }
 
 /// Verifies and decrypts a segment.
@@ -282,21 +301,28 @@ pub(crate) fn open_segment(
     stored: &Bytes,
 ) -> std::result::Result<OpenedSegment, Refusal> {
     let (segment, _) = verify::verify(repository, key, stored, |body: &Segment| body.writer)?;
-    let domain = repository.keys().domain(&segment.domain);
-    let domain = domain.filter(|_| repository.writes_into(segment.writer, &segment.domain));
-    let domain = domain.ok_or_else(|| Refusal::foreign("made for another domain"))?;
+    let foreign = || Refusal::foreign("made for another domain");
+    if !repository.writes_into(segment.writer, &segment.domain) {
+        return Err(foreign());
+    }
+    let keys = repository.keys();
     let Segment {
         salt,
         packs,
         mut blobs,
         ..
     } = segment;
+    if keys.is_blind() {
+        let frames = None;
+        return Ok(OpenedSegment { packs, frames });
+    }
+    let domain = keys.domain(&segment.domain).ok_or_else(foreign)?;
     let plain = domain
         .open_segment(&repository.id(), &salt, &mut blobs)
         .map_err(|error| Refusal::unknown(&error))?;
     // Once to be sure of all of it, and once to take it: a segment is taken whole or not at all.
     decode_frames(plain, packs.len(), |_, _| {}).map_err(|error| Refusal::unknown(&error))?;
-    let frames = plain.to_vec();
+    let frames = Some(plain.to_vec());
     Ok(OpenedSegment { packs, frames })
 }
 
@@ -317,7 +343,10 @@ impl OpenedSegment {
         mut visit: impl FnMut(&PackEntry, Vec<IndexedFrame>) -> Result<()>,
     ) -> Result<()> {
         let mut outcome = Ok(());
-        decode_frames(&self.frames, self.packs.len(), |position, frames| {
+        let Some(frames) = &self.frames else {
+            return Ok(());
+        };
+        decode_frames(frames, self.packs.len(), |position, frames| {
             if let (Some(pack), Ok(())) = (self.packs.get(position), &outcome) {
                 outcome = visit(pack, frames);
             }

@@ -198,6 +198,11 @@ impl Keys {
         self.domains.keys.iter().find(|known| known.id() == *id)
     }
 
+    /// Whether this client knows no domain at all: of packs it sees only what their tables tell everybody.
+    pub const fn is_blind(&self) -> bool {
+        self.domains.keys.is_empty()
+    }
+
     /// Whether these bytes have this id in any domain that this client knows.
     pub fn is_blob(&self, id: &BlobId, kind: BlobKind, plain: &[u8]) -> bool {
         self.domains.knows(id, kind, plain)

@@ -20,7 +20,7 @@ mod policy;
 mod terms;
 
 pub use checkpoint::{Checkpoint, Ended, Standing, UNDESCENDED_MAX, standings};
-pub use clocks::{Clocks, Held, SKEW_REFUSED_SECONDS, SKEW_WARNED_SECONDS, Skew};
+pub use clocks::{Clocks, Held, SKEW_REFUSED_SECONDS, SKEW_WARNED_SECONDS, Skew, apart};
 pub use commit::{Commit, Reliance, commit, is_incomplete};
 pub use computed::{deletable, lapse};
 pub use policy::{InForce, Policies, Received, effective, lock_mode, needs_confirmation, strength};

@@ -328,6 +328,7 @@ mod tests {
             stored_at: at,
             first_stored_at: at,
             lock: dolmen_store::LockStatus::None,
+            version: None,
         }
     }
 

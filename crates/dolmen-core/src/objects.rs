@@ -218,8 +218,15 @@ impl Objects {
         let read = self.store.get(&name, version, None, kind.bytes_max());
         match self.note_denied(read.await) {
             Ok(body) if ObjectId::of(&body) == key.id() => Ok(body),
-            // What is larger than any of its kind is none.
-            Err(error) if error.kind != StoreErrorKind::TooLarge => Err(error.into()),
+            // What is larger than any of its kind is none, nor what somebody encrypted.
+            Err(error)
+                if !matches!(
+                    error.kind,
+                    StoreErrorKind::TooLarge | StoreErrorKind::Sealed
+                ) =>
+            {
+                Err(error.into())
+            }
             Ok(_) | Err(_) => Err(FetchError::Altered),
         }
     }
@@ -242,10 +249,7 @@ impl Objects {
         }
         match read {
             Err(error)
-                if matches!(
-                    error.kind,
-                    StoreErrorKind::NotFound | StoreErrorKind::ShortRead | StoreErrorKind::TooLarge
-                ) && self.look_beneath(key, seen.as_ref())? =>
+                if error.kind.is_about_version() && self.look_beneath(key, seen.as_ref())? =>
             {
                 self.read_seen(key, self.view_of(key).as_ref(), range)
             }

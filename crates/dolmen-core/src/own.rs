@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use dolmen_format::certificate::{RIGHT_SHARED, Role};
 use dolmen_format::ledger::LockStrategy;
 use dolmen_format::signed::{Reference, Stamp};
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, SegmentId};
@@ -10,7 +11,7 @@ use dolmen_state::state::{Instance, InstanceRecord, JournalEntry, Signed};
 use dolmen_store::StoreTime;
 
 use crate::error::{Error, Result};
-use crate::lease::strength;
+use crate::lease::{self, strength};
 use crate::ledger;
 use crate::lives;
 use crate::objects::Protection;
@@ -19,7 +20,8 @@ use crate::snapshots::{SnapshotEntry, SnapshotList};
 
 /// Takes over what an interrupted run put and did not note any more, so that no number is used twice; then begins a new
 /// instance where the store holds an object of this one that it never put: the state folder was set back with a
-/// machine's disk, or copied to another machine that writes too. Returns whether it did.
+/// machine's disk, or copied to another machine that writes too. Where one machine alone should use a key, what another
+/// instance of it wrote since this one began is the same alarm. Returns whether there is one.
 ///
 /// Every verb that signs calls it first.
 pub fn settle(
@@ -31,7 +33,15 @@ pub fn settle(
     if list.facts.revoked().contains_key(&repository.writer()) {
         return Err(Error::Revoked);
     }
-    lock_by_policy(repository, list)?;
+    let store = lock_by_policy(repository, list)?;
+    if let Some(apart) = lease::apart(repository.environment.clock.now(), store) {
+        notice(&apart);
+    }
+    if instance.record().since.is_none() {
+        let mut record = instance.record().clone();
+        record.since = Some(store.latest);
+        instance.save(record)?;
+    }
     let put = put_by_journal(instance)?;
     if let Some(strange) = find_strange(repository, instance, list, &put) {
         notice(&format!(
@@ -42,7 +52,35 @@ pub fn settle(
         return Ok(true);
     }
     adopt(repository, instance, list, &put)?;
-    Ok(false)
+    let other = find_other(repository, instance, list);
+    if let Some(other) = &other {
+        notice(&format!(
+            "snapshot {other} was made with this machine's key, and not by this machine: the key was copied. If it was \
+             stolen, revoke it; if several machines use it on purpose, make it with dolmen key add --shared"
+        ));
+    }
+    Ok(other.is_some())
+}
+
+/// A snapshot or checkpoint by this client's key that the store received since this client began, and that none of its
+/// instances made; `None` where several machines use the key on purpose.
+fn find_other(repository: &Repository, instance: &Instance, list: &SnapshotList) -> Option<String> {
+    let own = repository.keys().certificate()?;
+    let mut certificates = repository.certificates().iter();
+    let (_, own) = certificates.find(|(id, _)| *id == own)?;
+    let since = instance.record().since?;
+    if own.role != Role::Backup || own.rights & RIGHT_SHARED != 0 {
+        return None;
+    }
+    let siblings = instance.siblings();
+    let mut entries = list.all();
+    let other = entries.find(|entry| {
+        let stamp = &entry.snapshot.stamp;
+        stamp.writer == repository.writer()
+            && entry.stored_at > since
+            && !siblings.contains(&stamp.instance)
+    });
+    other.map(SnapshotEntry::short_id)
 }
 
 /// Locks what is put from now on as the policy in force says. Returns the store's time.

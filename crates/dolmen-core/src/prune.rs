@@ -72,7 +72,7 @@ pub struct Report {
     pub next_unlock: Option<Timestamp>,
     /// What is needed.
     pub live: Tally,
-    /// Snapshots and records that are none: recovery sets them aside.
+    /// Roots, keys, snapshots and records that are none, and are not deleted yet: recovery sets them aside.
     pub junk: Tally,
     /// Objects that the credential may not delete.
     pub denied: u64,

@@ -9,7 +9,7 @@ use dolmen_format::{ObjectId, ObjectKey, Timestamp};
 use dolmen_state::state::{NumberRange, Remembered, Sighting, Sightings};
 
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings, chain};
+use crate::finding::{Finding, Findings, reason};
 use crate::lease::Terms;
 use crate::lives::{self, Life};
 use crate::numbers;
@@ -70,7 +70,7 @@ impl<'a> Recall<'a> {
     ) -> Result<Vec<String>> {
         match (objects.list(prefix, each), self) {
             (Err(Error::Store(error)), Self::Whatever(_)) => {
-                let finding = Finding::new(prefix, chain(&error));
+                let finding = Finding::new(prefix, reason(&error));
                 recalled.broke_off.push(finding);
                 Ok(Vec::new())
             }

@@ -21,7 +21,7 @@ use crate::audit::{self, TROUBLES_MAX, View};
 use crate::by_policy::{self, Contrary};
 use crate::check::Observer;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, chain, counted};
+use crate::finding::{Finding, counted, reason};
 use crate::forget::{self, UndoOptions};
 use crate::ledger;
 use crate::lives;
@@ -396,7 +396,7 @@ impl Recovery<'_> {
     }
 
     fn hear(&mut self, subject: &str, error: &StoreError) {
-        self.observer.finding(&Finding::new(subject, chain(error)));
+        self.observer.finding(&Finding::new(subject, reason(error)));
         self.silences = match error.kind {
             StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown => {
                 self.silences.saturating_add(1)

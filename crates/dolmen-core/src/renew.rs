@@ -22,7 +22,7 @@ use dolmen_store::StoreErrorKind;
 use crate::by_policy;
 use crate::check::Observer;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, chain, counted};
+use crate::finding::{Finding, counted, reason};
 use crate::index::{Index, StandIns};
 use crate::ledger::{self, Receipts};
 use crate::live::{Live, LiveWalk, LostNode, NeededOf, Placed, StoredNodes};
@@ -155,7 +155,7 @@ fn renew<'a>(
     };
     match renewal.everything(list, now) {
         Err(Error::Store(error)) => {
-            renewal.tell(repository.objects.address(), &chain(&error));
+            renewal.tell(repository.objects.address(), &reason(&error));
         }
         outcome => outcome?,
     }
@@ -333,7 +333,7 @@ impl Renewal<'_> {
             Ok(_) => Ok(()),
             // To be seen again is worth more than a date.
             Err(Error::Store(error)) => {
-                let why = chain(&error);
+                let why = reason(&error);
                 self.fail(
                     "ledger/",
                     &format!("it is not witnessed what is shown again: {why}"),
@@ -409,7 +409,7 @@ impl Renewal<'_> {
                 Ok(ControlFlow::Continue(listed))
             }
             Err(Error::Store(error)) => {
-                self.fail(prefix, &chain(&error));
+                self.fail(prefix, &reason(&error));
                 // Whoever waits for each listing of a store that is gone waits for minutes.
                 if is_silent(error.kind) && self.is_gone(SILENCES_MAX / 2) {
                     return Err(error.into());
@@ -459,7 +459,7 @@ impl Renewal<'_> {
                 self.count(&object.key, &extended);
             }
             Err(error) => {
-                self.fail(&object.key.to_string(), &chain(&error));
+                self.fail(&object.key.to_string(), &reason(&error));
                 if !is_silence(&error) {
                     self.silences = 0;
                 } else if self.is_gone(1) {
@@ -529,7 +529,7 @@ impl Renewal<'_> {
         if extended.until.is_none_or(|until| until < wanted) {
             let why = extended.refused.as_ref().map_or_else(
                 || "its lock ends before the protection period does".to_owned(),
-                |error| chain(error),
+                |error| reason(error),
             );
             self.fail(&key.to_string(), &why);
         }

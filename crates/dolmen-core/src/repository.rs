@@ -3,7 +3,7 @@
 pub mod certify;
 mod settle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use dolmen_format::signed::NO_REPOSITORY;
 use dolmen_format::{
     DomainId, ObjectId, ObjectKey, ObjectKind, RepositoryId, SlotId, Timestamp, WriterId,
 };
+use dolmen_store::{StoreError, StoreErrorKind};
 use zeroize::Zeroizing;
 
 use crate::environment::Environment;
@@ -24,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, chain};
 use crate::keys::Keys;
 use crate::lease::Terms;
-use crate::objects::{Listed, Objects, kind_of, protection_of};
+use crate::objects::{FetchError, Listed, Objects, kind_of, protection_of};
 use crate::verify::{KEY_KINDS, Refusal};
 
 /// A passphrase, wiped when dropped.
@@ -45,7 +46,7 @@ pub struct Repository {
     writer: WriterId,
     /// The bundles that count, by slot.
     bundles: BTreeMap<SlotId, Bundle>,
-    /// Which of them the passphrase opened; `None`: a key file did.
+    /// Which of them the passphrase opened; `None`: a key file or a recovery kit did.
     slot: Option<SlotId>,
     certificates: Vec<(ObjectId, Certificate)>,
     /// Root and keys as stored, for a client to keep a copy of.
@@ -123,6 +124,15 @@ impl Repository {
         })
     }
 
+    /// The passphrases that open everything.
+    pub fn passphrases(&self) -> impl Iterator<Item = KnownPassphrase<'_>> {
+        self.bundles.values().map(|bundle| KnownPassphrase {
+            name: bundle.name.as_deref(),
+            created: bundle.created,
+            is_used: self.slot == Some(bundle.slot),
+        })
+    }
+
     /// Whether a writer may write into a domain.
     pub(crate) fn writes_into(&self, writer: WriterId, domain: &DomainId) -> bool {
         self.domains_of(writer).any(|own| own == *domain)
@@ -132,7 +142,9 @@ impl Repository {
     pub(crate) fn reads_index_of(&self, writer: Option<WriterId>) -> bool {
         let Some(writer) = writer else { return true };
         let mut domains = self.domains_of(writer).peekable();
-        domains.peek().is_none() || domains.any(|own| self.keys.domain(&own).is_some())
+        self.keys.is_blind()
+            || domains.peek().is_none()
+            || domains.any(|own| self.keys.domain(&own).is_some())
     }
 
     /// The certificate that an object names, if it names one.
@@ -177,21 +189,21 @@ impl Repository {
         admin.into_iter().chain(certified)
     }
 
-    /// Makes a repository in an empty store: the bundle first, then the root, because a root that nobody can open
-    /// would block the address. What was put is taken back where that fails, or where another was made there at the
+    /// Makes a repository where no root is, hidden or not: the bundle first, then the root, because a root that nobody can
+    /// open would block the address. Keys without a root are what another one left that was cut off; nothing trusts them,
+    /// and they stay. What was put is taken back where that fails, or where another was made there at the
     /// same time: of several roots the one that the store received first stays, the smaller id where that is the same.
     ///
-    /// Cost: two puts and three listings; against another one a listing for each look until it is gone.
+    /// Cost: two puts and two listings; against another one a listing for each look until it is gone.
     pub fn create(
         objects: Objects,
         environment: Environment,
         passphrase: &[u8],
         policy: &Policy,
     ) -> Result<Self> {
-        let taken = !list_keys(&objects, "root/")?.is_empty();
-        if taken || !list_keys(&objects, "keys/")?.is_empty() {
+        if !list_keys(&objects, "root/")?.is_empty() {
             let address = objects.address().to_owned();
-            return Err(Error::RepositoryExists { address });
+            return Err(Error::RepositoryExists { address, stays: 0 });
         }
         let admin = AdminSecret::new(environment.secret());
         let signing = admin.signing_key();
@@ -241,16 +253,41 @@ impl Repository {
     }
 
     /// Replaces the passphrase that opened this repository; the old one is no longer accepted.
-    /// What is in copies of the store still opens with it.
+    /// What is in copies of the store still opens with it. Where none opened it, as with a recovery kit, there is one more
+    /// from then on, and the others stay.
     ///
     /// Cost: one put.
     pub fn change_passphrase(&mut self, passphrase: &[u8]) -> Result<()> {
+        let replaced = self.slot.and_then(|slot| self.bundles.get(&slot));
+        let (slot, number, name) = match replaced {
+            Some(last) => (last.slot, last.number.saturating_add(1), last.name.clone()),
+            None => (SlotId(self.environment.bytes()), 1, None),
+        };
+        self.put_bundle(slot, number, name, passphrase)
+    }
+
+    /// Lets one more passphrase open everything.
+    ///
+    /// Cost: one put.
+    pub fn add_passphrase(&mut self, name: &str, passphrase: &[u8]) -> Result<()> {
+        self.check_free(name)?;
+        let slot = SlotId(self.environment.bytes());
+        self.put_bundle(slot, 1, Some(name.to_owned()), passphrase)
+    }
+
+    fn put_bundle(
+        &mut self,
+        slot: SlotId,
+        number: u64,
+        name: Option<String>,
+        passphrase: &[u8],
+    ) -> Result<()> {
         let admin = self.keys.admin()?;
-        let slot = self.slot.ok_or(Error::NoPassphrase)?;
-        let last = self.bundles.get(&slot).map_or(0, |bundle| bundle.number);
-        let number = last.saturating_add(1);
         let (environment, id) = (&self.environment, &self.id);
-        let bundle = make_bundle(environment, id, slot, number, passphrase, admin)?;
+        let bundle = Bundle {
+            name,
+            ..make_bundle(environment, id, slot, number, passphrase, admin)?
+        };
         let signing = self.keys.signing();
         let (stored, id) = signing
             .sign(&self.id, &bundle)
@@ -301,6 +338,17 @@ impl Repository {
     }
 }
 
+/// A passphrase of a repository, as far as it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownPassphrase<'r> {
+    /// What people call it; the first of a repository has no name.
+    pub name: Option<&'r str>,
+    /// When it was chosen, by its maker's clock.
+    pub created: Timestamp,
+    /// Whether it opened this repository.
+    pub is_used: bool,
+}
+
 /// A repository that was found but not opened yet.
 #[derive(Debug)]
 struct Candidate {
@@ -341,6 +389,10 @@ pub struct Located {
     objects: Objects,
     environment: Environment,
     candidates: Vec<Candidate>,
+    /// Roots and keys that are whole, of whatever repository.
+    found: Vec<ObjectKey>,
+    /// Why others may not be read.
+    withheld: Option<StoreError>,
 }
 
 /// Looks what is behind an address. `pinned` is the repository that this client knows there, and
@@ -378,7 +430,12 @@ pub fn locate(
             objects,
             environment,
             candidates,
+            found: gathered.found.into_keys().collect(),
+            withheld: gathered.withheld,
         });
+    }
+    if let Some(withheld) = gathered.withheld {
+        return Err(withheld.into());
     }
     let address = objects.address().to_owned();
     Err(match (pinned, others.first(), gathered.findings.first()) {
@@ -407,6 +464,8 @@ struct Gathered {
     found: BTreeMap<ObjectKey, Bytes>,
     stored_at: BTreeMap<ObjectKey, Timestamp>,
     findings: Findings,
+    /// Why some of it may not be read.
+    withheld: Option<StoreError>,
 }
 
 impl Gathered {
@@ -436,6 +495,11 @@ fn gather(objects: &Objects, kept: &[(ObjectKey, Bytes)]) -> Result<Gathered> {
                 gathered
                     .findings
                     .push(Finding::unusable(object.key.to_string(), &error));
+                if let FetchError::Store(error) = error
+                    && error.kind == StoreErrorKind::Denied
+                {
+                    gathered.withheld.get_or_insert(error);
+                }
             }
         });
     }
@@ -451,6 +515,19 @@ fn gather(objects: &Objects, kept: &[(ObjectKey, Bytes)]) -> Result<Gathered> {
         gathered.found.insert(*key, body.clone());
     }
     Ok(gathered)
+}
+
+/// Opens a candidate; what else is `found` of roots and keys at its address is none of its own.
+fn open_candidate(
+    (objects, environment, found): (Objects, Environment, Vec<ObjectKey>),
+    candidate: Candidate,
+    slot: Option<SlotId>,
+    keys: Keys,
+) -> Result<Repository> {
+    let standing: BTreeSet<_> = candidate.standing.iter().map(|(key, _)| *key).collect();
+    let others = found.into_iter().filter(|key| !standing.contains(key));
+    objects.overlook_hidden(others);
+    Repository::from_candidate(objects, environment, candidate, slot, keys)
 }
 
 /// A candidate's position, the slot that opened, and what was in it.
@@ -488,8 +565,9 @@ impl Located {
     /// Opens with a passphrase: each slot's newest bundle, the oldest root first; with [`Accept::Replaced`] any bundle.
     /// Those that the store received first are tried first: however many a thief adds, the owner's come before them.
     ///
-    /// Cost: no request; one KDF (64 MiB, a fifth of a second) for each passphrase that the repository has, and for a
-    /// wrong one 16 more at most; with [`Accept::Replaced`] one for each bundle until one opens.
+    /// Cost: no request, or where several open two listings for each; one KDF (64 MiB, a fifth of a second) for each
+    /// passphrase that the repository has, and for a wrong one 16 more at most; with [`Accept::Replaced`] one for each
+    /// bundle until one opens.
     pub fn unlock(self, passphrase: &[u8], accept: Accept) -> Result<Repository> {
         let (mut opened, damaged) = match accept {
             Accept::Current => self.open(passphrase, Candidate::current),
@@ -501,12 +579,14 @@ impl Located {
                 return Err(Error::ReplacedPassphrase);
             }
         }
-        let ids: Vec<_> = self
-            .candidates
-            .iter()
-            .map(|candidate| candidate.id)
-            .collect();
+        self.leave_out_unused(&mut opened)?;
+        let ids = opened.iter().map(|(position, ..)| self.id_at(*position));
+        let ids: Vec<_> = ids.flatten().collect();
         let Some((position, slot, admin)) = opened.pop() else {
+            // What opens may be among them.
+            if let Some(withheld) = self.withheld {
+                return Err(withheld.into());
+            }
             let no_bundle = self
                 .candidates
                 .iter()
@@ -515,7 +595,8 @@ impl Located {
                 Some(error) => Error::damaged("the passphrase bundle", error),
                 None if no_bundle => Error::damaged(
                     "the repository",
-                    "no passphrase bundle in keys/ is intact".to_owned(),
+                    "no passphrase bundle in keys/ is intact; its recovery kit opens it all the same"
+                        .to_owned(),
                 ),
                 None => Error::WrongPassphrase,
             });
@@ -532,7 +613,30 @@ impl Located {
             what: "a candidate vanished",
         })?;
         let keys = Keys::of_admin(admin, &candidate.root, &candidate.certificates);
-        Repository::from_candidate(self.objects, self.environment, candidate, Some(slot), keys)
+        let place = (self.objects, self.environment, self.found);
+        open_candidate(place, candidate, Some(slot), keys)
+    }
+
+    /// Opens as the admin, whatever passphrases there are: the secret tells which root is its own.
+    ///
+    /// Cost: no request.
+    pub fn open_as_admin(self, admin: AdminSecret) -> Result<Repository> {
+        let address = self.objects.address().to_owned();
+        let own = self.candidates.into_iter();
+        let mut own: Vec<_> = own
+            .filter(|candidate| admin.matches(&candidate.root).is_ok())
+            .collect();
+        let Some(candidate) = own.pop() else {
+            // Its own may be among those that may not be read.
+            return Err(self.withheld.map_or(Error::WrongKey, Error::from));
+        };
+        if !own.is_empty() {
+            let found = own.iter().chain([&candidate]).map(|one| one.id).collect();
+            return Err(Error::ManyRepositories { address, found });
+        }
+        let keys = Keys::of_admin(admin, &candidate.root, &candidate.certificates);
+        let place = (self.objects, self.environment, self.found);
+        open_candidate(place, candidate, None, keys)
     }
 
     /// Opens the repository of a key file with its secrets.
@@ -554,7 +658,36 @@ impl Located {
         };
         let named = (&candidate.id, &candidate.root);
         let keys = Keys::of_role(secrets, file.certificate, named, &candidate.certificates)?;
-        Repository::from_candidate(self.objects, self.environment, candidate, None, keys)
+        let place = (self.objects, self.environment, self.found);
+        open_candidate(place, candidate, None, keys)
+    }
+
+    fn id_at(&self, position: usize) -> Option<RepositoryId> {
+        self.candidates.get(position).map(|candidate| candidate.id)
+    }
+
+    /// Of several repositories that open, leaves out those in which nothing was ever written: what of two inits at the same
+    /// moment one could not take back. Where all are so, none is left out.
+    ///
+    /// Cost: for each of several two listings, for one none.
+    fn leave_out_unused(&self, opened: &mut Vec<Opened>) -> Result<()> {
+        if opened.len() < 2 {
+            return Ok(());
+        }
+        let mut used = BTreeSet::new();
+        for (position, _, admin) in opened.iter() {
+            let admin = admin.signing_key().verify_key().writer_id();
+            let candidate = self.candidates.get(*position);
+            let has_certificates =
+                candidate.is_some_and(|candidate| !candidate.certificates.is_empty());
+            if has_certificates || has_written(&self.objects, admin)? {
+                used.insert(*position);
+            }
+        }
+        if !used.is_empty() {
+            opened.retain(|(position, ..)| used.contains(position));
+        }
+        Ok(())
     }
 
     /// The roots of which one of the chosen bundles opens with a passphrase, and why one that is damaged does not open.
@@ -578,6 +711,16 @@ impl Located {
         }
         (opened, damaged)
     }
+}
+
+/// Whether a writer has snapshots or records, hidden ones, too.
+fn has_written(objects: &Objects, writer: WriterId) -> Result<bool> {
+    for folder in ["ledger", "snapshots"] {
+        if !list_keys(objects, &format!("{folder}/{writer}/"))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The bundles that the store received first, as many as are wanted.

@@ -1,6 +1,7 @@
 //! The snapshots of a repository: verified, ordered, selected.
 
 mod doubts;
+mod locks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,9 @@ use dolmen_format::snapshot::{Body, Snapshot, TreeRoot};
 use dolmen_format::{
     FormatError, ObjectId, ObjectKey, ObjectKind, RepositoryId, SegmentId, SnapshotId, Timestamp,
 };
-use dolmen_store::{LockStatus, StoreClock, StoreError, StoreErrorKind};
+use dolmen_store::{LockStatus, StoreClock, StoreError, StoreErrorKind, Version};
+
+pub use self::locks::{ask_for_locks, protected_until};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings};
@@ -44,6 +47,8 @@ pub struct SnapshotEntry {
     pub first_stored_at: Timestamp,
     /// The lock of this object itself, where the listing states it.
     pub lock: LockStatus,
+    /// Its authentic version; `None`: the store does not give it, and this client remembers it.
+    pub version: Option<Version>,
 }
 
 impl SnapshotEntry {
@@ -416,6 +421,10 @@ impl Read {
                 Ok(found) => {
                     let (at, lock) = (found.copy.stored_at, found.copy.lock);
                     open(repository, key, &found.body, at, lock)
+                        .map(|entry| SnapshotEntry {
+                            version: Some(found.copy.version),
+                            ..entry
+                        })
                         .map_err(|refusal| Finding::refused(name, refusal))
                 }
                 Err(error) => Err(Finding::unusable(name, &error)),
@@ -463,31 +472,6 @@ pub(crate) fn is_incomplete(repository: &Repository, facts: &Facts, entry: &Snap
         && snapshot
             .relied_until
             .is_some_and(|until| wanted > Timestamp::from_seconds(until))
-}
-
-/// Until when everything that a snapshot needs is locked, as far as is known without asking for each of its objects: the
-/// earliest lock that its writer read before it signed, or the snapshot's own, as the store states it now or, where its
-/// listings do not, stated it to this client before, if that ends sooner. `None`: it was made in another store, this one states no lock, or that time is over; a renewal may have made
-/// all of it longer since, which [`crate::status`] sees. In governance mode who may bypass locks can have made them
-/// shorter.
-///
-/// Cost: nothing.
-pub fn protected_until(
-    repository: &Repository,
-    entry: &SnapshotEntry,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    let snapshot = &entry.snapshot;
-    if snapshot.store != store_digest(repository) {
-        return None;
-    }
-    let relied = Timestamp::from_seconds(snapshot.relied_until?);
-    let own = match entry.lock {
-        LockStatus::Unknown => repository.objects.known_lock(&entry.key()),
-        stated => stated,
-    };
-    let until = own.retention()?.until.min(relied);
-    (until > now).then_some(until)
 }
 
 /// How a snapshot names the store that it was made in.
@@ -578,6 +562,7 @@ fn open(
         stored_at,
         first_stored_at: stored_at,
         lock,
+        version: None,
     })
 }
 

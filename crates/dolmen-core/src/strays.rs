@@ -1,9 +1,7 @@
 //! What does not verify: damage, or junk that anybody who may write can leave.
 
-use std::collections::BTreeSet;
-
 use dolmen_format::limits::PROLOGUE_BYTES;
-use dolmen_format::{ObjectId, ObjectKey, ObjectKind};
+use dolmen_format::{ObjectKey, ObjectKind};
 use dolmen_store::{ByteRange, StoreErrorKind};
 
 use crate::error::Result;
@@ -14,13 +12,19 @@ use crate::repository::Repository;
 /// Tells one from the other.
 pub(crate) struct Strays<'a> {
     repository: &'a Repository,
-    needed: BTreeSet<ObjectId>,
+    is_needed: Box<dyn Fn(&ObjectKey) -> bool + 'a>,
 }
 
 impl<'a> Strays<'a> {
-    /// `needed` is what others name and what is nowhere whole.
-    pub(crate) const fn new(repository: &'a Repository, needed: BTreeSet<ObjectId>) -> Self {
-        Self { repository, needed }
+    /// What others name, as lying there, and what is nowhere whole, `is_needed`.
+    pub(crate) fn new(
+        repository: &'a Repository,
+        is_needed: impl Fn(&ObjectKey) -> bool + 'a,
+    ) -> Self {
+        Self {
+            repository,
+            is_needed: Box::new(is_needed),
+        }
     }
 
     /// Whether a finding is about what never was of use.
@@ -31,7 +35,7 @@ impl<'a> Strays<'a> {
         let Ok(key) = finding.subject.parse::<ObjectKey>() else {
             return Ok(finding.nature == Nature::Foreign);
         };
-        if self.needed.contains(&key.id()) {
+        if (self.is_needed)(&key) {
             return Ok(false);
         }
         match finding.nature {

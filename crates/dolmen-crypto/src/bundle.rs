@@ -65,6 +65,7 @@ pub fn wrap(
         kdf,
         commitment: key.commitment(),
         wrapped,
+        name: None,
     })
 }
 

@@ -13,6 +13,7 @@ pub mod role;
 pub mod seal;
 mod secret;
 pub mod sign;
+pub mod words;
 
 pub use admin::AdminSecret;
 pub use domain::DomainKeys;

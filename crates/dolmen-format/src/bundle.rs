@@ -4,8 +4,9 @@ use minicbor::{Decode, Encode};
 
 use crate::error::FormatError;
 use crate::ids::{Salt, SlotId};
+use crate::limits::KEY_NAME_BYTES_MAX;
 use crate::prologue::ObjectKind;
-use crate::signed::SignedBody;
+use crate::signed::{SignedBody, check_count};
 use crate::time::Timestamp;
 
 /// Memory that a bundle may ask for, in KiB: 1 GiB.
@@ -39,6 +40,9 @@ pub struct Bundle {
     /// The encrypted admin secret.
     #[cbor(n(5), with = "minicbor::bytes")]
     pub wrapped: [u8; 48],
+    /// What people call the passphrase; the first of a repository has no name.
+    #[n(6)]
+    pub name: Option<String>,
 }
 
 /// Argon2id's parameters.
@@ -82,9 +86,37 @@ impl SignedBody for Bundle {
 
     fn validate(&self) -> Result<(), FormatError> {
         self.kdf.validate()?;
+        let name_bytes = self.name.as_ref().map_or(0, String::len);
+        check_count("name", name_bytes, KEY_NAME_BYTES_MAX)?;
         if self.number == 0 {
             return Err(FormatError::Invalid { field: "number" });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_as_long_as_a_keys_at_most() {
+        let named = |bytes| Bundle {
+            slot: SlotId([1; 16]),
+            number: 1,
+            created: Timestamp::from_seconds(0),
+            kdf: Kdf {
+                algorithm: KDF_ARGON2ID,
+                memory_kib: 8,
+                passes: 1,
+                lanes: 1,
+                salt: Salt([0; 32]),
+            },
+            commitment: [0; 32],
+            wrapped: [0; 48],
+            name: Some("x".repeat(bytes)),
+        };
+        assert_eq!(named(KEY_NAME_BYTES_MAX).validate(), Ok(()));
+        assert!(named(KEY_NAME_BYTES_MAX + 1).validate().is_err());
     }
 }

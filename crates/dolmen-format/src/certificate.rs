@@ -4,7 +4,7 @@ use minicbor::{Decode, Encode};
 
 use crate::error::FormatError;
 use crate::ids::{DomainId, Nonce};
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::KEY_NAME_BYTES_MAX;
 use crate::prologue::ObjectKind;
 use crate::seal::SealedBox;
 use crate::signed::{SignedBody, check_count};
@@ -68,7 +68,7 @@ impl SignedBody for Certificate {
     const KIND: ObjectKind = ObjectKind::Certificate;
 
     fn validate(&self) -> Result<(), FormatError> {
-        check_count("name", self.name.len(), NAME_BYTES_MAX.min(64))?;
+        check_count("name", self.name.len(), KEY_NAME_BYTES_MAX)?;
         let unknown = self.rights & !(RIGHT_ATTEST | RIGHT_SHARED);
         if unknown != 0 {
             return Err(FormatError::Unknown {

@@ -83,7 +83,7 @@ impl PackEntry {
 pub struct IndexedFrame {
     /// Nonce, ciphertext and tag.
     pub frame_bytes: u32,
-    /// Size after decompression.
+    /// Size after decompression; 0: not known, no frame is empty.
     pub raw_bytes: u32,
     /// How it is compressed.
     pub compression: Compression,

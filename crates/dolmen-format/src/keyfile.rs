@@ -8,12 +8,12 @@ use crate::bundle::Kdf;
 use crate::certificate::Role;
 use crate::error::FormatError;
 use crate::ids::{ObjectId, RepositoryId};
-use crate::limits::{KEY_FILE_BYTES_MAX, NAME_BYTES_MAX, STORE_CREDENTIALS_BYTES_MAX};
+use crate::limits::{KEY_FILE_BYTES_MAX, KEY_NAME_BYTES_MAX, STORE_CREDENTIALS_BYTES_MAX};
 use crate::signed::{check_count, from_cbor, to_cbor};
 use crate::time::Timestamp;
 
 /// The first line of a key file.
-const BEGIN: &str = "-----BEGIN DOLMEN KEY-----";
+pub const BEGIN: &str = "-----BEGIN DOLMEN KEY-----";
 /// Its last line.
 const END: &str = "-----END DOLMEN KEY-----";
 /// Characters of a line between them.
@@ -106,7 +106,7 @@ impl KeyFile {
     }
 
     fn validate(&self) -> Result<(), FormatError> {
-        check_count("name", self.name.len(), NAME_BYTES_MAX.min(64))?;
+        check_count("name", self.name.len(), KEY_NAME_BYTES_MAX)?;
         if (self.role == Role::Admin) != self.certificate.is_none() {
             let field = "certificate";
             return Err(FormatError::Invalid { field });

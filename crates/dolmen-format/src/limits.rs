@@ -21,6 +21,8 @@ pub const KEY_OBJECT_BYTES_MAX: u64 = 16 << 10;
 pub const KEY_FILE_BYTES_MAX: usize = 64 << 10;
 /// Longest text of store credentials in a key file.
 pub const STORE_CREDENTIALS_BYTES_MAX: usize = 16 << 10;
+/// What people call a key or a passphrase.
+pub const KEY_NAME_BYTES_MAX: usize = 64;
 /// Largest snapshot or checkpoint.
 pub const SNAPSHOT_BYTES_MAX: u64 = 1 << 20;
 /// Largest ledger record.

@@ -127,6 +127,9 @@ fn key_objects_say_what_was_written() {
         (bundle.number, bundle.kdf.memory_kib, bundle.kdf.passes),
         (2, 256, 2)
     );
+    assert_eq!(bundle.name, None);
+    let named = signed::decode::<Bundle>(&vector("bundle-named.bin"));
+    assert_eq!(named.unwrap().body.name.as_deref(), Some("Ömer's"));
     let backup = signed::decode::<Certificate>(&vector("certificate-backup.bin"))
         .unwrap()
         .body;

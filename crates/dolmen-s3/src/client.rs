@@ -18,9 +18,9 @@ use aws_smithy_http_client::{Builder as HttpBuilder, Connector};
 use aws_types::service_config::ServiceConfigKey;
 
 use crate::address::S3Address;
-use crate::anybody::AnybodyClient;
 use crate::clock::SigningClock;
 use crate::identity::Identity;
+use crate::tls::TlsClient;
 
 /// Until a connection stands.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -128,9 +128,10 @@ pub(crate) async fn client(
         Lookup::Dns => false,
     };
     let is_plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
+    let host = address.host().unwrap_or_default();
     let config = builder
         .force_path_style(is_in_path)
-        .http_client(http_client(&options.trust, is_plain))
+        .http_client(http_client(&options.trust, host, is_plain))
         .timeout_config(timeouts(ANSWER_MAX))
         .retry_config(RetryConfig::disabled())
         .time_source(clock.clone())
@@ -182,15 +183,18 @@ fn timeouts(answer_max: Duration) -> TimeoutConfig {
         .build()
 }
 
-/// What speaks HTTP, through the proxy that the usual variables name. Where no TLS is spoken, no certificates are read.
-fn http_client(trust: &Trust, is_plain: bool) -> SharedHttpClient {
+/// What speaks HTTP: through the proxy that the usual variables name, unless servers are believed by a verifier of our own. Where no TLS is spoken, no certificates are read.
+fn http_client(trust: &Trust, host: &str, is_plain: bool) -> SharedHttpClient {
+    let own = match trust {
+        Trust::System => None,
+        Trust::Anybody => TlsClient::believing_anybody(CONNECT_MAX),
+        Trust::Only(pem) => TlsClient::believing_given(pem, host, CONNECT_MAX),
+    };
+    if let Some(client) = own {
+        return SharedHttpClient::new(client);
+    }
     let store = match trust {
-        Trust::Anybody => {
-            if let Some(client) = AnybodyClient::new(CONNECT_MAX) {
-                return SharedHttpClient::new(client);
-            }
-            TrustStore::empty()
-        }
+        Trust::Anybody => TrustStore::empty(),
         Trust::System => TrustStore::empty().with_native_roots(true),
         Trust::Only(pem) => TrustStore::empty().with_pem_certificate(pem.clone()),
     };

@@ -8,6 +8,8 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use dolmen_store::{Operation, StoreError, StoreErrorKind};
 
+use crate::tls;
+
 /// Characters of what a service says that are passed on.
 const SAID_CHARS_MAX: usize = 400;
 
@@ -44,6 +46,7 @@ where
         other => match (lacking(other), mistrust(other)) {
             (Some(CredentialsError::CredentialsNotLoaded(_)), _) => NO_CREDENTIALS.to_owned(),
             (Some(lacking), _) => reasons(lacking),
+            (None, Some(error)) if tls::is_authority(error) => AUTHORITY_AS_SERVER.to_owned(),
             (None, Some(rustls::Error::InvalidCertificate(_))) => {
                 format!("{UNKNOWN_SERVER}: {}", reasons(other))
             }
@@ -83,6 +86,9 @@ const NO_CREDENTIALS: &str =
 
 const UNKNOWN_SERVER: &str =
     "nobody whom this machine trusts vouches for the server (--cacert FILE names who does)";
+
+const AUTHORITY_AS_SERVER: &str = "the server's certificate is an authority's own (CA:TRUE): name it with --cacert FILE if it states the name of \
+     the server, else make one for the server that an authority signs (docs/s3.md says how)";
 
 /// The right that a call takes, as policies name it.
 const fn right(operation: Operation) -> &'static str {
@@ -215,6 +221,12 @@ fn kind_of_answer(
         // No object is missing there: everything is, or somebody else's turn has come.
         ("NoSuchBucket", _) if !matches!(operation, Operation::Open | Operation::Create) => {
             StoreErrorKind::Other
+        }
+        // Nothing that is put here is encrypted with a key of the client's own (SSE-C).
+        ("InvalidRequest" | "InvalidArgument", 400)
+            if operation == Operation::Get && message.contains("encryption") =>
+        {
+            StoreErrorKind::Sealed
         }
         ("ObjectLocked", _) => StoreErrorKind::Locked,
         ("AccessDenied" | "InvalidRequest", _) if names_lock && !is_right => StoreErrorKind::Locked,

@@ -5,7 +5,6 @@
 
 pub mod address;
 mod answer;
-mod anybody;
 mod bucket;
 mod checksum;
 mod client;
@@ -17,6 +16,7 @@ mod read;
 mod send;
 mod settings;
 mod store;
+mod tls;
 
 pub use aws_sdk_s3::config::Credentials;
 

@@ -83,6 +83,7 @@ fn is_again(
         | StoreErrorKind::NoSpace
         | StoreErrorKind::TooLarge
         | StoreErrorKind::ShortRead
+        | StoreErrorKind::Sealed
         | StoreErrorKind::Unsupported
         | StoreErrorKind::Other => false,
     };

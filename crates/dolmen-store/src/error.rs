@@ -42,6 +42,9 @@ pub enum StoreErrorKind {
     /// The object is shorter than the range that was asked for. It is damaged, or the reader is mistaken.
     #[error("shorter than the range asked for")]
     ShortRead,
+    /// The object is encrypted with a key of whoever put it, and the store gives it to nobody else. No object of ours is.
+    #[error("encrypted by somebody else")]
+    Sealed,
     /// The call may have taken effect. Look before calling again.
     #[error("outcome unknown")]
     OutcomeUnknown,
@@ -54,6 +57,13 @@ pub enum StoreErrorKind {
     /// Anything else. The source says what; retrying is not known to help.
     #[error("error")]
     Other,
+}
+
+impl StoreErrorKind {
+    /// Whether a failed read is about the version that was asked for, so that another one of the key may be had.
+    pub const fn is_about_version(self) -> bool {
+        !matches!(self, Self::Unavailable | Self::OutcomeUnknown)
+    }
 }
 
 /// Names a store call in an error or a log.
@@ -115,8 +125,10 @@ struct Tried<'a> {
 
 impl fmt::Display for Tried<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Whoever opens or makes a store names it.
+        let is_whole = matches!(self.operation, Operation::Open | Operation::Create);
         match self.key {
-            Some(key) if !key.is_empty() => write!(f, "{} of {key}", self.operation),
+            Some(key) if !key.is_empty() && !is_whole => write!(f, "{} of {key}", self.operation),
             Some(_) | None => write!(f, "{}", self.operation),
         }
     }
@@ -141,6 +153,10 @@ mod tests {
         assert_eq!(
             error(Operation::Now, None, StoreErrorKind::Unavailable).to_string(),
             "read clock failed: unavailable"
+        );
+        assert_eq!(
+            error(Operation::Open, Some("/backups"), StoreErrorKind::Denied).to_string(),
+            "open failed: permission denied"
         );
     }
 }

@@ -127,6 +127,10 @@ pub(crate) struct Global {
     /// DOLMEN_KEY_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    /// Open the repository with its recovery kit, whatever passphrases are lost: the page that `dolmen key export` made, the
+    /// text of its QR code, or the words alone [env: DOLMEN_RECOVERY_KIT]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "key_file")]
+    pub(crate) recovery_kit: Option<PathBuf>,
     /// Folder for what can be fetched again [env: DOLMEN_CACHE_DIR]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,

@@ -80,6 +80,12 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
         i8::try_from(global.verbose).unwrap_or(i8::MAX)
     };
     let output = Arc::new(Output::new(format, verbosity));
+    if global.insecure_tls {
+        output.warn(
+            "--insecure-tls: whoever answers is believed to be the server, and can hide and withhold backups; --cacert FILE \
+             believes that server alone",
+        );
+    }
     let reports = matches!(
         arguments.command,
         Command::Init(_)
@@ -87,9 +93,9 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
             | Command::Restore(_)
             | Command::Forget(_)
             | Command::Prune(_)
-            | Command::Key(_)
             | Command::Repair(_)
     );
+    let reports = reports || matches!(&arguments.command, Command::Key(key) if key.reports());
     let stdout = if reports && !global.json {
         Stdout::Report
     } else {
@@ -136,11 +142,15 @@ fn start(arguments: &Arguments, output: &Arc<Output>) -> Outcome<App> {
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
     let handle = runtime.handle().clone();
+    let mut global = arguments.global.clone();
+    if let Command::Key(key) = &arguments.command {
+        global.recovery_kit = key.kit_to_verify().cloned().or(global.recovery_kit);
+    }
     // It runs until the process ends: nothing then waits for a call to a store that hangs.
     std::mem::forget(runtime);
     Ok(App {
         output: Arc::clone(output),
-        config: Config::new(&arguments.global, &variable),
+        config: Config::new(&global, &variable),
         environment: Environment {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),

@@ -22,8 +22,8 @@ use crate::exit::{Failure, Outcome};
 
 pub(crate) use address::{Address, canonical};
 pub(crate) use credentials::{StoreVariables, prefix_of};
-pub(crate) use key::GivenKey;
-pub(crate) use secret::{Ask, Secret};
+pub(crate) use key::{GivenKey, GivenKit};
+pub(crate) use secret::{Ask, Passphrase, Secret};
 
 /// The environment: a variable's value.
 pub(crate) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -38,7 +38,7 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
 pub(crate) struct Config {
     /// Where the repository is; an error until a command needs it.
     address: Outcome<Address>,
-    /// The key file that opens the repository, if one is given.
+    /// What opens the repository in place of its passphrase, if something is given.
     key: Outcome<Option<GivenKey>>,
     /// Where the passphrase comes from.
     secret: Outcome<Secret>,
@@ -78,8 +78,7 @@ impl Config {
         let state = first(global.state_dir.as_ref(), variables("DOLMEN_STATE_DIR"));
         let cache = cache.or_else(|| below_home("XDG_CACHE_HOME", ".cache"));
         let is_on = |name: &str| variables(name).is_some_and(|value| value == "1");
-        let key = first(global.key_file.as_ref(), variables("DOLMEN_KEY_FILE"));
-        let key = key.map(GivenKey::read).transpose();
+        let key = key::find(global, variables);
         let known = key.as_ref().ok().and_then(Option::as_ref);
         Self {
             address: find_address(global, variables, known),
@@ -107,7 +106,7 @@ impl Config {
         self.address.as_ref().map_err(Clone::clone)
     }
 
-    /// The key file that opens the repository, if one is given.
+    /// What opens the repository in place of its passphrase, if something is given.
     pub(crate) fn key(&self) -> Outcome<Option<&GivenKey>> {
         let key = self.key.as_ref().map_err(Clone::clone)?;
         Ok(key.as_ref())
@@ -149,7 +148,7 @@ fn first(flag: Option<&PathBuf>, variable: Option<OsString>) -> Option<PathBuf> 
     flag.cloned().or_else(|| variable.map(PathBuf::from))
 }
 
-/// By flag, by variable, or as a key file has it.
+/// By flag, by variable, or as a key file or recovery kit has it.
 fn find_address(
     global: &Global,
     variables: Variables<'_>,
@@ -177,8 +176,8 @@ fn find_address(
             })?;
             Address::parse(OsStr::from_bytes(trim_text(&content)))
         }
-        (None, None) => match key {
-            Some(key) => Address::parse(OsStr::new(&key.file.address)),
+        (None, None) => match key.and_then(GivenKey::address) {
+            Some(address) => Address::parse(OsStr::new(address)),
             None => Err(Failure::usage("no repository given")
                 .hint("name it with -r ADDRESS, or set DOLMEN_REPOSITORY")
                 .hint("`dolmen demo` shows what Dolmen does without one")),

@@ -143,7 +143,6 @@ impl From<Error> for Failure {
             Error::NoKey { .. } => failure.hint("list them with: dolmen key list"),
             Error::Revoked => failure.hint("if that was a mistake, have another made with dolmen key add"),
             Error::KeyExists { .. } => failure.hint("give another name; dolmen key list shows those that are taken"),
-            Error::NoPassphrase => failure.hint("give the present passphrase, and no key file"),
             Error::ReplacedPassphrase => failure
                 .hint("use the new one")
                 .hint(
@@ -161,9 +160,16 @@ impl From<Error> for Failure {
             Error::ManyRepositories { .. } => {
                 failure.hint("name the one that is meant with: --repository-id ID")
             }
-            Error::RepositoryExists { address } => failure
-                .hint(format!("use it as it is: dolmen snapshots -r {address}"))
-                .hint("or give another address"),
+            Error::RepositoryExists { address, stays } => {
+                let failure = failure.hint(format!("use it as it is: dolmen snapshots -r {address}"));
+                match stays {
+                    0 => failure.hint("or give another address"),
+                    _ => failure.hint(
+                        "another init made it at the same moment; what this one put stays hidden until its lock ends, and is \
+                         in nobody's way",
+                    ),
+                }
+            }
             Error::NoSnapshot { .. } | Error::AmbiguousSnapshot { .. } => {
                 failure.hint("list what there is with: dolmen snapshots")
             }
@@ -215,6 +221,7 @@ fn store_hint(failure: Failure, kind: StoreErrorKind) -> Failure {
         | StoreErrorKind::Locked
         | StoreErrorKind::TooLarge
         | StoreErrorKind::ShortRead
+        | StoreErrorKind::Sealed
         | StoreErrorKind::Unsupported
         | StoreErrorKind::Other => failure,
     }
@@ -264,6 +271,7 @@ const fn exit_of(error: &Error) -> Exit {
             | StoreErrorKind::ShortRead
             | StoreErrorKind::OutcomeUnknown
             | StoreErrorKind::Unavailable
+            | StoreErrorKind::Sealed
             | StoreErrorKind::Unsupported
             | StoreErrorKind::Other => Exit::Failed,
         },
@@ -272,7 +280,6 @@ const fn exit_of(error: &Error) -> Exit {
         | Error::Encode { .. }
         | Error::RepositoryExists { .. }
         | Error::NoCertificate { .. }
-        | Error::NoPassphrase
         | Error::KeyExists { .. }
         | Error::NoKey { .. }
         | Error::OtherRepository { .. }

@@ -13,6 +13,7 @@ mod demo;
 mod exit;
 mod interrupt;
 mod kept;
+mod kit;
 mod memory;
 mod open;
 mod output;

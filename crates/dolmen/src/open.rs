@@ -3,19 +3,22 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use dolmen_core::finding::{Finding, Nature};
 use dolmen_core::index::Index;
 use dolmen_core::numbers;
 use dolmen_core::objects::Oddities;
 use dolmen_core::recall::{self, Recall};
+use dolmen_core::repository::Located;
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 use dolmen_core::{Error, Objects, Repository, lives, own, repository, status};
+use dolmen_crypto::RoleSecrets;
 use dolmen_format::certificate::Role;
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, PackId, RepositoryId, Timestamp};
 use dolmen_state::state::{Remembered, Sightings};
 use dolmen_state::{Compared, Instance, StateFolder};
 
 use crate::commands::App;
-use crate::config::{Ask, Config, GivenKey};
+use crate::config::{Ask, Config, GivenKey, GivenKit};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::kept::KeptCopies;
 use crate::render;
@@ -91,8 +94,8 @@ pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
         app.output.warn(warning);
     }
     let shown = address.shown();
-    let contents = key.filter(|key| key.has_credentials());
-    let contents = contents.map(|key| key.contents(secret)).transpose()?;
+    let contents = key.and_then(GivenKey::with_credentials);
+    let contents = contents.map(|given| given.contents(secret)).transpose()?;
     let (secrets, carried) = contents.unzip();
     let carried = carried.unwrap_or_default();
     let reached = stores::open(app, address, &carried, duty.trial())?;
@@ -114,19 +117,11 @@ pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
     }
     let located = repository::locate(objects, app.environment.clone(), pinned, &copies);
     let located = located.during(&tried)?;
-    let repository = if let Some(key) = key {
-        let secrets = match secrets {
-            Some(secrets) => secrets,
-            None => key.contents(secret)?.0,
-        };
-        located.open_with(&key.file, &secrets)
-    } else {
-        let passphrase = secret.read(&format!("passphrase for {shown}"), Ask::Once)?;
-        located.unlock(&passphrase, config.accept)
-    };
-    let repository = repository.during(&tried)?;
+    let repository = unlock(located, config, secrets, &shown).during(&tried)?;
     require(&repository, duty).during(&tried)?;
-    for finding in repository.findings() {
+    // Another repository's keys are junk here, which audits tell of.
+    let found = repository.findings().iter();
+    for finding in found.filter(|finding| finding.nature != Nature::Foreign) {
         app.output.warn(finding.to_string());
     }
     let id = repository.id();
@@ -155,6 +150,53 @@ pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
     })
 }
 
+/// Opens with what was given: a key file, whose secrets may have been taken out before, a recovery kit, or a passphrase.
+fn unlock(
+    located: Located,
+    config: &Config,
+    secrets: Option<RoleSecrets>,
+    shown: &str,
+) -> Outcome<Repository> {
+    let secret = config.secret()?;
+    match config.key()? {
+        Some(GivenKey::File(given)) => {
+            let secrets = match secrets {
+                Some(secrets) => secrets,
+                None => given.contents(secret)?.0,
+            };
+            Ok(located.open_with(&given.file, &secrets)?)
+        }
+        Some(GivenKey::Kit(given)) => open_by_kit(located, given),
+        None => {
+            let passphrase = secret.read(&format!("passphrase for {shown}"), Ask::Once)?;
+            Ok(located.unlock(&passphrase, config.accept)?)
+        }
+    }
+}
+
+/// Opens with a recovery kit. Its secret tells which repository is meant; its id must be that one's.
+fn open_by_kit(located: Located, given: &GivenKit) -> Outcome<Repository> {
+    const COMPARE: &str =
+        "hold its words against the printed page: few mistakes escape their checksum, but some do";
+    let path = given.path().display();
+    let named = given.kit.repository;
+    let refused = |problem: String| Failure::new(Exit::WrongKey, problem).hint(COMPARE);
+    match (located.open_as_admin(given.kit.admin.clone()), named) {
+        (Ok(repository), Some(named)) if named != repository.id() => Err(refused(format!(
+            "the recovery kit {path} names repository {named}, and its words open {}",
+            repository.id()
+        ))),
+        (Ok(repository), _) => Ok(repository),
+        (Err(Error::WrongKey), Some(named)) => Err(refused(format!(
+            "the recovery kit {path}, of repository {named}, opens no repository there"
+        ))),
+        (Err(Error::WrongKey), None) => Err(refused(format!(
+            "the recovery kit {path} opens no repository there"
+        ))),
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
 /// The id that must be found: from the command line, else the one known from before.
 fn wanted_id(
     config: &Config,
@@ -168,7 +210,7 @@ fn wanted_id(
     let known = state
         .pinned(pinned_as)
         .during("cannot tell which repository this is")?;
-    let by_key = config.key()?.map(|key| key.file.repository);
+    let by_key = config.key()?.and_then(GivenKey::repository);
     match (config.repository_id.or(by_key), known) {
         (Some(given), Some(known)) if given != known => Err(Failure::new(
             Exit::Failed,
@@ -178,6 +220,30 @@ fn wanted_id(
             "if it was changed on purpose, accept it with: --trust-repository {given}"
         ))),
         (given, known) => Ok(given.or(known)),
+    }
+}
+
+/// Junk that is named; more is counted.
+const JUNK_NAMED_MAX: usize = 3;
+
+/// Warns of what does not verify. Whoever may write can leave any number of junk: that is one line.
+fn warn_of(app: &App, findings: &[Finding]) {
+    let is_junk = |finding: &&Finding| matches!(finding.nature, Nature::Altered | Nature::Foreign);
+    let (junk, others): (Vec<_>, Vec<_>) = findings.iter().partition(is_junk);
+    let named = if junk.len() > JUNK_NAMED_MAX {
+        &[]
+    } else {
+        junk.as_slice()
+    };
+    for finding in others.iter().chain(named) {
+        app.output.warn(finding.to_string());
+    }
+    if let (Some(first), []) = (junk.first(), named) {
+        app.output.warn(format!(
+            "passed over {} objects that are none of this repository's, or damaged, the first {}: dolmen audit names them",
+            junk.len(),
+            first.subject
+        ));
     }
 }
 
@@ -238,9 +304,7 @@ impl Opened {
         let cache = self.index_cache();
         let index = Index::load(&self.repository, cache.as_deref())
             .during(&format!("cannot load the index of {}", self.address))?;
-        for finding in &index.findings {
-            app.output.warn(finding.to_string());
-        }
+        warn_of(app, &index.findings);
         Ok(index)
     }
 
@@ -271,7 +335,9 @@ impl Opened {
 
     /// Where the index's tables are kept.
     pub(crate) fn index_cache(&self) -> Option<PathBuf> {
-        self.cache.as_ref().map(|cache| cache.join("index"))
+        let is_blind = self.repository.keys().is_blind();
+        let name = if is_blind { "index-of-tables" } else { "index" };
+        self.cache.as_ref().map(|cache| cache.join(name))
     }
 
     /// Loads the snapshots as they were at a time; what is wrong with them is only warned of.
@@ -285,9 +351,7 @@ impl Opened {
         }
         let snapshots = SnapshotList::load(&self.repository, at)
             .during(&format!("cannot list the snapshots of {}", self.address))?;
-        for finding in &snapshots.findings {
-            app.output.warn(finding.to_string());
-        }
+        warn_of(app, &snapshots.findings);
         Ok(snapshots)
     }
 
@@ -315,9 +379,7 @@ impl Opened {
     ) -> Outcome<SnapshotList> {
         let mut snapshots = SnapshotList::load_recalling(&self.repository, recall)
             .during(&format!("cannot list the snapshots of {}", self.address))?;
-        for finding in &snapshots.findings {
-            app.output.warn(finding.to_string());
-        }
+        warn_of(app, &snapshots.findings);
         self.settle_facts(app, &mut snapshots)?;
         for key in numbers::lost(&snapshots, remembered) {
             app.output.warn(match key {

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
+use zeroize::Zeroize as _;
 
 use crate::exit::Failure;
 
@@ -221,7 +222,7 @@ impl Output {
 
     fn write_pending(&self, pending: &mut Vec<u8>) {
         if pending.is_empty() || self.is_closed() {
-            pending.clear();
+            pending.zeroize();
             return;
         }
         let write = || {
@@ -233,7 +234,8 @@ impl Output {
             Some(bar) => bar.suspend(write),
             None => write(),
         };
-        pending.clear();
+        // It may have been a recovery kit.
+        pending.zeroize();
         if let Err(error) = written {
             self.closed.store(true, Ordering::Relaxed);
             if error.kind() != ErrorKind::BrokenPipe {

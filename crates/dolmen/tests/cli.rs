@@ -37,6 +37,9 @@ mod forget;
 #[path = "cli/keys.rs"]
 mod keys;
 #[cfg(test)]
+#[path = "cli/kit.rs"]
+mod kit;
+#[cfg(test)]
 #[path = "cli/planted.rs"]
 mod planted;
 #[cfg(test)]

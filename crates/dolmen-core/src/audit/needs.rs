@@ -8,7 +8,7 @@ use dolmen_state::index::PackInfo;
 
 use super::{Look, Options, State};
 use crate::error::Result;
-use crate::finding::{Finding, Findings};
+use crate::finding::{Finding, Findings, Nature};
 use crate::index::Index;
 use crate::lease::{Clocks, Terms};
 use crate::live::{ENDED, LIVES, Live, LiveWalk, LostPart, StoredNodes};
@@ -43,6 +43,8 @@ pub(crate) struct Needs {
     lost: Findings,
     /// Live snapshots whose manifests cannot be opened.
     lost_roots: u64,
+    /// Parts of live manifests that this user may not read.
+    unread_nodes: u64,
     terms: Option<Terms>,
     /// The earlier clock.
     now: Timestamp,
@@ -118,6 +120,7 @@ impl Needs {
             lost_packs: BTreeSet::new(),
             lost: Findings::new(),
             lost_roots: 0,
+            unread_nodes: 0,
             terms,
             now,
             locking: wants_locks.then(|| repository.objects.locking()).flatten(),
@@ -181,6 +184,9 @@ impl Needs {
             self.lost.push(lost.finding());
             match lost.part {
                 LostPart::Root => self.lost_roots = self.lost_roots.saturating_add(1),
+                LostPart::Node(_) if lost.is_withheld() => {
+                    self.unread_nodes = self.unread_nodes.saturating_add(1);
+                }
                 LostPart::Node(place) => {
                     self.lost_packs.insert(place.pack);
                 }
@@ -311,13 +317,21 @@ impl Needs {
 }
 
 impl Look<'_> {
-    /// Notes what others tell of and what is not there, and what is odd about the snapshots together. What is `damaged`
-    /// where it lies was told; what lies elsewhere, or is no object, is not there.
-    pub(super) fn note_history(&mut self, list: &SnapshotList, damaged: &BTreeSet<ObjectKey>) {
+    /// Notes what others tell of and what is not there, and what is odd about the snapshots together. What was `seen` where
+    /// it lies, damaged or withheld, was told; what lies elsewhere, or is no object, is not there.
+    ///
+    /// While something may not be read, what is told of is not known to be missing: that may be its retirement.
+    pub(super) fn note_history(&mut self, list: &SnapshotList, seen: &BTreeSet<ObjectKey>) {
         let needs = self.needs;
         let missing = &needs.missing;
+        let mut unread = list.findings.iter();
+        let is_unsure = unread.any(|finding| finding.nature == Nature::Unreadable);
         let gone = missing.objects.iter();
-        for (key, object) in gone.filter(|(key, _)| !damaged.contains(key)) {
+        for (key, object) in gone.filter(|(key, _)| !seen.contains(key)) {
+            if is_unsure {
+                self.doubt(&key.to_string(), &object.problem);
+                continue;
+            }
             self.view.objects = self.view.objects.saturating_add(1);
             self.trouble(&key.to_string(), State::Missing, &object.problem);
         }
@@ -325,6 +339,8 @@ impl Look<'_> {
             let finding = numbers::unused(range);
             if missing.explains(range) {
                 self.tell(finding.subject, finding.problem);
+            } else if is_unsure {
+                self.doubt(&finding.subject, &finding.problem);
             } else {
                 self.trouble(&finding.subject, State::Missing, &finding.problem);
             }
@@ -334,5 +350,6 @@ impl Look<'_> {
         }
         let counts = &mut self.view.counts;
         counts.corrupt = counts.corrupt.saturating_add(needs.lost_roots);
+        counts.unread = counts.unread.saturating_add(needs.unread_nodes);
     }
 }

@@ -33,7 +33,7 @@ enum Seen {
     Unknown(String),
 }
 
-/// Judges what was listed. Returns what is needed, and damaged where it lies.
+/// Judges what was listed. Returns what is told of where it lies: needed and damaged, or withheld.
 ///
 /// Cost: one request for each, more where the plain view is not the authentic version; none where only listings count.
 pub(super) fn check(
@@ -42,7 +42,7 @@ pub(super) fn check(
     small: Vec<Held>,
     depth: Depth,
 ) -> Result<BTreeSet<ObjectKey>> {
-    let mut whole = BTreeSet::new();
+    let (mut whole, mut withheld) = (BTreeSet::new(), BTreeSet::new());
     let mut altered = Vec::new();
     let mut ours = Vec::new();
     for held in small {
@@ -69,7 +69,7 @@ pub(super) fn check(
             let seen = match seen {
                 Err(Error::Store(error)) => {
                     // It is there, as far as is known.
-                    whole.insert(key);
+                    withheld.insert(key);
                     look.unread(&held.name, error)?;
                     continue;
                 }
@@ -98,7 +98,9 @@ pub(super) fn check(
         }
         Ok::<(), Error>(())
     })?;
-    Ok(conclude(look, &whole, &altered))
+    whole.extend(&withheld);
+    withheld.extend(conclude(look, &whole, &altered));
+    Ok(withheld)
 }
 
 /// Tells what is needed and is not there whole, and what only looks as if it were. Returns what is there and damaged.

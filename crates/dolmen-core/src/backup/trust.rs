@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use dolmen_format::certificate::Role;
 use dolmen_format::index::{IndexedFrame, PackEntry};
 use dolmen_format::ledger::LockStrategy;
 use dolmen_format::{ObjectKey, SegmentId};
@@ -37,10 +38,10 @@ pub(super) struct Stored {
     attested: Vec<Listed>,
 }
 
-/// Whether the chains of a repository's signers are believed unasked: where nothing is locked, whoever holds the
-/// passphrase can do worse.
+/// Whether the chains of this client's signer are believed unasked: where nothing is locked, whoever holds the
+/// passphrase can do worse. A backup key's thief could not.
 pub(crate) fn trusts_chains(repository: &Repository) -> bool {
-    repository.root().policy.lock == LockStrategy::None
+    repository.root().policy.lock == LockStrategy::None && repository.keys().role() == Role::Admin
 }
 
 impl Trust {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use dolmen_format::{ObjectKey, SnapshotId};
 
 use super::sink::Sink;
-use crate::finding::counted;
+use crate::finding::{Nature, counted};
 use crate::numbers::{self, Missing};
 use crate::repository::Repository;
 use crate::snapshots::{SnapshotEntry, SnapshotList};
@@ -25,7 +25,13 @@ pub(super) fn check(
     let snapshots = missing.objects.keys();
     let snapshots = snapshots.filter(|key| matches!(key, ObjectKey::Snapshot(..)));
     gone.extend(snapshots.map(ObjectKey::id));
-    sink.findings(&missing.findings());
+    let unread = list.findings.iter();
+    let unread = unread.filter(|finding| finding.nature == Nature::Unreadable);
+    let unread: BTreeSet<_> = unread.map(|finding| finding.subject.as_str()).collect();
+    // What may not be read is there, and was told.
+    let mut told = missing.findings();
+    told.retain(|finding| !unread.contains(finding.subject.as_str()));
+    sink.findings(&told);
     sink.findings(&numbers::twins(list));
     if missing.given_up > 0 {
         let objects = counted(missing.given_up, "missing object");

@@ -12,7 +12,7 @@ use dolmen_format::{ObjectKey, ObjectKind};
 use super::is_fatal;
 use super::sink::Sink;
 use crate::error::Result;
-use crate::finding::{Finding, chain};
+use crate::finding::{Finding, Nature, chain, plain};
 use crate::objects::{FetchError, kind_of};
 use crate::repository::Repository;
 use crate::strays::Strays;
@@ -23,9 +23,12 @@ use crate::verify::{KEY_KINDS, Refusal};
 /// Cost: a listing of everything, two more, and one request for each object.
 pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
     let standing = repository.standing_objects();
-    let needed = standing.iter().map(|(key, _)| key.id());
-    let strays = Strays::new(repository, needed.collect());
-    sink.judge(&strays, repository.findings())?;
+    let needed: BTreeSet<_> = standing.iter().map(|(key, _)| *key).collect();
+    let strays = Strays::new(repository, |key| needed.contains(key));
+    // What is whole and another's is judged below, where it is known whether it was set aside.
+    let mut known = repository.findings().to_vec();
+    known.retain(|finding| finding.nature != Nature::Foreign);
+    sink.judge(&strays, &known)?;
     note_strangers(repository, sink)?;
     let mut listed = Vec::new();
     for prefix in ["root/", "keys/"] {
@@ -42,12 +45,20 @@ pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
         }
     }
     let (kind, mut failed, mut findings) = (ObjectKind::Root, None, Vec::new());
-    let objects = &repository.objects;
+    let (objects, mut set_aside) = (&repository.objects, Vec::new());
+    let is_ours = |key| {
+        repository
+            .standing_objects()
+            .iter()
+            .any(|(ours, _)| *ours == key)
+    };
     objects.fetch_all(&listed, kind, |object, fetched| {
         let name = object.key.to_string();
         match fetched {
             Ok(found) => {
-                if let Err(refusal) = verify(repository, &object.key, &found.body) {
+                if object.is_hidden && !is_ours(object.key) {
+                    set_aside.push(object.key);
+                } else if let Err(refusal) = verify(repository, &object.key, &found.body) {
                     findings.push(Finding::refused(name, refusal));
                 }
             }
@@ -55,6 +66,7 @@ pub(super) fn check(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
             Err(error) => findings.push(Finding::unusable(name, &error)),
         }
     });
+    objects.overlook_hidden(set_aside);
     sink.judge(&strays, &findings)?;
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
@@ -72,7 +84,7 @@ fn note_strangers(repository: &Repository, sink: &Sink<'_>) -> Result<()> {
     ];
     for name in repository.objects.list("", |_object| {})? {
         if !FOLDERS.iter().any(|folder| name.starts_with(folder)) {
-            sink.notice(&format!("{name} is no part of the repository"));
+            sink.notice(&format!("{} is no part of the repository", plain(name)));
         }
     }
     Ok(())

@@ -17,7 +17,7 @@ use super::plan::Kind;
 use super::{Options, Report, Source};
 use crate::check::Observer;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, chain};
+use crate::finding::{Finding, chain, reason};
 use crate::ledger;
 use crate::moves::Moves;
 use crate::moves::places::{FramePlace, Places};
@@ -107,7 +107,7 @@ impl<'a> Copying<'a> {
                 Err(FetchError::Store(error)) if error.kind == StoreErrorKind::Unavailable => {
                     return Err(error.into());
                 }
-                Err(error) => Err(chain(&error)),
+                Err(error) => Err(reason(&error)),
             };
             let (stored, table) = match read {
                 Ok(read) => read,

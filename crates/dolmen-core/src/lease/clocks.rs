@@ -9,6 +9,8 @@ use super::{DAY, Terms, signed};
 
 /// Clocks that are further apart are worth a warning.
 pub const SKEW_WARNED_SECONDS: u64 = 10 * 60;
+/// Clocks that are further apart are told of; signed requests of most stores fail from a quarter of an hour on.
+const SKEW_TOLD_SECONDS: u64 = 5 * 60;
 /// Clocks that are further apart let nothing go.
 pub const SKEW_REFUSED_SECONDS: u64 = DAY;
 
@@ -24,6 +26,24 @@ pub struct Clocks {
     pub remembered_store: Option<Timestamp>,
     /// Whether a person takes the store's clock as true in this run (`--confirm-clock`).
     pub confirmed: bool,
+}
+
+/// What a person should know of clocks that are more than five minutes apart.
+pub fn apart(local: Timestamp, store: StoreTime) -> Option<String> {
+    let seconds = if local > store.latest {
+        local.seconds.saturating_sub(store.latest.seconds)
+    } else {
+        store.earliest.seconds.saturating_sub(local.seconds)
+    };
+    let is_apart = u64::try_from(seconds).is_ok_and(|seconds| seconds > SKEW_TOLD_SECONDS);
+    is_apart.then(|| {
+        let side = if local > store.latest { "ahead of" } else { "behind" };
+        let minutes = seconds / 60;
+        format!(
+            "this machine's clock is {minutes} min {side} the store's: set whichever is wrong; until then what is protected \
+             goes by the later one, and what is let go by the earlier"
+        )
+    })
 }
 
 /// How well the clocks agree.

@@ -2,6 +2,7 @@
 
 use dolmen_crypto::CryptoError;
 use dolmen_format::{FormatError, ObjectKey};
+use dolmen_store::StoreErrorKind;
 
 use super::NodePlace;
 use crate::finding::{Finding, chain};
@@ -56,6 +57,14 @@ pub enum NodeProblem {
 }
 
 impl LostNode {
+    /// Whether this user may not read it: it may be whole.
+    pub(crate) fn is_withheld(&self) -> bool {
+        let NodeProblem::Unreadable(BlobError::Store { source, .. }) = &self.problem else {
+            return false;
+        };
+        source.kind == StoreErrorKind::Denied
+    }
+
     /// What to tell the user.
     pub fn finding(&self) -> Finding {
         let problem = chain(&self.problem);

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use dolmen_format::{ObjectKey, ObjectKind, Timestamp};
-use dolmen_store::{LockStatus, StoreError, StoreErrorKind, Version, VersionInfo, VersionKind};
+use dolmen_store::{LockStatus, StoreError, Version, VersionInfo, VersionKind};
 use futures_util::TryStreamExt as _;
 
 use super::hashes::{Hashes, Verdict};
@@ -231,7 +231,7 @@ impl Objects {
     pub(super) fn may_lie_beneath(&self, error: &FetchError) -> bool {
         let is_elsewhere = match error {
             FetchError::Altered => true,
-            FetchError::Store(error) => error.kind == StoreErrorKind::NotFound,
+            FetchError::Store(error) => error.kind.is_about_version(),
         };
         is_elsewhere && self.store().capabilities().versions
     }
@@ -242,13 +242,35 @@ impl Objects {
         kind: ObjectKind,
     ) -> std::result::Result<Authentic, FetchError> {
         if let (Some(plain), [_]) = (object.plain(), object.copies.as_slice()) {
-            return Ok(Authentic {
-                body: self.fetch_plain(&object.key, kind).await?,
-                copy: plain.clone(),
-            });
+            return self.fetch_only(&object.key, plain, kind).await;
         }
         let found = self.search_listed(object, kind).await?;
         found.ok_or(FetchError::Altered)
+    }
+
+    /// The only version of a key. Where there are versions, one that was found to be junk before is not read again.
+    async fn fetch_only(
+        &self,
+        key: &ObjectKey,
+        copy: &StoredCopy,
+        kind: ObjectKind,
+    ) -> std::result::Result<Authentic, FetchError> {
+        let (store, keeps) = (
+            self.store().identity(),
+            self.store().capabilities().versions,
+        );
+        let hashes = &self.views.hashes;
+        if keeps && hashes.get(store, key, &copy.version) == Some(Verdict::Junk) {
+            return Err(FetchError::Altered);
+        }
+        let fetched = self.fetch_plain(key, kind).await;
+        if keeps && matches!(fetched, Err(FetchError::Altered)) {
+            hashes.note(store, key, &copy.version, Verdict::Junk);
+        }
+        Ok(Authentic {
+            body: fetched?,
+            copy: copy.clone(),
+        })
     }
 
     /// All versions of a key; `None`: no bytes are there.

@@ -37,8 +37,13 @@ pub(crate) fn describe_frame(
     recipient: Recipient,
     frame: &FrameEntry,
 ) -> Result<IndexedFrame, CryptoError> {
-    let domain = repository.keys().domain(&origin.domain);
-    let domain = domain.ok_or(FormatError::Invalid { field: "origins" })?;
+    let Some(domain) = repository.keys().domain(&origin.domain) else {
+        return if repository.keys().is_blind() {
+            Ok(outside_of(frame))
+        } else {
+            Err(FormatError::Invalid { field: "origins" }.into())
+        };
+    };
     let descriptors = domain.descriptor_key(repository.id(), origin.salt)?;
     let descriptor = descriptors.open(frame.ordinal, &frame.descriptor)?;
     let is_manifest = recipient == Recipient::Maintain;
@@ -56,6 +61,16 @@ pub(crate) fn describe_frame(
         compression: frame.compression,
         blobs: descriptor.blobs,
     })
+}
+
+/// What a table tells everybody of a frame.
+const fn outside_of(frame: &FrameEntry) -> IndexedFrame {
+    IndexedFrame {
+        frame_bytes: frame.frame_bytes,
+        raw_bytes: 0,
+        compression: frame.compression,
+        blobs: Vec::new(),
+    }
 }
 
 /// What a segment states of a pack of `pack_bytes` whose last bytes are `tail`, where no store's answer

@@ -421,7 +421,10 @@ impl FrameOpener {
             pack: info.pack,
             ordinal,
         };
-        let raw_bytes = usize::try_from(frame.raw_bytes).unwrap_or(usize::MAX);
+        // Who knows no domain does not know how large a frame is inside.
+        let known = (frame.raw_bytes > 0).then_some(frame.raw_bytes);
+        let known = known.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let raw_bytes = known.unwrap_or(FRAME_RAW_BYTES_MAX);
         if raw_bytes > FRAME_RAW_BYTES_MAX {
             return Err(damaged);
         }
@@ -435,7 +438,7 @@ impl FrameOpener {
                     && self.decompress(raw_bytes, raw)
             }
         };
-        if opened && raw.len() == raw_bytes {
+        if opened && known.is_none_or(|bytes| raw.len() == bytes) {
             Ok(())
         } else {
             Err(damaged)

@@ -11,15 +11,16 @@ use super::tellers::Tellers;
 use super::{Options, Report, Tally, Verdict, judge, judge_lock};
 use crate::check::Observer;
 use crate::error::{Error, Result};
-use crate::finding::{Findings, chain};
+use crate::finding::{Finding, Findings, chain, reason};
 use crate::index::Index;
-use crate::lease::{Clocks, Terms};
+use crate::lease::{self, Clocks, Terms};
 use crate::live::{CompleteLive, ENDED, LIVES, Live, LiveWalk, NeededOf, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
 use crate::numbers;
 use crate::objects::{FetchError, Listed, Removal};
 use crate::pack::BlobReader;
+use crate::probe::LOCK_SECONDS;
 use crate::recall::{self, Recall};
 use crate::release::Release;
 use crate::repository::Repository;
@@ -113,6 +114,9 @@ pub(super) fn run(
         remembered_store: options.remembered_store,
         confirmed: options.confirm_clock,
     };
+    if let Some(apart) = lease::apart(local, store) {
+        observer.notice(&apart);
+    }
     let mut report = Report {
         store_time: Some(clocks.remember()),
         ..Report::default()
@@ -176,7 +180,7 @@ impl<'a> Round<'a> {
                 )
             };
             if lapses != Verdict::Delete && !self.list.retired.iter().any(is_there) {
-                gaps.push(crate::Finding::new(
+                gaps.push(Finding::new(
                     format!("snapshot {}", retired.snapshot.digest),
                     "retired, and gone before its lease has lapsed",
                 ));
@@ -198,7 +202,9 @@ impl<'a> Round<'a> {
     /// What lies under a known writer's name and may be a snapshot that lives, or an undo. Junk is only noted: whoever may
     /// write can plant it.
     fn unreadable(&mut self) -> Result<Findings> {
-        let strays = Strays::new(self.repository, BTreeSet::new());
+        let strays = Strays::new(self.repository, |_| false);
+        let standing = self.repository.findings().iter();
+        self.junk.extend(standing.filter_map(Finding::of_stray));
         let mut unreadable = Findings::new();
         for finding in &self.list.findings {
             let Ok(key @ (ObjectKey::Snapshot(..) | ObjectKey::Ledger(..))) =
@@ -223,16 +229,15 @@ impl<'a> Round<'a> {
 
     /// Looks at everything before anything goes: what is found missing on the way holds all of it.
     fn look_at_everything(&mut self) -> Result<End> {
+        let mut junk_here = Vec::new();
         for prefix in ["root/", "keys/", "ledger/"] {
             let (report, junk) = (&mut self.report, &self.junk);
             self.repository.objects.list(prefix, |object| {
-                let is_junk = junk.contains(&object.key);
-                let tally = if is_junk {
-                    &mut report.junk
+                if junk.contains(&object.key) {
+                    junk_here.push(object);
                 } else {
-                    &mut report.live
-                };
-                tally.add(bytes_of(&object));
+                    report.live.add(bytes_of(&object));
+                }
             })?;
         }
         let snapshots = self.judge_snapshots()?;
@@ -251,6 +256,11 @@ impl<'a> Round<'a> {
         }
         if self.let_segments_go(&kept)? == End::Late {
             return Ok(End::Late);
+        }
+        for object in &junk_here {
+            if self.let_junk_go(object)? == Done::Late {
+                return Ok(End::Late);
+            }
         }
         self.let_packs_go(&packs)
     }
@@ -363,7 +373,9 @@ impl<'a> Round<'a> {
         } in snapshots
         {
             if self.junk.contains(&object.key) {
-                self.report.junk.add(bytes_of(object));
+                if self.let_junk_go(object)? == Done::Late {
+                    return Ok(None);
+                }
                 continue;
             }
             let id = object.key.id();
@@ -381,6 +393,19 @@ impl<'a> Round<'a> {
             }
         }
         Ok(Some(stays))
+    }
+
+    /// Deletes what is junk under a known writer's name once its own lease, or lock, has lapsed. Under other names it stays:
+    /// what makes them known may be late.
+    fn let_junk_go(&mut self, object: &Listed) -> Result<Done> {
+        let writer = object.key.writer();
+        let is_ours = writer.is_some_and(|one| self.repository.verify_key_of(one).is_some());
+        let may_go = is_ours && self.now.is_some() && !self.is_removed(object);
+        if may_go && self.judge_unneeded(object) == Verdict::Delete {
+            return self.delete(object);
+        }
+        self.report.junk.add(bytes_of(object));
+        Ok(Done::Stays)
     }
 
     /// Deletes segments that no kept snapshot lists and that describe nothing that only they describe.
@@ -496,7 +521,10 @@ impl<'a> Round<'a> {
             canaries.truncate(DOOMED_MAX);
         })?;
         for object in &canaries {
-            let verdict = self.judge_unneeded(object);
+            let Some(verdict) = self.judge_canary(object) else {
+                self.keep_leased(bytes_of(object), None);
+                continue;
+            };
             if self.carry_out(object, verdict)? == Done::Late {
                 return Ok(End::Late);
             }
@@ -528,7 +556,7 @@ impl<'a> Round<'a> {
             for pack in first {
                 let problem = "a live snapshot needs it, and it is missing";
                 self.observer
-                    .finding(&crate::Finding::new(format!("pack {pack}"), problem));
+                    .finding(&Finding::new(format!("pack {pack}"), problem));
             }
             self.hold(format!(
                 "{count} needed {} missing, or what tells where the data lies now",
@@ -580,7 +608,7 @@ impl<'a> Round<'a> {
             return false;
         }
         if self.tellers.is_first_of(writer) {
-            self.observer.finding(&crate::Finding::new(
+            self.observer.finding(&Finding::new(
                 format!("writer {writer}"),
                 "none of its snapshots is there, retired or not: what it stored stays; if they are gone for good, run it \
                  again with --confirm-missing",
@@ -615,6 +643,21 @@ impl<'a> Round<'a> {
             &self.terms,
             self.now.unwrap_or_default(),
         )
+    }
+
+    /// Judges what a probe or a drill left: it has no lease, only a short lock. `None`: that may last still, and the listing
+    /// does not state until when.
+    fn judge_canary(&self, object: &Listed) -> Option<Verdict> {
+        if let Some(verdict) = self.judge_by_lock(object) {
+            return Some(verdict);
+        }
+        let newest = object.copies.iter().map(|copy| copy.stored_at).max();
+        let lapsed = newest
+            .unwrap_or_default()
+            .saturating_add_seconds(LOCK_SECONDS);
+        self.now
+            .filter(|now| lapsed <= *now)
+            .map(|_| Verdict::Delete)
     }
 
     /// The grace of what ended, on a store with locks: L from then on, however long the lock was.
@@ -722,7 +765,7 @@ impl<'a> Round<'a> {
             self.report.denied = self.report.denied.saturating_add(1);
         } else if error.kind != StoreErrorKind::Locked {
             self.observer
-                .notice(&format!("{} stays: {}", object.key, chain(error)));
+                .notice(&format!("{} stays: {}", object.key, reason(error)));
         }
         self.keep_leased(bytes_of(object), None);
     }

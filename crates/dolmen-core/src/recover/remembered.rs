@@ -9,7 +9,7 @@ use dolmen_store::StoreErrorKind;
 use super::Report;
 use crate::check::Observer;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, chain};
+use crate::finding::{Finding, reason};
 use crate::ledger;
 use crate::recall;
 use crate::repository::Repository;
@@ -49,7 +49,7 @@ pub fn put_remembered(
                 report.healed = report.healed.saturating_add(1);
             }
             Err(Error::Store(error)) if error.kind != StoreErrorKind::Unavailable => {
-                observer.finding(&Finding::new(key.to_string(), chain(&error)));
+                observer.finding(&Finding::new(key.to_string(), reason(&error)));
                 report.refuse(error.kind);
             }
             Err(error) => return Err(error),

@@ -48,10 +48,7 @@ impl Repository {
         if asked.role == Role::Admin {
             return Ok((file, admin.for_admin()));
         }
-        let mut certificates = self.certificates.iter();
-        if certificates.any(|(_, known)| known.name == file.name) || file.name == ADMIN_DOMAIN {
-            return Err(Error::KeyExists { name: file.name });
-        }
+        self.check_free(&file.name)?;
         let signing = self.environment.secret();
         let verify_key = SigningKey::new(&signing).verify_key().to_bytes();
         let domain = match asked.domain.as_deref() {
@@ -89,6 +86,20 @@ impl Repository {
         self.certificates.push((id, certificate));
         file.certificate = Some(id);
         Ok((file, secrets))
+    }
+
+    /// Refuses a name that a key or passphrase has.
+    pub(super) fn check_free(&self, name: &str) -> Result<()> {
+        let mut certificates = self.certificates.iter();
+        let is_taken = name == ADMIN_DOMAIN
+            || certificates.any(|(_, known)| known.name == name)
+            || self.passphrases().any(|known| known.name == Some(name));
+        if is_taken {
+            return Err(Error::KeyExists {
+                name: name.to_owned(),
+            });
+        }
+        Ok(())
     }
 }
 

@@ -1,12 +1,12 @@
 //! When space comes back, and when not.
 
-use dolmen_core::lives;
 use dolmen_core::prune::Tally;
-use dolmen_format::ledger::{Fact, Policy};
+use dolmen_core::{lives, probe};
+use dolmen_format::ledger::{Fact, LockStrategy, Policy};
 use dolmen_format::signed::Stamp;
 use dolmen_format::snapshot::Snapshot;
 use dolmen_format::{InstanceId, ObjectKey};
-use dolmen_store::{Lock, LockMode, Place, Store as _, StoreKey};
+use dolmen_store::{Lock, LockMode, MemoryModel, MemoryOptions, Place, Store as _, StoreKey};
 use futures_util::TryStreamExt as _;
 
 use super::world::{Client, DAY, DELAY_SECONDS, LEASE_DAYS, World, policy};
@@ -26,6 +26,28 @@ fn one_retired() -> (World, dolmen_core::snapshots::SnapshotEntry) {
     world.wait(DAY);
     world.retire(HOME, &[&first]);
     (world, first)
+}
+
+/// A canary has no lease, and listings as S3 makes them do not state until when it is locked.
+#[test]
+fn what_a_probe_leaves_goes_with_its_lock_and_no_other_date_is_told() {
+    let policy = Policy {
+        lock: LockStrategy::Compliance,
+        ..policy()
+    };
+    let world = World::with(MemoryModel::s3(MemoryOptions::LOCKS), &policy);
+    world.write(HOME, "a", 1, 500_000);
+    world.backup(HOME);
+    let (objects, environment) = (&world.repository.objects, &world.repository.environment);
+    probe::run(objects, environment, LockStrategy::Compliance).unwrap();
+    let early = world.prune();
+    assert_eq!((early.locked.objects, early.next_unlock), (1, None));
+    world.wait(DAY);
+    assert_eq!(world.prune().locked.objects, 1);
+    // The probe made it a second longer, and stores round up.
+    world.wait(3603);
+    let late = world.prune();
+    assert_eq!((late.deleted.objects, late.locked.objects), (1, 0));
 }
 
 #[test]

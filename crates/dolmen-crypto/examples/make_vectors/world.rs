@@ -159,6 +159,12 @@ impl World {
         let admin = self.admin.signing_key();
         let (bundle, _) = admin.sign(&self.repository, &self.bundle()?)?;
         all.push(("bundle.bin".into(), bundle));
+        let named = Bundle {
+            name: Some("Ömer's".into()),
+            ..self.bundle()?
+        };
+        let (named, _) = admin.sign(&self.repository, &named)?;
+        all.push(("bundle-named.bin".into(), named));
         for (name, role) in [
             ("admin", Role::Admin),
             ("backup", Role::Backup),

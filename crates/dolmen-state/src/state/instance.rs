@@ -1,5 +1,6 @@
 //! Instances: the identities under which a client numbers what it signs.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -47,20 +48,19 @@ impl Instance {
 
     /// The records of all instances in `folder`, as far as they can be read, beside whoever uses them.
     pub(super) fn records(folder: &Path) -> Vec<InstanceRecord> {
-        let slots = (0..INSTANCES_MAX).map(|slot| folder.join(slot.to_string()));
-        slots
-            .take_while(|slot| slot.is_dir())
-            .filter_map(|slot| {
-                let named = record::read(&record_path(&slot), "the instance record", REMEDY);
-                let named: Option<NamedRecord> = named.ok().flatten();
-                named.map(|named| named.record)
-            })
-            .collect()
+        named_in(folder).map(|named| named.record).collect()
     }
 
     /// This instance's id.
     pub fn id(&self) -> InstanceId {
         self.named.id
+    }
+
+    /// The ids of all instances of this signer in this state folder, as far as their records can be read.
+    pub fn siblings(&self) -> BTreeSet<InstanceId> {
+        let folder = self.folder.parent().unwrap_or(&self.folder);
+        let siblings = named_in(folder).map(|named| named.id);
+        siblings.chain([self.id()]).collect()
     }
 
     /// What was saved last; the default in a new instance.
@@ -139,6 +139,16 @@ impl Instance {
             journal,
         })
     }
+}
+
+/// What can be read of the instances in `folder`.
+fn named_in(folder: &Path) -> impl Iterator<Item = NamedRecord> {
+    let slots = (0..INSTANCES_MAX).map(|slot| folder.join(slot.to_string()));
+    let slots = slots.take_while(|slot| slot.is_dir());
+    slots.filter_map(|slot| {
+        let named = record::read(&record_path(&slot), "the instance record", REMEDY);
+        named.ok().flatten()
+    })
 }
 
 fn record_path(folder: &Path) -> PathBuf {

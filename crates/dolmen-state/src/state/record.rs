@@ -59,6 +59,9 @@ pub struct InstanceRecord {
     #[n(5)]
     #[cbor(default)]
     pub signed: Vec<Signed>,
+    /// The store's time when it wrote for the first time.
+    #[n(6)]
+    pub since: Option<Timestamp>,
 }
 
 impl InstanceRecord {
@@ -90,6 +93,7 @@ impl Default for InstanceRecord {
             segments: Vec::new(),
             store_time: None,
             signed: Vec::new(),
+            since: None,
         }
     }
 }

@@ -35,6 +35,7 @@ fn record(number: u64) -> InstanceRecord {
         checkpoint: number.is_multiple_of(2).then_some(reference),
         segments: vec![SegmentId::of(b"1"), SegmentId::of(b"2")],
         store_time: Timestamp::new(-5, 17),
+        since: None,
     }
 }
 

@@ -60,13 +60,16 @@ pub(super) fn audit(app: &App, opened: &Opened, args: &AuditArgs) -> Outcome<Vie
     Ok(view)
 }
 
-/// 20 for what is lost, 21 for what only looks so or is locked too short.
+/// 20 for what is lost, 21 for what only looks so or is locked too short, 1 where nothing but what could not be read stands
+/// between this and 0.
 pub(super) fn exit_of(view: &View) -> Exit {
     let counts = view.counts;
     if counts.missing > 0 || counts.corrupt > 0 {
         Exit::Damage
     } else if counts.is_ok() {
         Exit::Done
+    } else if counts.is_unread() {
+        Exit::Failed
     } else {
         Exit::Unprotected
     }
@@ -146,6 +149,11 @@ pub(super) fn print(app: &App, view: &View) {
     if counts.missing > 0 || counts.corrupt > 0 {
         output.notice("hint: dolmen check names the snapshots that this hurts; a new backup stores again what it still finds, and dolmen \
              repair index rebuilds a lost index");
+    }
+    if counts.unread > 0 {
+        output.notice(
+            "hint: it is not known whether what was not read is whole: run dolmen audit with credentials that may read it",
+        );
     }
     if counts.hidden > 0 || counts.overwritten > 0 || counts.foreign > 0 {
         output.notice(

@@ -311,6 +311,9 @@ fn report(app: &App, repository: &Repository, policy: &Policy, shown: &str, is_f
         output.line(
             "Without the passphrase nobody can read it, not even you: keep it in a second place too.",
         );
+        output.line(format!(
+            "Print what opens it when all else is lost: dolmen key export -r {shown} --out kit.html"
+        ));
         output.line(format!("Back up with: dolmen backup -r {shown} PATH…"));
     }
 }

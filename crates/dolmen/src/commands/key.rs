@@ -1,5 +1,7 @@
 //! `dolmen key …`
 
+mod kit;
+
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,14 +14,15 @@ use dolmen_crypto::Wrap;
 use dolmen_crypto::bundle::default_kdf;
 use dolmen_format::certificate::{RIGHT_ATTEST, RIGHT_SHARED, Role};
 use dolmen_format::keyfile::KeyFile;
+use dolmen_format::limits::KEY_NAME_BYTES_MAX;
 use jiff::tz::TimeZone;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::App;
-use crate::config::{Ask, Secret, StoreVariables};
+use crate::config::{Ask, Passphrase, Secret, StoreVariables};
 use crate::exit::{During as _, Exit, Failure, Outcome};
-use crate::open::{Duty, open};
+use crate::open::{Duty, Opened, open};
 use crate::render;
 use crate::units::parse_time;
 
@@ -34,17 +37,51 @@ pub(crate) struct KeyArgs {
 enum KeyCommand {
     /// Change the passphrase of this repository; what opened with the old one can still be opened with it
     ///
+    /// The passphrase that opened the repository is the one that is changed. Opened with --recovery-kit or an admin's key
+    /// file, the repository gets one more passphrase, and those that there are stay.
+    ///
     /// Nothing in a repository is ever overwritten, so that the old key bundle stays in it beside the new one. Dolmen
     /// no longer accepts the old passphrase where it sees the new bundle, but whoever can read the store and knows the
     /// old passphrase can still open the old bundle, and with it everything, later backups too. If the old passphrase
     /// leaked, make a new repository with another one and back up there.
     Passwd(PasswdArgs),
     /// Make a key that can do one thing, and write it into a file for the machine that does it
+    ///
+    /// With --role admin --passphrase and no --out, the repository gets one more passphrase that opens everything.
     Add(AddArgs),
     /// List the keys
     List,
     /// Trust a key no longer: what it wrote before stays, what came since is quarantined
     Revoke(RevokeArgs),
+    /// Make the recovery kit: one page to print that opens the repository when all else is lost
+    Export(kit::ExportArgs),
+    /// Tell whether a recovery kit opens this repository; nothing secret is printed
+    VerifyKit(kit::VerifyKitArgs),
+}
+
+impl KeyArgs {
+    /// Whether stdout tells of what was done elsewhere, and is not what the command was run for.
+    pub(crate) const fn reports(&self) -> bool {
+        match self.command {
+            KeyCommand::Passwd(_)
+            | KeyCommand::Add(_)
+            | KeyCommand::Revoke(_)
+            | KeyCommand::VerifyKit(_) => true,
+            KeyCommand::List | KeyCommand::Export(_) => false,
+        }
+    }
+
+    /// The recovery kit that opens the repository because it is to be verified.
+    pub(crate) const fn kit_to_verify(&self) -> Option<&PathBuf> {
+        match &self.command {
+            KeyCommand::VerifyKit(args) => Some(&args.kit),
+            KeyCommand::Passwd(_)
+            | KeyCommand::Add(_)
+            | KeyCommand::List
+            | KeyCommand::Revoke(_)
+            | KeyCommand::Export(_) => None,
+        }
+    }
 }
 
 /// A key to be made.
@@ -57,13 +94,14 @@ struct AddArgs {
     role: RoleName,
     /// Write the key file here; it must not be there yet
     #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-    /// Let keys that are given the same name share chunks, and confirm guesses about each other's; `admin` is the domain of
-    /// backups made with the passphrase [default: one of its own]
+    out: Option<PathBuf>,
+    /// Let keys that are given the same name name chunks alike, and confirm guesses about each other's; `admin` is the
+    /// domain of backups made with the passphrase [default: one of its own]
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
     /// Wrap the file with a passphrase of its own, from --new-password-file, DOLMEN_NEW_PASSWORD_FILE,
-    /// DOLMEN_NEW_PASSWORD or the keyboard; whoever uses it gives that instead of the repository's
+    /// DOLMEN_NEW_PASSWORD or the keyboard; whoever uses it gives that instead of the repository's. For an admin without
+    /// --out: one more passphrase of the repository
     #[arg(long)]
     passphrase: bool,
     /// Read the new passphrase from a file
@@ -76,7 +114,8 @@ struct AddArgs {
         value_name = "FILE",
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = ""
+        default_missing_value = "",
+        requires = "out"
     )]
     with_store_credentials: Option<CredentialsFrom>,
     /// Let a restore key sign that packs were read and are whole
@@ -113,6 +152,8 @@ enum RoleName {
     Admin,
     /// Adds backups, and can neither read nor end any
     Backup,
+    /// Renews, retires by the signed policy, compacts and prunes, and can read nothing
+    Maintain,
     /// Reads, and writes nothing
     Restore,
 }
@@ -142,6 +183,8 @@ pub(super) fn run(app: &App, args: &KeyArgs) -> Outcome {
         KeyCommand::Add(args) => add(app, args),
         KeyCommand::List => list(app),
         KeyCommand::Revoke(args) => revoke_key(app, args),
+        KeyCommand::Export(args) => kit::export(app, args),
+        KeyCommand::VerifyKit(_) => kit::verify(app),
     }
 }
 
@@ -151,18 +194,9 @@ const NEW_PASSPHRASE: [&str; 1] = [
 
 fn passwd(app: &App, args: &PasswdArgs) -> Outcome {
     let mut opened = open(app, Duty::Administer)?;
-    let new = Secret::find_new(args.new_password_file.as_ref());
-    let passphrase = new
-        .read(
-            &format!("new passphrase for {}", opened.address),
-            Ask::Twice,
-        )
-        // The flags for the present passphrase would not help.
-        .map_err(|failure| Failure {
-            hints: Vec::from(NEW_PASSPHRASE.map(str::to_owned)),
-            ..failure
-        })?;
+    let passphrase = new_passphrase(&opened.address, args.new_password_file.as_ref())?;
     drop(opened.settled(app)?);
+    let is_changed = opened.repository.passphrases().any(|known| known.is_used);
     opened
         .repository
         .change_passphrase(&passphrase)
@@ -170,52 +204,113 @@ fn passwd(app: &App, args: &PasswdArgs) -> Outcome {
             "cannot change the passphrase of {}",
             opened.address
         ))?;
+    keep_copies(app, &opened);
+    let output = &app.output;
+    let (message_type, done) = if is_changed {
+        ("passphrase_changed", "changed the passphrase of")
+    } else {
+        ("passphrase_added", "added a passphrase to")
+    };
+    if output.is_json() {
+        output.json(&json!({
+            "message_type": message_type,
+            "id": opened.repository.id().to_string(),
+        }));
+    } else if !output.is_quiet() {
+        output.line(format!("{done} {}", opened.address));
+    }
+    let others = opened.repository.passphrases().count().saturating_sub(1);
+    if is_changed {
+        output.notice(
+            "the old key bundle stays in the repository, which never overwrites anything: whoever can read the store and \
+             knows the old passphrase can still open it and read every backup in it, later ones too. If the old \
+             passphrase leaked, make a new repository with another one and back up there",
+        );
+    } else if others > 0 {
+        let others = render::count(u64::try_from(others).unwrap_or(u64::MAX), "passphrase");
+        output.notice(format!(
+            "{others} that the repository had before still open everything; whoever knows one changes it with dolmen key \
+             passwd"
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// Gets the passphrase that is to open something.
+fn new_passphrase(what: &str, file: Option<&PathBuf>) -> Outcome<Passphrase> {
+    let new = Secret::find_new(file);
+    let passphrase = new.read(&format!("new passphrase for {what}"), Ask::Twice);
+    // The flags for the present passphrase would not help.
+    passphrase.map_err(|failure| Failure {
+        hints: Vec::from(NEW_PASSPHRASE.map(str::to_owned)),
+        ..failure
+    })
+}
+
+fn keep_copies(app: &App, opened: &Opened) {
     if let Err(error) = opened.keep_copies() {
         app.output.warn(format!(
             "cannot keep copies of the repository's keys: {error}"
         ));
     }
-    let output = &app.output;
-    if output.is_json() {
-        output.json(&json!({
-            "message_type": "passphrase_changed",
-            "id": opened.repository.id().to_string(),
-        }));
-    } else if !output.is_quiet() {
-        output.line(format!("changed the passphrase of {}", opened.address));
-    }
-    output.notice(
-        "the old key bundle stays in the repository, which never overwrites anything: whoever can read the store and \
-         knows the old passphrase can still open it and read every backup in it, later ones too. If the old \
-         passphrase leaked, make a new repository with another one and back up there",
-    );
-    Ok(Exit::Done)
 }
 
 fn add(app: &App, args: &AddArgs) -> Outcome {
     let role = match args.role {
         RoleName::Admin => Role::Admin,
         RoleName::Backup => Role::Backup,
+        RoleName::Maintain => Role::Maintain,
         RoleName::Restore => Role::Restore,
     };
     check_fit(args, role)?;
-    if args.name.is_empty() || args.name.len() > NAME_BYTES_MAX {
-        let problem = format!("a key's name has 1 to {NAME_BYTES_MAX} bytes");
+    if args.name.is_empty() || args.name.len() > KEY_NAME_BYTES_MAX {
+        let problem = format!("a key's name has 1 to {KEY_NAME_BYTES_MAX} bytes");
         return Err(Failure::usage(problem));
     }
+    match &args.out {
+        Some(out) => add_file(app, args, role, out),
+        None => add_passphrase(app, args),
+    }
+}
+
+fn add_passphrase(app: &App, args: &AddArgs) -> Outcome {
+    let mut opened = open(app, Duty::Administer)?;
+    let tried = format!("cannot add a passphrase to {}", opened.address);
+    let passphrase = new_passphrase(&opened.address, args.new_password_file.as_ref())?;
+    drop(opened.settled(app)?);
+    let added = opened.repository.add_passphrase(&args.name, &passphrase);
+    added.during(&tried)?;
+    keep_copies(app, &opened);
+    if app.output.is_json() {
+        app.output.json(&json!({
+            "message_type": "key_added",
+            "name": args.name,
+            "role": role_name(Role::Admin),
+            "file": null,
+        }));
+    } else if !app.output.is_quiet() {
+        app.output.line(format!(
+            "added the passphrase {} to {}",
+            args.name, opened.address
+        ));
+    }
+    app.output.notice(
+        "whoever knows it can do everything; it cannot be revoked, only changed by whoever knows it",
+    );
+    Ok(Exit::Done)
+}
+
+fn add_file(app: &App, args: &AddArgs, role: Role, out: &Path) -> Outcome {
     let credentials = store_credentials(app, args)?;
     let mut opened = open(app, Duty::Administer)?;
     let tried = format!("cannot make a key for {}", opened.address);
     let passphrase = args.passphrase.then(|| {
         let new = Secret::find_new(args.new_password_file.as_ref());
-        new.read(
-            &format!("new passphrase for {}", args.out.display()),
-            Ask::Twice,
-        )
+        new.read(&format!("new passphrase for {}", out.display()), Ask::Twice)
     });
     let passphrase = passphrase.transpose()?;
     // Nothing is certified whose file could not be written.
-    let mut out = create_private(&args.out)?;
+    let mut made = create_private(out, KEY_FILE)?;
     drop(opened.settled(app)?);
     let rights =
         if args.attest { RIGHT_ATTEST } else { 0 } | if args.shared { RIGHT_SHARED } else { 0 };
@@ -240,28 +335,27 @@ fn add(app: &App, args: &AddArgs) -> Outcome {
             let file = secrets.put_into(file, wrap);
             let file =
                 file.map_err(|error| Failure::new(Exit::Failed, format!("{tried}: {error}")))?;
-            write(&mut out, &file, &args.out)?;
+            let text = file.to_text();
+            let text =
+                text.map_err(|error| Failure::new(Exit::Failed, format!("{tried}: {error}")))?;
+            write(&mut made, &text, out, KEY_FILE)?;
             Ok(file)
         });
     let file = match written {
         Ok(file) => file,
         Err(failure) => {
             // It holds nothing that is of use.
-            drop(std::fs::remove_file(&args.out));
+            drop(std::fs::remove_file(out));
             return Err(failure);
         }
     };
-    if let Err(error) = opened.keep_copies() {
-        app.output.warn(format!(
-            "cannot keep copies of the repository's keys: {error}"
-        ));
-    }
-    tell_added(app, &file, &args.out);
+    keep_copies(app, &opened);
+    tell_added(app, &file, out);
     Ok(Exit::Done)
 }
 
-/// Bytes of the longest name.
-const NAME_BYTES_MAX: usize = 64;
+/// How messages call the file of a key.
+const KEY_FILE: &str = "key file";
 
 /// Refuses flags that say nothing for a role.
 fn check_fit(args: &AddArgs, role: Role) -> Outcome<()> {
@@ -278,6 +372,11 @@ fn check_fit(args: &AddArgs, role: Role) -> Outcome<()> {
         Some((_, flag, role)) => Err(Failure::usage(format!(
             "{flag} is for keys of the role {role}"
         ))),
+        None if args.out.is_none() && !(role == Role::Admin && args.passphrase) => Err(
+            Failure::usage("a key needs a file: name one with --out FILE").hint(
+                "one more passphrase needs none: dolmen key add --role admin NAME --passphrase",
+            ),
+        ),
         None => Ok(()),
     }
 }
@@ -319,27 +418,22 @@ fn store_credentials(app: &App, args: &AddArgs) -> Outcome<Zeroizing<String>> {
 }
 
 /// Makes a file for the user alone that is not there yet.
-fn create_private(path: &Path) -> Outcome<std::fs::File> {
+fn create_private(path: &Path, what: &str) -> Outcome<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     options.open(path).map_err(|error| {
-        let problem = format!("cannot write the key file {}: {error}", path.display());
+        let problem = format!("cannot write the {what} {}: {error}", path.display());
         Failure::new(Exit::Failed, problem)
             .hint("name a file that is not there yet, in a folder in which this user may write")
     })
 }
 
-fn write(out: &mut std::fs::File, file: &KeyFile, path: &Path) -> Outcome<()> {
-    let failed = |problem: String| {
-        Failure::new(
-            Exit::Failed,
-            format!("cannot write the key file {}: {problem}", path.display()),
-        )
-    };
-    let text = file.to_text().map_err(|error| failed(error.to_string()))?;
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.sync_all())
-        .map_err(|error| failed(error.to_string()))
+fn write(out: &mut std::fs::File, text: &str, path: &Path, what: &str) -> Outcome<()> {
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.sync_all());
+    written.map_err(|error| {
+        let problem = format!("cannot write the {what} {}: {error}", path.display());
+        Failure::new(Exit::Failed, problem)
+    })
 }
 
 fn tell_added(app: &App, file: &KeyFile, path: &Path) {
@@ -384,13 +478,14 @@ fn list(app: &App) -> Outcome {
     let revoked = snapshots.facts.revoked();
     let repository = &opened.repository;
     let (mut rows, mut values) = (Vec::new(), Vec::new());
-    let admin = (
-        repository.admin_id(),
-        "admin",
-        Role::Admin,
-        repository.root().created,
-    );
-    let mut keys = vec![admin];
+    let admin = repository.admin_id();
+    let created = repository.root().created;
+    let mut keys = vec![(admin, "admin", Role::Admin, created, "secret")];
+    // Passphrases sign as the admin; the first has no name.
+    keys.extend(repository.passphrases().map(|known| {
+        let name = known.name.unwrap_or_default();
+        (admin, name, Role::Admin, known.created, "passphrase")
+    }));
     for (_, certificate) in repository.certificates() {
         let (_, _, writer) = revoke::find(repository, &certificate.name)?;
         keys.push((
@@ -398,13 +493,15 @@ fn list(app: &App) -> Outcome {
             certificate.name.as_str(),
             certificate.role,
             certificate.created,
+            "key-file",
         ));
     }
-    for (writer, name, role, created) in keys {
+    for (writer, name, role, created, kind) in keys {
         let since = revoked.get(&writer).copied();
         values.push(json!({
             "name": name,
             "role": role_name(role),
+            "kind": kind,
             "created": render::rfc3339(created),
             "revoked_since": since.map(render::rfc3339),
             "writer": writer.to_string(),
@@ -413,6 +510,7 @@ fn list(app: &App) -> Outcome {
         rows.push(vec![
             name.to_owned(),
             role_name(role).to_owned(),
+            kind.to_owned(),
             render::local_time(created),
             revoked,
         ]);
@@ -421,7 +519,7 @@ fn list(app: &App) -> Outcome {
         app.output.json(&json!(values));
         return Ok(Exit::Done);
     }
-    let heads = ["Name", "Role", "Created", "Revoked"];
+    let heads = ["Name", "Role", "Kind", "Created", "Revoked"];
     rows.insert(0, heads.map(str::to_owned).to_vec());
     for line in render::table(&rows) {
         app.output.line(line);

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use dolmen_core::lives;
-use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, protected_until};
+use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, ask_for_locks, protected_until};
 use dolmen_format::Timestamp;
 
 use super::App;
 use super::select::{self, FilterArgs};
-use crate::exit::{Exit, Outcome};
+use crate::exit::{During as _, Exit, Outcome};
 use crate::open::{Duty, open};
 use crate::{paths, render};
 
@@ -64,6 +64,8 @@ pub(super) fn run(app: &App, args: &SnapshotsArgs) -> Outcome {
         found = newest_of_each(found, count);
     }
     let now = app.environment.clock.now();
+    let tried = format!("cannot list the snapshots of {}", opened.address);
+    ask_for_locks(&opened.repository, &list, &found, now).during(&tried)?;
     if app.output.is_json() {
         app.output.json(
             &found

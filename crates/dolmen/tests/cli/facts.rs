@@ -1,5 +1,7 @@
 //! What keys of other roles sign, stolen or revoked, and what becomes of it.
 
+use std::path::PathBuf;
+
 use dolmen_format::certificate::Role;
 use dolmen_format::ledger::{Cut, Fact};
 use dolmen_format::signed::Reference;
@@ -7,7 +9,7 @@ use serde_json::Value;
 
 use crate::planted::{Planter, now};
 use crate::reader::read_with_python;
-use crate::world::{World, messages};
+use crate::world::{World, messages, noise};
 
 fn document(stdout: &str) -> Value {
     messages(stdout).pop().unwrap()
@@ -342,9 +344,14 @@ fn one_that_is_not_whole_keeps_no_other_from_coming_back() {
     let world = World::with_files();
     world.backup(&["--host", "a", "."]);
     let before = world.objects("packs");
-    world.write("files/only", &vec![9; 50_000]);
+    // It fills a pack by itself, in which nothing lies that others need.
+    world.write("files/only", &noise(9, 40 << 20));
     world.backup(&["--host", "a", "."]);
-    let after = world.objects("packs");
+    let mut after = world.objects("packs");
+    after.retain(|pack| !before.contains(pack));
+    let size = |pack: &PathBuf| pack.metadata().unwrap().len();
+    let only = after.into_iter().max_by_key(size).unwrap();
+    assert!(size(&only) > 30 << 20);
     std::fs::remove_file(world.path("files/only")).unwrap();
     for day in 0..4 {
         world.write("files/day", format!("{day}").as_bytes());
@@ -358,9 +365,7 @@ fn one_that_is_not_whole_keeps_no_other_from_coming_back() {
         snapshots: all.clone(),
         policy: Some(policy),
     });
-    for pack in after.iter().filter(|pack| !before.contains(pack)) {
-        std::fs::remove_file(pack).unwrap();
-    }
+    std::fs::remove_file(only).unwrap();
     let ran = world.run(&["maintain", "--json"]);
     let told = document(&ran.stdout);
     assert_eq!(

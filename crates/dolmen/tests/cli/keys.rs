@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::world::{Ran, World, messages};
+use crate::world::{Ran, World, messages, noise};
 
 /// Another machine, that has a key file and knows no passphrase.
 struct Holder<'w> {
@@ -161,7 +161,69 @@ fn a_restore_key_reads_every_machine_and_writes_nothing() {
 }
 
 #[test]
-fn machines_share_chunks_only_in_a_domain_that_they_are_put_into() {
+fn a_maintain_key_maintains_and_reads_nothing() {
+    let owner = World::new();
+    let terms = ["--protect", "4s", "--generation", "2s", "--every", "1s"];
+    owner.done(&[&["init"], &terms as &[&str]].concat());
+    owner.done(&["policy", "set", "--keep-last", "3"]);
+    let machine = Holder::of(&owner, "backup", "web1", &[]);
+    let keeper = Holder::of(&owner, "maintain", "keeper", &[]);
+    for round in 0..6_u64 {
+        machine.own.write("files/kept", &noise(50, 2_000_000));
+        machine.own.write("files/changes", &noise(round, 2_000_000));
+        machine.told(&["backup", "."]);
+        owner.write("files/changes", &noise(100 + round, 1_000_000));
+        owner.backup(&["."]);
+    }
+    let listed = keeper.done(&["snapshots", "--json"]);
+    assert!(!listed.contains("hostname"), "{listed}");
+    let before = owner.objects("packs").len();
+    let mut turns = 0;
+    while owner.objects("packs").len() >= before.saturating_sub(6) {
+        let ran = keeper.run(&["maintain"]);
+        // Much of a group that goes at once is an alarm.
+        assert!(
+            [0, 21].contains(&ran.code),
+            "{}\n{}",
+            ran.stdout,
+            ran.stderr
+        );
+        turns += 1;
+        assert!(turns < 60, "space did not come back");
+        std::thread::park_timeout(std::time::Duration::from_millis(500));
+    }
+    keeper.done(&["audit"]);
+    keeper.done(&["status"]);
+    // Without its cache it learns all of it again.
+    std::fs::remove_dir_all(keeper.own.path("cache")).unwrap();
+    keeper.done(&["maintain"]);
+    owner.done(&["check", "--read-data"]);
+    assert_eq!(owner.snapshots().len(), 6);
+    machine.has(&|arguments| owner.done(arguments), "latest~1");
+    for refused in [
+        &["restore", "latest", "--target", "/nowhere"] as &[&str],
+        &["ls", "latest"],
+        &["cat", "snapshot", "latest"],
+        &["backup", "."],
+        &["check"],
+        &["forget", "latest"],
+        &["policy", "set", "--keep-last", "1"],
+        &["repair", "index"],
+        &[
+            "key", "add", "--role", "backup", "other", "--out", "/nowhere",
+        ],
+    ] {
+        let ran = keeper.run(refused);
+        assert_eq!(ran.code, 13, "{refused:?}\n{}\n{}", ran.stdout, ran.stderr);
+    }
+    // Backups build upon what was moved.
+    let more = machine.told(&["backup", "."]);
+    assert!(more["data_added"].as_u64().unwrap() < 100_000, "{more}");
+    owner.done(&["check", "--read-data"]);
+}
+
+#[test]
+fn no_machine_builds_upon_what_another_says_it_stored() {
     let owner = World::with_repository();
     let content = noise(3, 3_000_000);
     let backs_up = |name: &str, more: &[&str]| {
@@ -178,6 +240,7 @@ fn machines_share_chunks_only_in_a_domain_that_they_are_put_into() {
         ("one", &[] as &[&str]),
         ("two", &[]),
         ("three", &["--domain", "lab"]),
+        ("four", &["--domain", "lab"]),
     ] {
         assert!(backs_up(name, more) > 2_900_000, "{name}");
     }
@@ -222,6 +285,59 @@ fn a_revoked_key_writes_no_more_and_what_it_wrote_since_is_quarantined() {
         .iter()
         .find(|key| key["name"] == "web1");
     assert!(key.unwrap()["revoked_since"].is_string(), "{keys}");
+}
+
+#[test]
+fn what_a_thief_does_with_a_machines_key_is_an_alarm_there_and_poisons_nothing() {
+    let owner = World::with_repository();
+    let machine = Holder::of(&owner, "backup", "web1", &[]);
+    machine.own.write("files/a", &noise(7, 2_000_000));
+    machine.told(&["backup", "."]);
+    let thief = Holder {
+        owner: &owner,
+        own: World::new(),
+        key: machine.key.clone(),
+    };
+    // It knows what the machine will store next, and says that it is there.
+    thief.own.write("files/b", &noise(8, 2_000_000));
+    thief.told(&["backup", ".", "--trust-own-history"]);
+    for pack in owner.objects("packs") {
+        let bytes = usize::try_from(pack.metadata().unwrap().len()).unwrap();
+        if bytes > 1_000_000 && !is_first(&owner, &pack) {
+            std::fs::write(&pack, vec![0; bytes]).unwrap();
+        }
+    }
+    machine.own.write("files/b", &noise(8, 2_000_000));
+    let ran = machine.run(&["backup", ".", "--json"]);
+    assert_eq!(ran.code, 21, "{}\n{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("the key was copied"), "{}", ran.stderr);
+    let summary = messages(&ran.stdout).pop().unwrap();
+    let snapshot = summary["snapshot_id"].as_str().unwrap();
+    machine.has(&|arguments| owner.done(arguments), snapshot);
+
+    // On purpose it is none.
+    let one = Holder::of(&owner, "backup", "farm", &["--shared"]);
+    let two = Holder {
+        owner: &owner,
+        own: World::new(),
+        key: one.key.clone(),
+    };
+    for member in [&one, &two, &one] {
+        member.own.write("files/a", b"same job");
+        member.told(&["backup", "."]);
+    }
+}
+
+/// Whether a pack is the largest of those that were stored first.
+fn is_first(owner: &World, pack: &std::path::Path) -> bool {
+    let modified = |path: &std::path::Path| path.metadata().unwrap().modified().unwrap();
+    let packs = owner.objects("packs");
+    let large = packs
+        .iter()
+        .filter(|path| path.metadata().unwrap().len() > 1_000_000);
+    large
+        .min_by_key(|path| modified(path))
+        .is_some_and(|first| first == pack)
 }
 
 #[test]
@@ -292,24 +408,11 @@ fn an_admins_key_file_opens_everything() {
     admin.has(&|arguments| admin.done(arguments), "latest");
     admin.done(&["check", "--read-data"]);
     admin.done(&["maintain"]);
-    assert_eq!(
-        admin
-            .run(&[
-                "key",
-                "passwd",
-                "--new-password-file",
-                admin.key.to_str().unwrap()
-            ])
-            .code,
-        1
-    );
-}
-
-/// Bytes that no other seed has, and that do not compress.
-fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut out = vec![0; bytes];
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&seed.to_le_bytes());
-    hasher.finalize_xof().fill(&mut out);
-    out
+    // No passphrase opened the repository that could be changed: this is one more.
+    owner.write("new", b"one more");
+    admin.done(&["key", "passwd", "--new-password-file", &owner.text("new")]);
+    for passphrase in ["secret", "one more"] {
+        let ran = owner.run_with(("DOLMEN_PASSWORD", passphrase), &["snapshots"]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
 }

@@ -256,3 +256,12 @@ pub(crate) fn messages(text: &str) -> Vec<Value> {
         .map(|line| serde_json::from_str(line).expect(line))
         .collect()
 }
+
+/// Bytes that no other seed has, and that do not compress.
+pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut out = vec![0; bytes];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.finalize_xof().fill(&mut out);
+    out
+}

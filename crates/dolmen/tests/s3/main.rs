@@ -7,7 +7,11 @@ mod duties;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod init;
+#[cfg(test)]
 mod killed;
+#[cfg(test)]
+mod kit;
 #[cfg(test)]
 mod liar;
 #[cfg(test)]
@@ -36,6 +40,8 @@ mod tls;
 mod traps;
 #[cfg(test)]
 mod walk;
+#[cfg(test)]
+mod withheld;
 #[cfg(test)]
 #[expect(dead_code, reason = "the tests of folders use more of it")]
 #[path = "../cli/world.rs"]

@@ -51,11 +51,55 @@ async fn plant(machine: &Machine) -> Vec<String> {
             planted.push((format!("{stranger}/{id}"), body.to_vec()));
         }
     }
+    let (place, id, body) = found("keys");
+    let root = place.replace("keys", "root");
+    planted.push((format!("{root}/{id}"), body.to_vec()));
     for (key, body) in &planted {
         let put = owner().put_object().bucket(&machine.bucket).key(key);
         put.body(body.clone().into()).send().await.unwrap();
     }
-    planted.into_iter().map(|(key, _)| key).collect()
+    let mut keys: Vec<_> = planted.into_iter().map(|(key, _)| key).collect();
+    for folder in ["root", "keys", "snapshots", "index", "ledger"] {
+        let (place, _, _) = found(folder);
+        let key = format!("{place}/{}", hashed(b"sealed"));
+        seal_over(machine, &key).await;
+        keys.push(key);
+    }
+    keys
+}
+
+/// Puts what only the thief's own key opens.
+async fn seal_over(machine: &Machine, key: &str) {
+    let put = owner().put_object().bucket(&machine.bucket).key(key);
+    put.sse_customer_algorithm("AES256")
+        .sse_customer_key("a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=")
+        .sse_customer_key_md5("mT2HRsMGJ5IX5C+0rreZ8Q==")
+        .body(vec![7; 100].into())
+        .send()
+        .await
+        .unwrap();
+}
+
+/// As garbage in the clear: what lies beneath is read, and what lies alone is none of ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_thief_encrypts_over_everything_changes_nothing() {
+    let terms = ["--protect", "2m", "--generation", "12s", "--every", "3s"];
+    let machine = Machine::with_repository("sealed", &terms);
+    machine.world.write("files/noise", &noise(1, 2_000_000));
+    machine.done(&["backup", "."]);
+    machine.world.write("files/b", b"more");
+    machine.done(&["backup", "."]);
+    for seen in machine.versions().await.values() {
+        seal_over(&machine, &seen.key).await;
+    }
+    machine.restores("latest");
+    machine.done(&["check", "--read-data"]);
+    machine.done(&["renew"]);
+    assert_eq!(machine.run(&["audit"]).code, 21);
+    machine.done(&["recover"]);
+    machine.done(&["audit"]);
+    machine.done(&["backup", "."]);
+    machine.restores("latest");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

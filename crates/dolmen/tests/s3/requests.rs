@@ -48,6 +48,32 @@ fn distinct(requests: &[Request], is_it: fn(&Request) -> bool) -> BTreeSet<&str>
     found
 }
 
+/// Listings state no locks here: a machine that knows none asks for those of the snapshots themselves, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_machine_sees_until_when_snapshots_are_protected() {
+    let (machine, _, proxy) =
+        Machine::behind("fresh-dates", &["--protect", "1h"], |_, _| Fault::None).await;
+    for content in ["first", "second"] {
+        machine.world.write("files/a", content.as_bytes());
+        machine.done(&["backup", "."]);
+    }
+    let until_of = |machine: &Machine| -> Vec<String> {
+        let listed = machine.done(&["snapshots", "--json"]);
+        let listed: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap();
+        let until = listed.iter().map(|one| one["protected_until"].as_str());
+        until.map(|until| until.unwrap().to_owned()).collect()
+    };
+    let known = until_of(&machine);
+    assert_eq!(known.len(), 2);
+    let fresh = Machine::at(&machine.endpoint, &machine.bucket);
+    let before = proxy.requests().len();
+    assert_eq!(until_of(&fresh), known);
+    let asked = proxy.requests().split_off(before);
+    assert_eq!(distinct(&asked, asks_for_lock).len(), 2);
+    let again = requests_of(&fresh, &proxy, &["snapshots"]);
+    assert_eq!(count(&again, asks_for_lock), 0);
+}
+
 /// What an unchanged backup asks of the store does not grow with the files.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unchanged_backup_makes_few_requests() {

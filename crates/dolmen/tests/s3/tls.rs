@@ -11,14 +11,14 @@ use crate::machine::Machine;
 use crate::seaweed::{Server, installed, ports};
 use crate::world::Ran;
 
-/// Makes an authority, and a certificate under it for a server.
+/// Makes an authority, a certificate under it for a server, and authorities that are servers themselves.
 const CERTIFICATES: &str = r#"
 import datetime, ipaddress, sys
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization as form
 from cryptography.hazmat.primitives.asymmetric import ec
 
-def made(name, is_authority, issuer=None):
+def made(name, is_authority, issuer=None, is_server=False):
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     begin = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
@@ -33,7 +33,7 @@ def made(name, is_authority, issuer=None):
         .not_valid_after(begin + datetime.timedelta(days=2))
         .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
     )
-    if not is_authority:
+    if is_server:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     certificate = builder.sign(issuer[1] if issuer else key, hashes.SHA256())
     with open(f"{sys.argv[1]}/{name}.pem", "wb") as file:
@@ -42,8 +42,10 @@ def made(name, is_authority, issuer=None):
         file.write(key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()))
     return subject, key
 
-made("server", False, made("authority", True))
-made("stranger", True)
+made("server", False, made("authority", True), is_server=True)
+made("stranger", True, is_server=True)
+made("itself", True, is_server=True)
+made("nameless", True)
 "#;
 
 /// A server that speaks TLS on one of its ports.
@@ -54,7 +56,8 @@ struct Secure {
 }
 
 impl Secure {
-    async fn start() -> Self {
+    /// One that shows this certificate.
+    async fn start(shown: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let made = Command::new(installed("python"))
             .args(["-c", CERTIFICATES])
@@ -66,8 +69,8 @@ impl Secure {
         let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let server = Server::start(&[
             &format!("-s3.port.https={port}"),
-            &format!("-s3.cert.file={}", file("server.pem")),
-            &format!("-s3.key.file={}", file("server.key")),
+            &format!("-s3.cert.file={}", file(&format!("{shown}.pem"))),
+            &format!("-s3.key.file={}", file(&format!("{shown}.key"))),
         ])
         .await;
         Self {
@@ -98,7 +101,7 @@ fn text(path: &Path) -> &str {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_is_believed_whom_somebody_trusted_vouches_for() {
-    let secure = Secure::start().await;
+    let secure = Secure::start("server").await;
     let machine = Machine::at(&secure.endpoint(), "secure");
     let authority = secure.certificate("authority");
     let stranger = secure.certificate("stranger");
@@ -107,8 +110,13 @@ async fn a_server_is_believed_whom_somebody_trusted_vouches_for() {
     machine.run(&["init", "--create-bucket"]).says(1, unknown);
     let with_stranger = ["--cacert", text(&stranger), "init", "--create-bucket"];
     machine.run(&with_stranger).says(1, unknown);
-    let nothing = machine.run(&["--insecure-tls", "snapshots"]);
+    let nothing = machine.run(&["--insecure-tls", "--json", "snapshots"]);
     nothing.says(10, "no repository at s3:https://");
+    nothing.says(
+        10,
+        "--insecure-tls: whoever answers is believed to be the server",
+    );
+    assert_eq!(nothing.stdout, "");
 
     let trusted = ["--cacert", text(&authority)];
     machine.done(
@@ -136,6 +144,41 @@ async fn a_server_is_believed_whom_somebody_trusted_vouches_for() {
     no_certificate.says(
         2,
         "there are none, or one cannot be read\nhint: give a file in PEM",
+    );
+}
+
+/// An authority's own certificate is no server's by the rules, and many a small server has no other one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_authority_that_is_the_server_itself_is_believed_by_its_own_certificate() {
+    let secure = Secure::start("itself").await;
+    let machine = Machine::at(&secure.endpoint(), "itself");
+    let init = ["init", "--create-bucket", "--protect", "1h"];
+    let with = |name: &str| {
+        let given = secure.certificate(name);
+        machine.run(&[&["--cacert", text(&given)] as &[&str], &init].concat())
+    };
+    let said =
+        "the server's certificate is an authority's own (CA:TRUE): name it with --cacert FILE";
+    machine.run(&init).says(1, said);
+    with("authority").says(1, said);
+    with("stranger").says(1, "nobody whom this machine trusts vouches for the server");
+    assert_eq!(with("itself").code, 0);
+    // Under another name it is none that was asked for.
+    let address = format!("s3:https://localhost:{}/itself/repository", secure.port);
+    let itself = secure.certificate("itself");
+    let elsewhere = ["-r", &address, "--cacert", text(&itself), "snapshots"];
+    machine.run(&elsewhere).says(1, said);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_authority_that_states_no_name_is_believed_as_no_server() {
+    let secure = Secure::start("nameless").await;
+    let machine = Machine::at(&secure.endpoint(), "nameless");
+    let given = secure.certificate("nameless");
+    let refused = machine.run(&["--cacert", text(&given), "snapshots"]);
+    refused.says(
+        1,
+        "else make one for the server that an authority signs (docs/s3.md says how)",
     );
 }
 
@@ -187,7 +230,7 @@ async fn connect(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_is_reached_through_the_proxy_that_variables_name() {
-    let secure = Secure::start().await;
+    let secure = Secure::start("server").await;
     let tunnel = Tunnel::start(secure.port).await;
     let authority = secure.certificate("authority");
     let trusted = ("DOLMEN_CACERT", text(&authority));

@@ -32,6 +32,8 @@ enum Plan {
     OtherFirst,
     /// The other root is received a second later, and taken back after so many looks.
     OtherLater { until: usize },
+    /// The same, and hidden then, because a lock keeps it.
+    OtherHidden { until: usize },
 }
 
 impl Shared {
@@ -78,7 +80,7 @@ impl Store for Shared {
                 self.inner.set_clock(later(1));
                 self.inner.put(key, body, lock, place).await
             }
-            Plan::OtherLater { .. } => {
+            Plan::OtherLater { .. } | Plan::OtherHidden { .. } => {
                 let receipt = self.inner.put(key, body, lock, place).await?;
                 self.inner.set_clock(later(1));
                 self.put_other().await?;
@@ -99,6 +101,14 @@ impl Store for Shared {
     }
 
     fn list_versions(&self, prefix: &str) -> BoxStream<'_, Result<VersionInfo, StoreError>> {
+        if let (Plan::OtherHidden { until }, "root/") = (self.plan, prefix)
+            && self.looks.load(Ordering::SeqCst) > 0
+            && self.looks.fetch_add(1, Ordering::SeqCst) == until
+        {
+            let (key, _) = self.other.lock().unwrap().clone().unwrap();
+            let hidden = futures_util::FutureExt::now_or_never(self.inner.hide(&key));
+            hidden.unwrap().unwrap();
+        }
         if let (Plan::OtherLater { until }, "root/") = (self.plan, prefix)
             && self.looks.load(Ordering::SeqCst) > 0
             && self.looks.fetch_add(1, Ordering::SeqCst) == until
@@ -217,7 +227,10 @@ fn race(plan: Plan) -> (Result<RepositoryId, Error>, Vec<String>, String) {
         .block_on(elsewhere.get(&key, None, None, 1 << 20))
         .unwrap();
     let store = Arc::new(Shared {
-        inner: MemoryStore::new(MemoryOptions::default()),
+        inner: MemoryStore::new(MemoryOptions {
+            versions: matches!(plan, Plan::OtherHidden { .. }),
+            locks: false,
+        }),
         other: Mutex::new(Some((key, body))),
         plan,
         looks: AtomicUsize::new(0),
@@ -245,6 +258,14 @@ fn the_first_root_waits_until_the_later_one_is_taken_back() {
         "{names:?}"
     );
     assert_eq!(names.len(), 2);
+}
+
+#[test]
+fn the_first_root_waits_until_the_later_one_is_hidden() {
+    let (outcome, names, other) = race(Plan::OtherHidden { until: 3 });
+    let id = outcome.unwrap();
+    assert!(names.contains(&format!("root/{id}")), "{names:?}");
+    assert!(names.contains(&other), "a lock keeps it: {names:?}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use dolmen_format::ledger::LockStrategy;
 use dolmen_s3::{S3Address, S3Store};
 use dolmen_store::{
     Bucket as _, BucketSettings, LocalStore, LockSupport, Store, StoreError, StoreErrorKind,
+    VersionInfo,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
@@ -76,7 +77,12 @@ impl<'a> Site<'a> {
         }
         let store = open_bucket(app, bucket)?.during(tried)?;
         let objects = Objects::new(store, app.runtime.clone(), shown);
-        refuse_taken_bucket(&objects, shown, tried)?;
+        if refuse_taken_bucket(&objects, shown, tried)? == Remains::Keys {
+            app.output.notice(
+                "an init that was cut off left keys there, which are none of the new repository's: they stay while they are \
+                 locked, and dolmen recover sets them aside",
+            );
+        }
         Ok(Self::Bucket(bucket, settings))
     }
 
@@ -175,19 +181,35 @@ fn arguments(address: &S3Address) -> String {
 /// What probes leave, which is locked for a while and in nobody's way.
 const CANARIES: &str = "canary/";
 
-/// Refuses a bucket's folder where something is.
-fn refuse_taken_bucket(objects: &Objects, shown: &str, tried: &str) -> Outcome<()> {
+/// What an init that was cut off put last: a repository is there once its root is.
+const KEYS: &str = "keys/";
+
+/// What an init left that made no repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remains {
+    /// Canaries at most.
+    Nothing,
+    /// Keys without a root, which open nothing.
+    Keys,
+}
+
+/// Refuses a bucket's folder where anything is but what an interrupted init leaves. Hidden objects are there, too.
+fn refuse_taken_bucket(objects: &Objects, shown: &str, tried: &str) -> Outcome<Remains> {
     refuse_repository(objects, shown, tried)?;
+    let mut remains = Remains::Nothing;
     let other = objects.block_on(async {
         let lines = objects.store().list_versions("");
+        let is_other = |line: &VersionInfo| {
+            if line.name.starts_with(KEYS) {
+                remains = Remains::Keys;
+            }
+            ready(!line.name.starts_with(CANARIES) && !line.name.starts_with(KEYS))
+        };
         // The first tells: a bucket may hold millions.
-        lines
-            .try_filter(|line| ready(!line.name.starts_with(CANARIES)))
-            .next()
-            .await
+        lines.try_filter(is_other).next().await
     });
     if other.transpose().during(tried)?.is_none() {
-        return Ok(());
+        return Ok(remains);
     }
     Err(
         Failure::new(Exit::Failed, format!("{tried}: something is there already")).hint(
@@ -206,7 +228,7 @@ fn refuse_repository(objects: &Objects, shown: &str, tried: &str) -> Outcome<()>
         return Ok(());
     }
     let address = shown.to_owned();
-    Err(Error::RepositoryExists { address }.into())
+    Err(Error::RepositoryExists { address, stays: 0 }.into())
 }
 
 /// Refuses a folder where something is.

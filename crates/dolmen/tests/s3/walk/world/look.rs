@@ -95,6 +95,8 @@ impl Walk {
         let ended: Vec<_> = ended.iter().map(String::as_str).collect();
         let arguments = [&["forget"] as &[&str], &ended].concat();
         self.maintain(&arguments, Weather::Fair).await;
+        // What ends before a renewal tells of it was never promised.
+        self.untold.clear();
         for promise in &mut self.promises {
             promise.is_retired = !kept.contains(&promise.id);
         }
