@@ -19,7 +19,7 @@ pub use admin::AdminSecret;
 pub use domain::DomainKeys;
 pub use error::CryptoError;
 pub use frame::PackKey;
-pub use role::{RoleKeys, RoleSecrets};
+pub use role::{Contents, RoleKeys, RoleSecrets, Wrap};
 pub use seal::{OpenKey, SealKey};
 pub use secret::Secret;
 pub use sign::{SigningKey, VerifyKey};

@@ -3,8 +3,8 @@
 use dolmen_format::bundle::Kdf;
 use dolmen_format::bytes::take;
 use dolmen_format::certificate::Role;
-use dolmen_format::keyfile::{KeyFile, Wrapping};
-use dolmen_format::limits::TAG_BYTES;
+use dolmen_format::keyfile::{KeyFile, Wrapping, check_credentials};
+use dolmen_format::limits::{STORE_CREDENTIALS_BYTES_MAX, TAG_BYTES};
 use dolmen_format::{DomainId, FormatError};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -46,6 +46,26 @@ pub enum RoleSecrets {
         /// The admin's own domain; those of other machines are in their certificates.
         domain: (DomainId, Secret),
     },
+}
+
+/// What a passphrase wraps a key file with.
+#[derive(Debug, Clone, Copy)]
+pub struct Wrap<'a> {
+    /// The passphrase.
+    pub passphrase: &'a [u8],
+    /// How it becomes a key, which takes time and memory.
+    pub kdf: Kdf,
+    /// Store credentials that go into the file, lines `VARIABLE=value`; empty: none.
+    pub credentials: &'a str,
+}
+
+/// What a key file held.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// The role's secrets.
+    pub secrets: RoleSecrets,
+    /// Store credentials, lines `VARIABLE=value`; empty: none.
+    pub credentials: Zeroizing<String>,
 }
 
 /// What a role signs with and opens.
@@ -93,21 +113,20 @@ impl RoleSecrets {
         }
     }
 
-    /// Fills in a key file; `passphrase` wraps the secrets, which takes the KDF's time and memory.
-    pub fn put_into(
-        &self,
-        file: KeyFile,
-        passphrase: Option<(&[u8], Kdf)>,
-    ) -> Result<KeyFile, CryptoError> {
+    /// Fills in a key file.
+    pub fn put_into(&self, file: KeyFile, wrap: Option<Wrap<'_>>) -> Result<KeyFile, CryptoError> {
         let mut file = KeyFile {
             role: self.role(),
             wrapping: None,
             ..file
         };
         let mut plain = self.encode();
-        if let Some((passphrase, kdf)) = passphrase {
-            let key = run_kdf(&kdf, passphrase)?;
+        if let Some(wrap) = wrap {
+            check_credentials(wrap.credentials)?;
+            plain.extend_from_slice(wrap.credentials.as_bytes());
+            let key = run_kdf(&wrap.kdf, wrap.passphrase)?;
             let commitment = key.commitment();
+            let kdf = wrap.kdf;
             file.wrapping = Some(Wrapping { kdf, commitment });
             cipher(&key)?.seal_once(&file.aad()?, &mut plain)?;
         } else {
@@ -118,8 +137,14 @@ impl RoleSecrets {
         Ok(file)
     }
 
-    /// Takes the secrets out of a key file. Takes the KDF's time and memory where they are wrapped.
-    pub fn from_file(file: &KeyFile, passphrase: Option<&[u8]>) -> Result<Self, CryptoError> {
+    /// Whether store credentials lie in a key file, as far as can be told without its passphrase.
+    pub fn has_credentials(file: &KeyFile) -> bool {
+        let alone = secrets_bytes(file.role).saturating_add(TAG_BYTES);
+        file.wrapping.is_some() && file.secrets.len() > alone
+    }
+
+    /// Takes out what a key file holds. Takes the KDF's time and memory where it is wrapped.
+    pub fn from_file(file: &KeyFile, passphrase: Option<&[u8]>) -> Result<Contents, CryptoError> {
         let mut stored = Zeroizing::new(file.secrets.clone());
         let Some(Wrapping { kdf, commitment }) = &file.wrapping else {
             let (plain, tag) = stored
@@ -128,19 +153,31 @@ impl RoleSecrets {
             if checksum(file, plain)? != *tag {
                 return Err(CryptoError::Decrypt { what: "key file" });
             }
-            return Ok(Self::decode(file.role, plain)?);
+            return Ok(Contents {
+                secrets: Self::decode(file.role, plain)?,
+                credentials: Zeroizing::default(),
+            });
         };
         let key = run_kdf(kdf, passphrase.unwrap_or_default())?;
         if !equal(&key.commitment(), commitment) {
             return Err(CryptoError::Passphrase);
         }
-        let plain = cipher(&key)?.open_once(&file.aad()?, &mut stored, "key file")?;
-        Ok(Self::decode(file.role, plain)?)
+        let plain: &[u8] = cipher(&key)?.open_once(&file.aad()?, &mut stored, "key file")?;
+        let (secrets, text) = plain
+            .split_at_checked(secrets_bytes(file.role))
+            .ok_or(FormatError::Invalid { field: "key file" })?;
+        let field = "store credentials";
+        let text = str::from_utf8(text).map_err(|_error| FormatError::Invalid { field })?;
+        check_credentials(text)?;
+        Ok(Contents {
+            secrets: Self::decode(file.role, secrets)?,
+            credentials: Zeroizing::new(text.to_owned()),
+        })
     }
 
     fn encode(&self) -> Zeroizing<Vec<u8>> {
-        // With room for the tag: growing would leave a copy behind.
-        let mut plain = Zeroizing::new(Vec::with_capacity(SECRETS_BYTES_MAX + TAG_BYTES));
+        // With room for all that follows: growing would leave a copy behind.
+        let mut plain = Zeroizing::new(Vec::with_capacity(CONTENTS_BYTES_MAX));
         let (secrets, domain): (&[&Secret], _) = match self {
             Self::Admin(secret) => (&[secret], None),
             Self::Backup { signing, domain } => (&[signing], Some(domain)),
@@ -188,8 +225,20 @@ impl RoleSecrets {
     }
 }
 
+/// Bytes of the secrets of a role.
+const fn secrets_bytes(role: Role) -> usize {
+    match role {
+        Role::Admin => 32,
+        Role::Backup => 2 * 32 + DomainId::BYTES,
+        Role::Maintain => 2 * 32,
+        Role::Restore => SECRETS_BYTES_MAX,
+    }
+}
+
 /// Bytes of the longest secrets: those of a reader.
 const SECRETS_BYTES_MAX: usize = 4 * 32 + DomainId::BYTES;
+/// Bytes of all that a key file holds under its tag, and the tag.
+const CONTENTS_BYTES_MAX: usize = SECRETS_BYTES_MAX + STORE_CREDENTIALS_BYTES_MAX + TAG_BYTES;
 
 /// What tells that a file without a passphrase is damaged: it keeps nobody from changing it.
 fn checksum(file: &KeyFile, plain: &[u8]) -> Result<[u8; TAG_BYTES], CryptoError> {

@@ -8,7 +8,7 @@ use crate::bundle::Kdf;
 use crate::certificate::Role;
 use crate::error::FormatError;
 use crate::ids::{ObjectId, RepositoryId};
-use crate::limits::{KEY_FILE_BYTES_MAX, KEY_NAME_BYTES_MAX};
+use crate::limits::{KEY_FILE_BYTES_MAX, KEY_NAME_BYTES_MAX, STORE_CREDENTIALS_BYTES_MAX};
 use crate::signed::{check_count, from_cbor, to_cbor};
 use crate::time::Timestamp;
 
@@ -44,7 +44,7 @@ pub struct KeyFile {
     /// What the secrets are wrapped with; `None`: they are not.
     #[n(6)]
     pub wrapping: Option<Wrapping>,
-    /// The role's secrets, one behind the other, and a tag.
+    /// The role's secrets, one behind the other, where there is a passphrase perhaps store credentials, and a tag.
     #[cbor(n(7), with = "minicbor::bytes")]
     pub secrets: Vec<u8>,
 }
@@ -113,5 +113,55 @@ impl KeyFile {
         }
         self.wrapping
             .map_or(Ok(()), |wrapping| wrapping.kdf.validate())
+    }
+}
+
+/// Checks the text of store credentials: lines `VARIABLE=value`, each with its end. Returns variables and values; an empty
+/// text has none.
+pub fn check_credentials(text: &str) -> Result<Vec<(&str, &str)>, FormatError> {
+    let field = "store credentials";
+    check_count(field, text.len(), STORE_CREDENTIALS_BYTES_MAX)?;
+    let is_name = |name: &str| {
+        let known = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        !name.is_empty() && name.bytes().all(known)
+    };
+    let lines = text.split_inclusive('\n').map(|line| {
+        let line = line.strip_suffix('\n')?;
+        let (name, value) = line.split_once('=')?;
+        let is_value = !value.is_empty() && !value.contains(char::is_control);
+        (is_name(name) && is_value).then_some((name, value))
+    });
+    let lines: Option<Vec<_>> = lines.collect();
+    lines.ok_or(FormatError::Invalid { field })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn store_credentials_are_lines_of_variables() {
+        assert_eq!(check_credentials(""), Ok(vec![]));
+        assert_eq!(
+            check_credentials("A_1=b=c d\nB=\u{e9}\n"),
+            Ok(vec![("A_1", "b=c d"), ("B", "\u{e9}")])
+        );
+        for text in [
+            "A=b",
+            "A=\n",
+            "=b\n",
+            "a=b\n",
+            "A\n",
+            "A=b\r\n",
+            "\n",
+            "A=b\n\n",
+            "A=\u{7f}\n",
+        ] {
+            let field = "store credentials";
+            let refused = Err(FormatError::Invalid { field });
+            assert_eq!(check_credentials(text), refused, "{text:?}");
+        }
+        let long = format!("A={}\n", "b".repeat(STORE_CREDENTIALS_BYTES_MAX));
+        assert!(check_credentials(&long).is_err());
     }
 }

@@ -19,6 +19,8 @@ pub const FRAME_OVERHEAD_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 pub const KEY_OBJECT_BYTES_MAX: u64 = 16 << 10;
 /// Largest key file, in characters.
 pub const KEY_FILE_BYTES_MAX: usize = 64 << 10;
+/// Longest text of store credentials in a key file.
+pub const STORE_CREDENTIALS_BYTES_MAX: usize = 16 << 10;
 /// What people call a key or a passphrase.
 pub const KEY_NAME_BYTES_MAX: usize = 64;
 /// Largest snapshot or checkpoint.

@@ -3,13 +3,13 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig,
+    Builder, Region, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
+    SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -19,6 +19,7 @@ use aws_types::service_config::ServiceConfigKey;
 
 use crate::address::S3Address;
 use crate::clock::SigningClock;
+use crate::identity::Identity;
 use crate::tls::TlsClient;
 
 /// Until a connection stands.
@@ -86,8 +87,8 @@ pub struct S3Options {
     pub lookup: Lookup,
     /// The storage class of what is put; `None`: the bucket's.
     pub storage_class: Option<String>,
-    /// Credentials; `None`: what AWS's own chain of variables, files and services gives.
-    pub credentials: Option<Credentials>,
+    /// Who asks.
+    pub identity: Identity,
 }
 
 impl Default for S3Options {
@@ -97,7 +98,7 @@ impl Default for S3Options {
             trust: Trust::default(),
             lookup: Lookup::default(),
             storage_class: None,
-            credentials: None,
+            identity: Identity::default(),
         }
     }
 }
@@ -111,11 +112,7 @@ pub(crate) async fn client(
     options: &S3Options,
     clock: SigningClock,
 ) -> Client {
-    let mut shared = aws_config::defaults(BehaviorVersion::latest());
-    if let Some(credentials) = &options.credentials {
-        shared = shared.credentials_provider(credentials.clone());
-    }
-    let shared = shared.load().await;
+    let shared = options.identity.load(defaults()).await.load().await;
     let mut builder = Builder::from(&shared);
     if shared.region().is_none() {
         builder = builder.region(Region::from_static(REGION));
@@ -149,6 +146,11 @@ pub(crate) async fn client(
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .build();
     Client::from_conf(config)
+}
+
+/// What region, server and, as long as nothing else is said, credentials come from.
+pub(crate) fn defaults() -> ConfigLoader {
+    aws_config::defaults(BehaviorVersion::latest())
 }
 
 /// The server that variables or AWS's own files name, if they do.

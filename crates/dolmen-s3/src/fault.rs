@@ -43,16 +43,17 @@ where
             format!("its answer cannot be read: {}", reasons(error))
         }
         SdkError::ServiceError(answer) => said(answer.err(), answer.raw().status().as_u16()),
-        other if lacks_credentials(other) => NO_CREDENTIALS.to_owned(),
-        other => match mistrust(other) {
-            Some(error) if tls::is_authority(error) => AUTHORITY_AS_SERVER.to_owned(),
-            Some(rustls::Error::InvalidCertificate(_)) => {
+        other => match (lacking(other), mistrust(other)) {
+            (Some(CredentialsError::CredentialsNotLoaded(_)), _) => NO_CREDENTIALS.to_owned(),
+            (Some(lacking), _) => reasons(lacking),
+            (None, Some(error)) if tls::is_authority(error) => AUTHORITY_AS_SERVER.to_owned(),
+            (None, Some(rustls::Error::InvalidCertificate(_))) => {
                 format!("{UNKNOWN_SERVER}: {}", reasons(other))
             }
-            Some(_) | None => reasons(other),
+            (None, Some(_) | None) => reasons(other),
         },
     };
-    let source = if kind == StoreErrorKind::Denied && said != NO_CREDENTIALS {
+    let source = if kind == StoreErrorKind::Denied && lacking(error).is_none() {
         format!("{} (right: {})", plain(&said), right(operation))
     } else {
         plain(&said)
@@ -144,7 +145,7 @@ where
     match error {
         SdkError::ConstructionFailure(_) => StoreErrorKind::Other,
         SdkError::DispatchFailure(failure) if failure.is_user() => StoreErrorKind::Other,
-        SdkError::DispatchFailure(_) if lacks_credentials(error) => StoreErrorKind::Denied,
+        SdkError::DispatchFailure(_) if lacking(error).is_some() => StoreErrorKind::Denied,
         SdkError::DispatchFailure(_) if mistrust(error).is_some() => StoreErrorKind::Other,
         SdkError::DispatchFailure(_) if never_connected(error) => StoreErrorKind::Unavailable,
         SdkError::ServiceError(answer) => {
@@ -156,9 +157,9 @@ where
     }
 }
 
-/// Whether nobody said who asks.
-fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
-    chain(error).any(<dyn Error + 'static>::is::<CredentialsError>)
+/// Why it cannot be said who asks, if that is so.
+fn lacking<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e CredentialsError> {
+    chain(error).find_map(|error| error.downcast_ref())
 }
 
 /// Why the other side does not speak TLS, or is not whom it should be, if that is so.

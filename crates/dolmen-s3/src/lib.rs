@@ -10,6 +10,7 @@ mod checksum;
 mod client;
 mod clock;
 mod fault;
+mod identity;
 mod listing;
 mod read;
 mod send;
@@ -21,4 +22,5 @@ pub use aws_sdk_s3::config::Credentials;
 
 pub use address::{AddressError, S3Address};
 pub use client::{Lookup, S3Options, Trust};
+pub use identity::{Identity, KeySource};
 pub use store::S3Store;

@@ -1,5 +1,6 @@
 //! The store.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
@@ -13,9 +14,9 @@ use aws_sdk_s3::types::{
 };
 use bytes::Bytes;
 use dolmen_store::{
-    Bucket, ByteRange, Capabilities, Hold, Lock, LockMode, LockStatus, LockSupport, ObjectRef,
-    Operation, Place, PutReceipt, Store, StoreClock, StoreError, StoreErrorKind, StoreIdentity,
-    StoreKey, StoreTime, Version, VersionInfo, VersionKind,
+    Bucket, ByPurpose, ByteRange, Capabilities, Hold, Lock, LockMode, LockStatus, LockSupport,
+    ObjectRef, Operation, Place, Purpose, PutReceipt, Store, StoreClock, StoreError,
+    StoreErrorKind, StoreIdentity, StoreKey, StoreTime, Version, VersionInfo, VersionKind,
 };
 use futures_util::TryStreamExt as _;
 use futures_util::stream::BoxStream;
@@ -24,6 +25,7 @@ use crate::address::S3Address;
 use crate::answer::{self, Heard, WithMd5};
 use crate::client::{self, S3Options};
 use crate::clock::SigningClock;
+use crate::identity::Identity;
 use crate::read::{self, Wanted};
 use crate::send::{Sender, Unanswered};
 use crate::settings::known;
@@ -39,7 +41,7 @@ const UNKNOWN_MAX: u32 = 3;
 #[derive(Debug)]
 pub struct S3Store {
     pub(crate) client: Client,
-    pub(crate) sender: Sender,
+    pub(crate) sender: Arc<Sender>,
     pub(crate) bucket: String,
     pub(crate) folder: String,
     pub(crate) is_aws: bool,
@@ -71,13 +73,55 @@ impl S3Store {
         Ok(store)
     }
 
+    /// As [`Self::open`], under every credential that is given: that in `options`, unless it is AWS's own chain, which
+    /// names nobody, and there is another one; and those of their own. They share what the options bound.
+    ///
+    /// Cost: two requests, by the credential that reads.
+    pub async fn open_each(
+        address: &S3Address,
+        options: &S3Options,
+        own: ByPurpose<Identity>,
+    ) -> Result<ByPurpose<Self>, StoreError> {
+        let is_alone = own.reader().is_none();
+        let mut identities = own;
+        if is_alone || options.identity.is_known().await {
+            identities.plain = Some(options.identity.clone());
+        }
+        let mut stores = ByPurpose::<Self>::default();
+        for purpose in Purpose::ALL {
+            let Some(identity) = identities.get_mut(purpose).take() else {
+                continue;
+            };
+            let options = S3Options {
+                identity,
+                ..options.clone()
+            };
+            let store = match stores.reader() {
+                None => Self::open(address, &options).await?,
+                Some(reader) => reader.under(address, &options).await,
+            };
+            *stores.get_mut(purpose) = Some(store);
+        }
+        Ok(stores)
+    }
+
+    /// The same bucket, of which the same is known, under another credential. No request.
+    async fn under(&self, address: &S3Address, options: &S3Options) -> Self {
+        Self {
+            sender: Arc::clone(&self.sender),
+            has_versions: self.has_versions,
+            locks: self.locks,
+            ..Self::reach(address, options).await
+        }
+    }
+
     /// A bucket that may be missing, of which nothing is known yet: it is taken to be as Dolmen wants it. No request.
     pub async fn reach(address: &S3Address, options: &S3Options) -> Self {
         let mut address = address.clone();
         let client = client::client(&mut address, options, SigningClock::default()).await;
         Self {
             client,
-            sender: Sender::new(options.connections),
+            sender: Arc::new(Sender::new(options.connections)),
             bucket: address.bucket.clone(),
             folder: address.prefix.clone(),
             is_aws: address.is_aws(),

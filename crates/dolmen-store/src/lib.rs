@@ -2,12 +2,13 @@
 //!
 //! A store maps keys to bytes and knows versions, locks and its own time; it never looks inside a body. [`store`]
 //! holds the promises, [`contract`] the cases that every backend passes, [`local`] and [`memory`] two backends. [`record`],
-//! [`pace`] and [`fault`] are layers: stores over another store, which write down what passes, space it out, or break it
-//! on purpose.
+//! [`pace`], [`credentials`] and [`fault`] are layers: stores over others, which write down what passes, space it out, choose
+//! under whose credential it passes, or break it on purpose.
 
 pub mod api;
 pub mod bucket;
 pub mod contract;
+pub mod credentials;
 pub mod error;
 pub mod fault;
 pub mod key;
@@ -21,6 +22,7 @@ pub mod store;
 
 pub use api::{Api, PriceClass};
 pub use bucket::{Bucket, BucketSettings, DefaultRetention, Harm, Hazard, Setting};
+pub use credentials::{ByPurpose, CredentialLayer, Purpose, WrongCredential};
 pub use error::{Operation, StoreError, StoreErrorKind};
 pub use fault::{Fault, FaultLayer, FaultPlan};
 pub use key::{KeyError, StoreKey};

@@ -101,7 +101,8 @@ pub(crate) enum Command {
 )]
 pub(crate) struct Global {
     /// Where the repository is: a folder, `s3:https://host/bucket/prefix` or, on AWS, `s3://bucket/prefix`; credentials
-    /// for S3 come from AWS's own variables and files [env: DOLMEN_REPOSITORY]
+    /// for S3 come from AWS's own variables and files, and those for renewing and pruning alone from the same with
+    /// DOLMEN_RENEW_ or DOLMEN_PRUNE_ before them [env: DOLMEN_REPOSITORY]
     #[arg(short, long, global = true, value_name = "ADDRESS")]
     pub(crate) repo: Option<OsString>,
     /// Read the address from a file [env: DOLMEN_REPOSITORY_FILE]
@@ -118,6 +119,10 @@ pub(crate) struct Global {
         conflicts_with = "password_file"
     )]
     pub(crate) password_command: Option<OsString>,
+    /// Take store credentials from what a command prints, lines VARIABLE=value; no shell is used. They beat those of the
+    /// environment, and are asked for again when they expire [env: DOLMEN_CREDENTIALS_COMMAND]
+    #[arg(long, global = true, value_name = "COMMAND")]
+    pub(crate) credentials_command: Option<OsString>,
     /// Open the repository with a key file instead of the passphrase; one that is wrapped asks for its own passphrase [env:
     /// DOLMEN_KEY_FILE]
     #[arg(long, global = true, value_name = "FILE")]

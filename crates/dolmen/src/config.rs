@@ -1,6 +1,8 @@
 //! What flags, environment and defaults come to: a flag beats a variable, an empty variable is none.
 
 mod address;
+mod command;
+mod credentials;
 mod key;
 mod s3;
 mod secret;
@@ -12,12 +14,14 @@ use std::path::PathBuf;
 
 use dolmen_core::repository::Accept;
 use dolmen_format::RepositoryId;
-use dolmen_s3::S3Options;
+use dolmen_s3::{Identity, S3Options};
+use dolmen_store::ByPurpose;
 
 use crate::arguments::Global;
 use crate::exit::{Failure, Outcome};
 
 pub(crate) use address::{Address, canonical};
+pub(crate) use credentials::{StoreVariables, prefix_of};
 pub(crate) use key::{GivenKey, GivenKit};
 pub(crate) use secret::{Ask, Passphrase, Secret};
 
@@ -40,6 +44,8 @@ pub(crate) struct Config {
     secret: Outcome<Secret>,
     /// How buckets are spoken to.
     s3: Outcome<S3Options>,
+    /// Where store credentials come from.
+    credentials: credentials::Sources,
     /// The cache folder of all repositories; `None`: no cache.
     pub(crate) cache: Option<PathBuf>,
     state: Option<PathBuf>,
@@ -79,6 +85,7 @@ impl Config {
             key,
             secret: secret::find(global, variables),
             s3: s3::options(global, variables),
+            credentials: credentials::Sources::find(global, variables),
             cache: cache.filter(|_| !global.no_cache),
             state: state.or_else(|| below_home("XDG_STATE_HOME", ".local/state")),
             repository_id: global.repository_id,
@@ -110,9 +117,22 @@ impl Config {
         self.secret.as_ref().map_err(Clone::clone)
     }
 
-    /// How buckets are spoken to.
-    pub(crate) fn s3(&self) -> Outcome<&S3Options> {
-        self.s3.as_ref().map_err(Clone::clone)
+    /// How buckets are spoken to, and who asks beside for purposes of their own; `carried` lay in a key file. Runs the
+    /// credentials command, if there is one, the first time.
+    pub(crate) fn s3(&self, carried: &StoreVariables) -> Outcome<(S3Options, ByPurpose<Identity>)> {
+        let options = self.s3.as_ref().map_err(Clone::clone)?;
+        let mut own = self.credentials.identities(carried)?;
+        let identity = own.plain.take().unwrap_or_default();
+        let options = S3Options {
+            identity,
+            ..options.clone()
+        };
+        Ok((options, own))
+    }
+
+    /// The store credentials that the environment has.
+    pub(crate) fn store_variables(&self) -> Outcome<&StoreVariables> {
+        self.credentials.environment()
     }
 
     /// The state folder of all repositories.

@@ -161,7 +161,7 @@ impl ReadKit {
         }
         let secrets = RoleSecrets::from_file(&file, None).map_err(KitError::KeyFile);
         file.secrets.zeroize();
-        let RoleSecrets::Admin(secret) = secrets? else {
+        let RoleSecrets::Admin(secret) = secrets?.secrets else {
             return Err(KitError::OtherKeyFile);
         };
         Ok(Self {

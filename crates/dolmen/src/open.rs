@@ -11,6 +11,7 @@ use dolmen_core::recall::{self, Recall};
 use dolmen_core::repository::Located;
 use dolmen_core::snapshots::{SnapshotEntry, SnapshotList, segments_of};
 use dolmen_core::{Error, Objects, Repository, lives, own, repository, status};
+use dolmen_crypto::RoleSecrets;
 use dolmen_format::certificate::Role;
 use dolmen_format::{InstanceId, ObjectId, ObjectKey, PackId, RepositoryId, Timestamp};
 use dolmen_state::state::{Remembered, Sightings};
@@ -21,7 +22,7 @@ use crate::config::{Ask, Config, GivenKey, GivenKit};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::kept::KeptCopies;
 use crate::render;
-use crate::stores;
+use crate::stores::{self, Trial};
 
 /// An open repository and this client's folders for it.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Opened {
 pub(crate) enum Duty {
     /// Nothing that not every key may.
     Look,
+    /// The same, with all store credentials at hand.
+    Attack,
     /// Making backups.
     Backup,
     /// Reading contents and names.
@@ -54,11 +57,21 @@ pub(crate) enum Duty {
     Administer,
 }
 
+impl Duty {
+    /// Whoever only reads asks nobody but whoever reads.
+    const fn trial(self) -> Trial {
+        match self {
+            Self::Look | Self::Read => Trial::None,
+            Self::Attack | Self::Backup | Self::Maintain | Self::Administer => Trial::Each,
+        }
+    }
+}
+
 /// Refuses a key that is for something else, before anything is asked of the store for it.
 fn require(repository: &Repository, duty: Duty) -> Result<(), Error> {
     let role = repository.keys().role();
     let (may, what) = match duty {
-        Duty::Look => return Ok(()),
+        Duty::Look | Duty::Attack => return Ok(()),
         Duty::Backup => (role == Role::Backup, "make backups"),
         Duty::Read => (role == Role::Restore, "read contents or names"),
         Duty::Maintain => (role == Role::Maintain, "renew, retire or let go"),
@@ -81,7 +94,11 @@ pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
         app.output.warn(warning);
     }
     let shown = address.shown();
-    let reached = stores::open(app, address)?;
+    let contents = key.and_then(GivenKey::with_credentials);
+    let contents = contents.map(|given| given.contents(secret)).transpose()?;
+    let (secrets, carried) = contents.unzip();
+    let carried = carried.unwrap_or_default();
+    let reached = stores::open(app, address, &carried, duty.trial())?;
     let (pinned_as, folder) = (reached.pinned_as, reached.folder);
     let state = StateFolder::open(config.state()?).during("cannot use the state folder")?;
     let pinned = wanted_id(config, &state, &pinned_as, &shown)?;
@@ -100,17 +117,7 @@ pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
     }
     let located = repository::locate(objects, app.environment.clone(), pinned, &copies);
     let located = located.during(&tried)?;
-    let repository = match key {
-        Some(GivenKey::File(given)) => located
-            .open_with(&given.file, &given.secrets(secret)?)
-            .during(&tried),
-        Some(GivenKey::Kit(given)) => open_by_kit(located, given).during(&tried),
-        None => {
-            let passphrase = secret.read(&format!("passphrase for {shown}"), Ask::Once)?;
-            located.unlock(&passphrase, config.accept).during(&tried)
-        }
-    };
-    let repository = repository?;
+    let repository = unlock(located, config, secrets, &shown).during(&tried)?;
     require(&repository, duty).during(&tried)?;
     // Another repository's keys are junk here, which audits tell of.
     let found = repository.findings().iter();
@@ -141,6 +148,30 @@ pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
         state,
         kept,
     })
+}
+
+/// Opens with what was given: a key file, whose secrets may have been taken out before, a recovery kit, or a passphrase.
+fn unlock(
+    located: Located,
+    config: &Config,
+    secrets: Option<RoleSecrets>,
+    shown: &str,
+) -> Outcome<Repository> {
+    let secret = config.secret()?;
+    match config.key()? {
+        Some(GivenKey::File(given)) => {
+            let secrets = match secrets {
+                Some(secrets) => secrets,
+                None => given.contents(secret)?.0,
+            };
+            Ok(located.open_with(&given.file, &secrets)?)
+        }
+        Some(GivenKey::Kit(given)) => open_by_kit(located, given),
+        None => {
+            let passphrase = secret.read(&format!("passphrase for {shown}"), Ask::Once)?;
+            Ok(located.unlock(&passphrase, config.accept)?)
+        }
+    }
 }
 
 /// Opens with a recovery kit. Its secret tells which repository is meant; its id must be that one's.

@@ -3,14 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dolmen_core::finding::chain;
 use dolmen_core::{Error, Objects};
 use dolmen_s3::{S3Address, S3Store};
-use dolmen_store::{LocalStore, Operation, Store, StoreError, StoreErrorKind};
+use dolmen_store::{
+    ByPurpose, CredentialLayer, LocalStore, Operation, Purpose, Store, StoreError, StoreErrorKind,
+    WrongCredential,
+};
 use futures_util::StreamExt as _;
 
 use crate::commands::App;
-use crate::config::{Address, canonical};
-use crate::exit::{Failure, Outcome};
+use crate::config::{Address, StoreVariables, canonical, prefix_of};
+use crate::exit::{Exit, Failure, Outcome};
 
 /// A store, and what this machine makes of its place.
 #[derive(Debug)]
@@ -23,14 +27,31 @@ pub(crate) struct Reached {
     pub(crate) folder: Option<PathBuf>,
 }
 
-/// Opens the store of a repository; one that is not there holds none.
+/// Below it lie the names by which buckets are told apart.
+const ROOTS: &str = "root/";
+
+/// What is done about store credentials of a purpose of their own before anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trial {
+    /// They are tried out: a wrong one is told at once.
+    Each,
+    /// Nothing: whoever only reads does without them.
+    None,
+}
+
+/// Opens the store of a repository; one that is not there holds none. `carried` are the store credentials of a key file.
 ///
-/// Cost: two requests to a bucket.
-pub(crate) fn open(app: &App, address: &Address) -> Outcome<Reached> {
+/// Cost: two requests to a bucket; a trial one more for each credential, unless there is one alone.
+pub(crate) fn open(
+    app: &App,
+    address: &Address,
+    carried: &StoreVariables,
+    trial: Trial,
+) -> Outcome<Reached> {
     let shown = address.shown();
     let opened = match address {
         Address::Folder(folder) => open_folder(folder),
-        Address::S3(bucket) => open_bucket(app, bucket)?,
+        Address::S3(bucket) => open_bucket(app, bucket, carried, trial)?,
     };
     match opened {
         Ok(store) => reached(address, store),
@@ -56,14 +77,53 @@ fn open_folder(folder: &Path) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(store))
 }
 
-/// Opens a bucket that may be missing.
+/// Opens a bucket that may be missing, under all credentials that there are.
 pub(crate) fn open_bucket(
     app: &App,
     bucket: &S3Address,
+    carried: &StoreVariables,
+    trial: Trial,
 ) -> Outcome<Result<Arc<dyn Store>, StoreError>> {
-    let options = app.config.s3()?;
-    let opened = app.runtime.block_on(S3Store::open(bucket, options));
-    Ok(opened.map(|store| Arc::new(store) as Arc<dyn Store>))
+    let (options, own) = app.config.s3(carried)?;
+    let opened = app
+        .runtime
+        .block_on(S3Store::open_each(bucket, &options, own));
+    let stores = match opened {
+        Ok(opened) => opened.map(|store| Arc::new(store) as Arc<dyn Store>),
+        Err(error) => return Ok(Err(error)),
+    };
+    if stores.renew.is_none()
+        && stores.prune.is_none()
+        && let Some(alone) = stores.plain
+    {
+        return Ok(Ok(alone));
+    }
+    if trial == Trial::Each
+        && let Err(error) = try_out(app, &stores)?
+    {
+        return Ok(Err(error));
+    }
+    let layer = CredentialLayer::new(&stores)
+        .ok_or_else(|| Failure::new(Exit::NotAllowed, "there is no store credential"))?;
+    Ok(Ok(Arc::new(layer)))
+}
+
+/// Refuses a store credential that cannot be used, or leads elsewhere than the others.
+fn try_out(app: &App, stores: &ByPurpose<Arc<dyn Store>>) -> Outcome<Result<(), StoreError>> {
+    match app.runtime.block_on(stores.first_wrong(ROOTS)) {
+        Ok(None) => Ok(Ok(())),
+        Ok(Some((Purpose::Plain, WrongCredential::Refused(error)))) | Err(error) => Ok(Err(error)),
+        Ok(Some((purpose, wrong))) => {
+            let said = format!(
+                "cannot use the store credentials of {}AWS_\u{2026}: {}",
+                prefix_of(purpose),
+                chain(&wrong)
+            );
+            Err(Failure::new(Exit::NotAllowed, said).hint(
+                "see that key and secret are whole and of the account that the others are of; without them the plain ones are used",
+            ))
+        }
+    }
 }
 
 /// What this machine makes of a store that is open.

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use aws_sdk_s3::config::Credentials;
-use dolmen_s3::{S3Address, S3Options, S3Store};
+use dolmen_s3::{Credentials, Identity, S3Address, S3Options, S3Store};
 
 use crate::proxy::{Fault, Proxy, Request};
 use crate::seaweed::{OWNER, server};
@@ -20,7 +19,7 @@ pub(crate) fn address(endpoint: &str, bucket: &str) -> S3Address {
 /// The options of whoever has these credentials.
 pub(crate) fn options((id, secret): (&str, &str)) -> S3Options {
     S3Options {
-        credentials: Some(Credentials::new(id, secret, None, None, "test")),
+        identity: Identity::Keys(Credentials::new(id, secret, None, None, "test")),
         ..S3Options::default()
     }
 }

@@ -20,6 +20,15 @@ pub(crate) const OWNER: (&str, &str) = ("owner", "owner-secret");
 /// Who may list and read, and nothing else.
 pub(crate) const READER: (&str, &str) = ("reader", "reader-secret");
 
+/// Who may list, read, and put without a lock.
+pub(crate) const ADDER: (&str, &str) = ("adder", "adder-secret");
+/// Who may list, read and extend locks.
+pub(crate) const RENEWER: (&str, &str) = ("renewer", "renewer-secret");
+/// Who may list and delete versions.
+pub(crate) const PRUNER: (&str, &str) = ("pruner", "pruner-secret");
+/// Who may list, read, put without a lock and delete versions, as `access print --role prune` has it.
+pub(crate) const KEEPER: (&str, &str) = ("keeper", "keeper-secret");
+
 /// Runs a server in a folder, the first argument, and does what it is told in words: `start`, or `kill`. Each is answered.
 /// When what feeds its input ends, it ends the server, too.
 const GUARD: &str = r#"
@@ -229,13 +238,48 @@ pub(crate) fn ports<const N: usize>() -> [u16; N] {
     std::array::from_fn(|at| listeners[at].local_addr().unwrap().port())
 }
 
+/// What whoever reads a repository asks.
+const LOOKING: [&str; 8] = [
+    "s3:ListBucket",
+    "s3:ListBucketVersions",
+    "s3:GetObject",
+    "s3:GetObjectVersion",
+    "s3:GetObjectRetention",
+    "s3:GetObjectLegalHold",
+    "s3:GetBucketVersioning",
+    "s3:GetBucketObjectLockConfiguration",
+];
+
 fn identities() -> String {
-    let identity = |(id, secret): (&str, &str), actions: &str| {
+    let identity = |(id, secret): (&str, &str), actions: &str, policies: &str| {
         format!(
-            r#"{{"name":"{id}","credentials":[{{"accessKey":"{id}","secretKey":"{secret}"}}],"actions":[{actions}]}}"#
+            r#"{{"name":"{id}","credentials":[{{"accessKey":"{id}","secretKey":"{secret}"}}],"actions":[{actions}],"policyNames":[{policies}]}}"#
         )
     };
-    let owner = identity(OWNER, r#""Admin","Read","Write","List","Tagging""#);
-    let reader = identity(READER, r#""Read","List""#);
-    format!(r#"{{"identities":[{owner},{reader}]}}"#)
+    let policy = |name: &str, actions: &[&str]| {
+        let document = format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":{actions:?},"Resource":["arn:aws:s3:::*"]}}]}}"#
+        );
+        format!(r#"{{"name":"{name}","content":{document:?}}}"#)
+    };
+    let mut identities = vec![
+        identity(OWNER, r#""Admin","Read","Write","List","Tagging""#, ""),
+        identity(READER, r#""Read","List""#, ""),
+    ];
+    let mut policies = Vec::new();
+    let (put, delete) = ("s3:PutObject", "s3:DeleteObjectVersion");
+    for (who, looks, actions) in [
+        (ADDER, &LOOKING as &[_], &[put] as &[_]),
+        (RENEWER, &LOOKING, &["s3:PutObjectRetention"]),
+        (PRUNER, &LOOKING[..2], &[delete]),
+        (KEEPER, &LOOKING, &[put, delete]),
+    ] {
+        policies.push(policy(who.0, &[looks, actions].concat()));
+        identities.push(identity(who, "", &format!("{:?}", who.0)));
+    }
+    format!(
+        r#"{{"identities":[{}],"policies":[{}]}}"#,
+        identities.join(","),
+        policies.join(",")
+    )
 }

@@ -57,7 +57,7 @@ const fn name_of(role: Role) -> &'static str {
 
 /// Attacks the repository's store, and tells what came of it; 21 where something succeeds that should not.
 pub(super) fn run(app: &App, args: &DrillArgs) -> Outcome {
-    let opened = open(app, Duty::Look)?;
+    let opened = open(app, Duty::Attack)?;
     let list = opened.load_snapshots(app)?;
     let repository = &opened.repository;
     let claimed = repository.roles_of(repository.writer()).next();

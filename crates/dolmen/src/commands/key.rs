@@ -2,6 +2,7 @@
 
 mod kit;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,15 +10,17 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use dolmen_core::repository::certify::AskedKey;
 use dolmen_core::revoke;
+use dolmen_crypto::Wrap;
 use dolmen_crypto::bundle::default_kdf;
 use dolmen_format::certificate::{RIGHT_ATTEST, RIGHT_SHARED, Role};
 use dolmen_format::keyfile::KeyFile;
 use dolmen_format::limits::KEY_NAME_BYTES_MAX;
 use jiff::tz::TimeZone;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::App;
-use crate::config::{Ask, Passphrase, Secret};
+use crate::config::{Ask, Passphrase, Secret, StoreVariables};
 use crate::exit::{During as _, Exit, Failure, Outcome};
 use crate::open::{Duty, Opened, open};
 use crate::render;
@@ -104,12 +107,42 @@ struct AddArgs {
     /// Read the new passphrase from a file
     #[arg(long, value_name = "FILE", requires = "passphrase")]
     new_password_file: Option<PathBuf>,
+    /// Put store credentials into the file, beneath its passphrase: lines VARIABLE=value from a file, or else what the
+    /// environment has
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        requires = "out"
+    )]
+    with_store_credentials: Option<CredentialsFrom>,
     /// Let a restore key sign that packs were read and are whole
     #[arg(long)]
     attest: bool,
     /// Say that several machines use a backup key on purpose
     #[arg(long)]
     shared: bool,
+}
+
+/// Where the store credentials are that go into a key file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum CredentialsFrom {
+    /// In the variables of the environment.
+    Environment,
+    /// In a file.
+    File(PathBuf),
+}
+
+impl From<OsString> for CredentialsFrom {
+    fn from(text: OsString) -> Self {
+        if text.is_empty() {
+            Self::Environment
+        } else {
+            Self::File(text.into())
+        }
+    }
 }
 
 /// A role's name on the command line.
@@ -268,6 +301,7 @@ fn add_passphrase(app: &App, args: &AddArgs) -> Outcome {
 }
 
 fn add_file(app: &App, args: &AddArgs, role: Role, out: &Path) -> Outcome {
+    let credentials = store_credentials(app, args)?;
     let mut opened = open(app, Duty::Administer)?;
     let tried = format!("cannot make a key for {}", opened.address);
     let passphrase = args.passphrase.then(|| {
@@ -293,10 +327,12 @@ fn add_file(app: &App, args: &AddArgs, role: Role, out: &Path) -> Outcome {
         .during(&tried)
         .and_then(|(file, secrets)| {
             let kdf = default_kdf(opened.repository.environment.salt());
-            let wrapped = passphrase
-                .as_ref()
-                .map(|passphrase| (passphrase.as_slice(), kdf));
-            let file = secrets.put_into(file, wrapped);
+            let wrap = passphrase.as_ref().map(|passphrase| Wrap {
+                passphrase,
+                kdf,
+                credentials: &credentials,
+            });
+            let file = secrets.put_into(file, wrap);
             let file =
                 file.map_err(|error| Failure::new(Exit::Failed, format!("{tried}: {error}")))?;
             let text = file.to_text();
@@ -343,6 +379,42 @@ fn check_fit(args: &AddArgs, role: Role) -> Outcome<()> {
         ),
         None => Ok(()),
     }
+}
+
+/// The store credentials that go into the file, if some shall.
+fn store_credentials(app: &App, args: &AddArgs) -> Outcome<Zeroizing<String>> {
+    let Some(from) = &args.with_store_credentials else {
+        return Ok(Zeroizing::default());
+    };
+    if !args.passphrase {
+        return Err(Failure::usage(
+            "--with-store-credentials needs --passphrase: in a file that is not wrapped anybody could read them",
+        ));
+    }
+    let (found, source) = match from {
+        CredentialsFrom::File(file) => {
+            let source = format!("the file {}", file.display());
+            let text = std::fs::read(file).map(Zeroizing::new);
+            let text =
+                text.map_err(|error| Failure::usage(format!("cannot read {source}: {error}")))?;
+            (StoreVariables::parse(&text, &source)?, source)
+        }
+        CredentialsFrom::Environment => (
+            app.config.store_variables()?.clone(),
+            "the environment".to_owned(),
+        ),
+    };
+    let names = found.names();
+    if names.is_empty() {
+        let problem = format!("{source} has no store credentials for --with-store-credentials");
+        return Err(Failure::usage(problem).hint(
+            "give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the same with DOLMEN_RENEW_ or DOLMEN_PRUNE_ before them",
+        ));
+    }
+    let text = found.to_text()?;
+    app.output
+        .notice(format!("the file gets {}", names.join(", ")));
+    Ok(text)
 }
 
 /// Makes a file for the user alone that is not there yet.
@@ -495,14 +567,14 @@ fn revoke_key(app: &App, args: &RevokeArgs) -> Outcome {
         }));
     } else if !app.output.is_quiet() {
         app.output.line(format!(
-            "revoked {}: {} of it stay as they are, {} are quarantined",
+            "revoked {}: kept {} of it as they were, quarantined {}",
             args.name,
             render::count(revoked.trusted, "snapshot"),
             render::count(revoked.quarantined, "snapshot"),
         ));
     }
     app.output.notice(
-        "take its store credentials away, too: a revoked key still opens what it could, and may fill the store. What is          quarantined restores by its id, and stays until it is retired by name",
+        "take its store credentials away, too: a revoked key still opens what it could, and may fill the store. What is quarantined restores by its id, and stays until it is retired by name",
     );
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use dolmen_format::keyfile::KeyFile;
 use dolmen_format::limits::KEY_FILE_BYTES_MAX;
 use zeroize::Zeroizing;
 
-use super::{Ask, Secret, Variables};
+use super::{Ask, Secret, StoreVariables, Variables};
 use crate::arguments::Global;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::kit::ReadKit;
@@ -93,6 +93,14 @@ impl GivenKey {
         }
     }
 
+    /// A key file in which store credentials lie: it must be opened before the store is.
+    pub(crate) fn with_credentials(&self) -> Option<&GivenFile> {
+        match self {
+            Self::File(given) if RoleSecrets::has_credentials(&given.file) => Some(given),
+            Self::File(_) | Self::Kit(_) => None,
+        }
+    }
+
     /// Where it says that the repository lies.
     pub(super) fn address(&self) -> Option<&str> {
         match self {
@@ -123,8 +131,8 @@ impl GivenFile {
         Ok(Self { file, found })
     }
 
-    /// Takes the secrets out; asks for the passphrase where they are wrapped.
-    pub(crate) fn secrets(&self, secret: &Secret) -> Outcome<RoleSecrets> {
+    /// Takes out what is in the file; asks for the passphrase where it is wrapped.
+    pub(crate) fn contents(&self, secret: &Secret) -> Outcome<(RoleSecrets, StoreVariables)> {
         let shown = self.found.path.display();
         let passphrase = match self.file.wrapping {
             Some(_) => {
@@ -133,13 +141,16 @@ impl GivenFile {
             None => None,
         };
         let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_slice());
-        RoleSecrets::from_file(&self.file, passphrase).map_err(|error| {
+        let contents = RoleSecrets::from_file(&self.file, passphrase).map_err(|error| {
             Failure::new(
                 Exit::WrongKey,
                 format!("cannot use the key file {shown}: {error}"),
             )
             .hint("if it is damaged, make another with dolmen key add and revoke this one")
-        })
+        })?;
+        let source = format!("the key file {shown}");
+        let carried = StoreVariables::parse(contents.credentials.as_bytes(), &source)?;
+        Ok((contents.secrets, carried))
     }
 }
 

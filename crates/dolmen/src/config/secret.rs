@@ -2,17 +2,16 @@
 
 mod prompt;
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
 
-use super::split::split_words;
+use super::command::AskedCommand;
 use super::{Variables, trim_text, variable};
 use crate::arguments::Global;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Failure, Outcome};
 
 /// A passphrase, wiped when dropped.
 pub(crate) type Passphrase = Zeroizing<Vec<u8>>;
@@ -53,6 +52,11 @@ pub(crate) enum Ask {
 
 /// The credential that a systemd unit passes: `LoadCredential=dolmen-password:…`.
 const CREDENTIAL: &str = "dolmen-password";
+
+const PASSWORD_COMMAND: AskedCommand = AskedCommand {
+    what: "the passphrase command",
+    named_by: "--password-command and DOLMEN_PASSWORD_COMMAND",
+};
 
 /// Chooses the source by restic's order.
 pub(super) fn find(global: &Global, variables: Variables<'_>) -> Outcome<Secret> {
@@ -112,7 +116,10 @@ impl Secret {
     pub(crate) fn read(&self, what: &str, ask: Ask) -> Outcome<Passphrase> {
         let passphrase = match self {
             Self::File(path) => read_file(path)?,
-            Self::Command(command) => run_command(command)?,
+            Self::Command(command) => {
+                let text = PASSWORD_COMMAND.run(command)?;
+                Zeroizing::new(trim_text(&text).to_vec())
+            }
             Self::Variable(name) => {
                 let value = variable(name).unwrap_or_default();
                 Zeroizing::new(value.into_vec())
@@ -140,41 +147,6 @@ fn read_file(path: &Path) -> Outcome<Passphrase> {
         )
     })?;
     let text = Zeroizing::new(text);
-    Ok(Zeroizing::new(trim_text(&text).to_vec()))
-}
-
-fn run_command(command: &OsStr) -> Outcome<Passphrase> {
-    const REMEDY: &str = "try it by itself: --password-command and DOLMEN_PASSWORD_COMMAND take a program and its \
-                          arguments, and use no shell";
-    let wrong = |why: &str| {
-        Failure::usage(format!("cannot use the passphrase command: {why}")).hint(REMEDY)
-    };
-    let words = split_words(command.as_bytes()).map_err(wrong)?;
-    let mut words = words.iter().map(|word| OsStr::from_bytes(word));
-    let program = words.next().ok_or_else(|| wrong("it is empty"))?;
-    // The user may have to answer it, so that it keeps the terminal.
-    let output = Command::new(program)
-        .args(words)
-        .stdin(Stdio::inherit())
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| {
-            let program = program.display();
-            Failure::new(
-                Exit::Failed,
-                format!("cannot run the passphrase command {program}: {error}"),
-            )
-            .hint(REMEDY)
-        })?;
-    let text = Zeroizing::new(output.stdout);
-    if !output.status.success() {
-        let program = program.display();
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("the passphrase command {program} failed: {}", output.status),
-        )
-        .hint(REMEDY));
-    }
     Ok(Zeroizing::new(trim_text(&text).to_vec()))
 }
 

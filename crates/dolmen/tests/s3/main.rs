@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod drill;
 #[cfg(test)]
+mod duties;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod init;

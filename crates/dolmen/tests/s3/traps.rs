@@ -21,7 +21,7 @@ fn is_extension(request: &Request) -> bool {
 }
 
 /// Makes a bucket that locks for a day whatever is put into it without a lock.
-async fn bucket_that_locks(name: &str) {
+pub(crate) async fn bucket_that_locks(name: &str) {
     server().bucket(name, true).await;
     let retention = DefaultRetention::builder()
         .mode(ObjectLockRetentionMode::Compliance)

@@ -8,15 +8,16 @@ use dolmen_core::{Error, Objects};
 use dolmen_format::ledger::LockStrategy;
 use dolmen_s3::{S3Address, S3Store};
 use dolmen_store::{
-    Bucket as _, BucketSettings, LocalStore, LockSupport, Store, StoreErrorKind, VersionInfo,
+    Bucket as _, BucketSettings, LocalStore, LockSupport, Store, StoreError, StoreErrorKind,
+    VersionInfo,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::super::App;
 use super::{LockName, refuse_lock};
-use crate::config::Address;
+use crate::config::{Address, StoreVariables};
 use crate::exit::{During as _, Exit, Failure, Outcome};
-use crate::stores;
+use crate::stores::{self, Trial};
 
 /// A place, as it is before anything is made.
 #[derive(Debug)]
@@ -42,8 +43,8 @@ impl<'a> Site<'a> {
                 Ok(Self::Folder(folder))
             }
             Address::S3(bucket) => {
-                let options = app.config.s3()?;
-                let asked = async { S3Store::reach(bucket, options).await.settings().await };
+                let (options, _) = app.config.s3(&StoreVariables::default())?;
+                let asked = async { S3Store::reach(bucket, &options).await.settings().await };
                 match app.runtime.block_on(asked) {
                     Ok(settings) => Self::look_into(app, bucket, settings, &shown, &tried),
                     Err(error) if error.kind == StoreErrorKind::NotFound && may_create => {
@@ -74,7 +75,7 @@ impl<'a> Site<'a> {
             let failure = Failure::new(Exit::Failed, said);
             return Err(with_remedy(failure, bucket));
         }
-        let store = stores::open_bucket(app, bucket)?.during(tried)?;
+        let store = open_bucket(app, bucket)?.during(tried)?;
         let objects = Objects::new(store, app.runtime.clone(), shown);
         if refuse_taken_bucket(&objects, shown, tried)? == Remains::Keys {
             app.output.notice(
@@ -140,16 +141,21 @@ impl<'a> Site<'a> {
                 let store = LocalStore::create(folder).during(tried)?;
                 Ok(Arc::new(store))
             }
-            Self::Bucket(address, _) => stores::open_bucket(app, address)?.during(tried),
+            Self::Bucket(address, _) => open_bucket(app, address)?.during(tried),
             Self::NewBucket(address) => {
-                let options = app.config.s3()?;
-                let created = S3Store::create_bucket(address, options);
+                let (options, _) = app.config.s3(&StoreVariables::default())?;
+                let created = S3Store::create_bucket(address, &options);
                 let created = app.runtime.block_on(created);
                 created.during(tried)?;
-                stores::open_bucket(app, address)?.during(tried)
+                open_bucket(app, address)?.during(tried)
             }
         }
     }
+}
+
+/// Opens a bucket that is there, or was just made.
+fn open_bucket(app: &App, bucket: &S3Address) -> Outcome<Result<Arc<dyn Store>, StoreError>> {
+    stores::open_bucket(app, bucket, &StoreVariables::default(), Trial::Each)
 }
 
 /// Says how a bucket with Object Lock comes about.
