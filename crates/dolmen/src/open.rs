@@ -117,7 +117,7 @@ pub(crate) fn open(app: &App, duty: Duty) -> Outcome<Opened> {
     }
     let located = repository::locate(objects, app.environment.clone(), pinned, &copies);
     let located = located.during(&tried)?;
-    let repository = unlock(located, config, secrets, &shown).during(&tried)?;
+    let repository = unlock(located, config, secrets, (&shown, &tried))?;
     require(&repository, duty).during(&tried)?;
     // Another repository's keys are junk here, which audits tell of.
     let found = repository.findings().iter();
@@ -155,7 +155,7 @@ fn unlock(
     located: Located,
     config: &Config,
     secrets: Option<RoleSecrets>,
-    shown: &str,
+    (shown, tried): (&str, &str),
 ) -> Outcome<Repository> {
     let secret = config.secret()?;
     match config.key()? {
@@ -164,12 +164,12 @@ fn unlock(
                 Some(secrets) => secrets,
                 None => given.contents(secret)?.0,
             };
-            Ok(located.open_with(&given.file, &secrets)?)
+            located.open_with(&given.file, &secrets).during(tried)
         }
-        Some(GivenKey::Kit(given)) => open_by_kit(located, given),
+        Some(GivenKey::Kit(given)) => open_by_kit(located, given).during(tried),
         None => {
             let passphrase = secret.read(&format!("passphrase for {shown}"), Ask::Once)?;
-            Ok(located.unlock(&passphrase, config.accept)?)
+            located.unlock(&passphrase, config.accept).during(tried)
         }
     }
 }
