@@ -202,7 +202,11 @@ impl<'a> Round<'a> {
     /// What lies under a known writer's name and may be a snapshot that lives, or an undo. Junk is only noted: whoever may
     /// write can plant it.
     fn unreadable(&mut self) -> Result<Findings> {
-        let strays = Strays::new(self.repository, |_| false);
+        let missing = numbers::missing(self.list, self.options.remembered);
+        let recalled = &self.list.recalled.objects;
+        let strays = Strays::new(self.repository, |key| {
+            recalled.contains_key(key) || missing.objects.contains_key(key)
+        });
         let standing = self.repository.findings().iter();
         self.junk.extend(standing.filter_map(Finding::of_stray));
         let mut unreadable = Findings::new();
