@@ -379,24 +379,18 @@ impl Look<'_> {
 
     /// Notes an object of which the store did not say what it is; fails where the store does not answer any more.
     fn unread(&mut self, name: &str, error: StoreError) -> Result<()> {
-        let counts = &mut self.view.counts;
-        counts.unread = counts.unread.saturating_add(1);
-        self.tell(name, format!("cannot be read: {}", reason(&error)));
+        self.unknown(name, format!("cannot be read: {}", reason(&error)));
         self.hear(error)
     }
 
     /// Notes what is not there, or could be explained by what may not be read.
     fn doubt(&mut self, subject: &str, problem: &str) {
-        let counts = &mut self.view.counts;
-        counts.unread = counts.unread.saturating_add(1);
-        self.tell(
-            subject,
-            format!("{problem}; what cannot be read may tell of its end"),
-        );
+        let problem = format!("{problem}; what cannot be read may tell of its end");
+        self.unknown(subject, problem);
     }
 
-    /// Notes an object of which this version does not know what it is.
-    fn unknown(&mut self, name: String, problem: String) {
+    /// Notes something of which nothing is known, for want of a right or because this version cannot tell what it is.
+    fn unknown(&mut self, name: impl Into<String>, problem: String) {
         let counts = &mut self.view.counts;
         counts.unread = counts.unread.saturating_add(1);
         self.tell(name, problem);

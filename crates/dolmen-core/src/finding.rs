@@ -76,8 +76,12 @@ impl Finding {
 
     /// The object that it is about, where that does not verify as what lies there.
     pub(crate) fn of_stray(&self) -> Option<ObjectKey> {
-        let is_stray = matches!(self.nature, Nature::Altered | Nature::Foreign);
-        self.subject.parse().ok().filter(|_| is_stray)
+        self.subject.parse().ok().filter(|_| self.is_stray())
+    }
+
+    /// Whether it is about something that does not verify as what lies there.
+    pub const fn is_stray(&self) -> bool {
+        matches!(self.nature, Nature::Altered | Nature::Foreign)
     }
 
     /// Notes an object that is what its name says, and does not count.

@@ -65,9 +65,7 @@ pub fn settle(
 /// A snapshot or checkpoint by this client's key that the store received since this client began, and that none of its
 /// instances made; `None` where several machines use the key on purpose.
 fn find_other(repository: &Repository, instance: &Instance, list: &SnapshotList) -> Option<String> {
-    let own = repository.keys().certificate()?;
-    let mut certificates = repository.certificates().iter();
-    let (_, own) = certificates.find(|(id, _)| *id == own)?;
+    let own = repository.certificate(repository.keys().certificate()?)?;
     let since = instance.record().since?;
     if own.role != Role::Backup || own.rights & RIGHT_SHARED != 0 {
         return None;

@@ -49,6 +49,7 @@ pub struct Repository {
     /// Which of them the passphrase opened; `None`: a key file or a recovery kit did.
     slot: Option<SlotId>,
     certificates: Vec<(ObjectId, Certificate)>,
+    signers: Signers,
     /// Root and keys as stored, for a client to keep a copy of.
     standing: Vec<(ObjectKey, Bytes)>,
     findings: Findings,
@@ -105,10 +106,7 @@ impl Repository {
         if self.admin_id() == writer {
             return Some(self.admin_key);
         }
-        self.certificates
-            .iter()
-            .filter_map(|(_, certificate)| VerifyKey::from_bytes(&certificate.verify_key).ok())
-            .find(|key| key.writer_id() == writer)
+        self.signers.get(&writer).map(|(key, _)| *key)
     }
 
     /// The dedup domains into which a writer may write.
@@ -116,11 +114,22 @@ impl Repository {
         let roles = self.roles_of(writer);
         roles.filter_map(|(_, certificate)| match certificate {
             None => Some(self.root.domain),
-            Some(id) => {
-                let mut certificates = self.certificates.iter();
-                let named = certificates.find(|(known, _)| *known == id);
-                named.and_then(|(_, certificate)| certificate.domain)
-            }
+            Some(id) => self.certificate(id)?.domain,
+        })
+    }
+
+    /// A certificate by its id.
+    pub fn certificate(&self, id: ObjectId) -> Option<&Certificate> {
+        let mut certificates = self.certificates.iter();
+        let found = certificates.find(|(known, _)| *known == id);
+        found.map(|(_, certificate)| certificate)
+    }
+
+    /// The signers besides the admin, each with what its certificates say.
+    pub fn signers(&self) -> impl Iterator<Item = (WriterId, &Certificate)> {
+        self.signers.iter().flat_map(|(writer, (_, own))| {
+            let own = own.iter().filter_map(|at| self.certificates.get(*at));
+            own.map(|(_, certificate)| (*writer, certificate))
         })
     }
 
@@ -155,13 +164,8 @@ impl Repository {
         let Some(id) = named else {
             return Ok(None);
         };
-        let mut certificates = self.certificates.iter();
-        match certificates.find(|(known, _)| *known == id) {
-            Some((_, certificate)) => Ok(Some(certificate)),
-            None => Err(Refusal::Unknown(format!(
-                "its signer's certificate keys/{id} is missing"
-            ))),
-        }
+        let missing = || Refusal::Unknown(format!("its signer's certificate keys/{id} is missing"));
+        self.certificate(id).map(Some).ok_or_else(missing)
     }
 
     /// What people call a writer: `admin`, or the name in its certificate, or nothing where it has none.
@@ -169,11 +173,7 @@ impl Repository {
         let own = self.roles_of(writer).next();
         match own {
             Some((_, None)) => "admin",
-            Some((_, Some(id))) => {
-                let mut certificates = self.certificates.iter();
-                let found = certificates.find(|(known, _)| *known == id);
-                found.map_or("", |(_, certificate)| certificate.name.as_str())
-            }
+            Some((_, Some(id))) => self.certificate(id).map_or("", |own| own.name.as_str()),
             None => "",
         }
     }
@@ -181,10 +181,9 @@ impl Repository {
     /// What a writer may do, with the certificate that says so; `None` for the admin itself.
     pub fn roles_of(&self, writer: WriterId) -> impl Iterator<Item = (Role, Option<ObjectId>)> {
         let admin = (self.admin_id() == writer).then_some((Role::Admin, None));
-        let certified = self.certificates.iter().filter(move |(_, certificate)| {
-            let key = VerifyKey::from_bytes(&certificate.verify_key);
-            key.is_ok_and(|key| key.writer_id() == writer)
-        });
+        let own = self.signers.get(&writer).into_iter();
+        let own = own.flat_map(|(_, own)| own);
+        let certified = own.filter_map(|at| self.certificates.get(*at));
         let certified = certified.map(|(id, certificate)| (certificate.role, Some(*id)));
         admin.into_iter().chain(certified)
     }
@@ -331,6 +330,7 @@ impl Repository {
             root_stored_at,
             bundles,
             slot,
+            signers: signers_of(&certificates),
             certificates,
             standing,
             findings,
@@ -347,6 +347,21 @@ pub struct KnownPassphrase<'r> {
     pub created: Timestamp,
     /// Whether it opened this repository.
     pub is_used: bool,
+}
+
+/// The keys of signers besides the admin, and where their certificates stand: a look-up for every object must decode no key.
+type Signers = BTreeMap<WriterId, (VerifyKey, Vec<usize>)>;
+
+/// Reads the keys out of certificates; one that is none signs nothing.
+fn signers_of(certificates: &[(ObjectId, Certificate)]) -> Signers {
+    let mut signers = Signers::new();
+    for (at, (_, certificate)) in certificates.iter().enumerate() {
+        if let Ok(key) = VerifyKey::from_bytes(&certificate.verify_key) {
+            let (_, own) = signers.entry(key.writer_id()).or_insert((key, Vec::new()));
+            own.push(at);
+        }
+    }
+    signers
 }
 
 /// A repository that was found but not opened yet.

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use dolmen_format::certificate::Certificate;
 use dolmen_format::ledger::{Cut, Fact};
 use dolmen_format::signed::Reference;
-use dolmen_format::{InstanceId, ObjectId, Timestamp, WriterId};
+use dolmen_format::{InstanceId, Timestamp, WriterId};
 use dolmen_state::state::Instance;
 
 use crate::error::{Error, Result};
@@ -25,20 +24,14 @@ pub struct Revoked {
     pub quarantined: u64,
 }
 
-/// The certificate of a key, by its name.
-pub fn find<'r>(
-    repository: &'r Repository,
-    name: &str,
-) -> Result<(&'r ObjectId, &'r Certificate, WriterId)> {
-    let mut certificates = repository.certificates().iter();
-    let found = certificates.find(|(_, certificate)| certificate.name == name);
+/// The signer that a key's name is of.
+pub fn find(repository: &Repository, name: &str) -> Result<WriterId> {
+    let mut signers = repository.signers();
+    let found = signers.find(|(_, certificate)| certificate.name == name);
     let unknown = || Error::NoKey {
         name: name.to_owned(),
     };
-    let (id, certificate) = found.ok_or_else(unknown)?;
-    let writer = dolmen_crypto::VerifyKey::from_bytes(&certificate.verify_key);
-    let writer = writer.map_err(|error| Error::damaged(format!("keys/{id}"), error))?;
-    Ok((id, certificate, writer.writer_id()))
+    found.map(|(writer, _)| writer).ok_or_else(unknown)
 }
 
 /// Signs that a key is not trusted beyond what the store received of it up to `since`, by the store's own times.
@@ -51,7 +44,7 @@ pub fn revoke(
     name: &str,
     since: Timestamp,
 ) -> Result<Revoked> {
-    let (_, _, writer) = find(repository, name)?;
+    let writer = find(repository, name)?;
     let mut newest: BTreeMap<InstanceId, (Reference, Rank)> = BTreeMap::new();
     let mut take = |reference: Reference, rank: Rank| {
         let known = newest

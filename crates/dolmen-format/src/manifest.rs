@@ -77,6 +77,23 @@ impl FrameSet {
         &self.0
     }
 
+    /// Appends the bitmap, after its length in bytes (u16).
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let bytes = u16::try_from(self.0.len()).unwrap_or(u16::MAX);
+        out.extend_from_slice(&bytes.to_le_bytes());
+        out.extend_from_slice(&self.0);
+    }
+
+    /// Reads what [`Self::encode`] appended, off the front.
+    pub fn decode(input: &mut &[u8]) -> Result<Self, FormatError> {
+        let bytes = usize::from(take_u16(input)?);
+        let bitmap = take_slice(input, bytes)?;
+        if bytes > BITMAP_BYTES_MAX || bitmap.last().is_none_or(|last| *last == 0) {
+            return Err(FormatError::Invalid { field: "bitmap" });
+        }
+        Ok(Self(bitmap.to_vec()))
+    }
+
     /// How many frames are in it.
     pub fn count(&self) -> usize {
         self.iter().count()
@@ -117,10 +134,7 @@ impl ManifestNode {
                 put_count(&mut out, entries.len());
                 for entry in entries {
                     out.extend_from_slice(entry.pack.as_bytes());
-                    let bitmap = &entry.frames.0;
-                    let bytes = u16::try_from(bitmap.len()).unwrap_or(u16::MAX);
-                    out.extend_from_slice(&bytes.to_le_bytes());
-                    out.extend_from_slice(bitmap);
+                    entry.frames.encode(&mut out);
                 }
             }
             Self::Inner(_, children) => {
@@ -159,7 +173,7 @@ impl ManifestNode {
                 let pack = ascending(PackId::from_bytes(take(&mut input)?))?;
                 entries.push(PackFrames {
                     pack,
-                    frames: decode_set(&mut input)?,
+                    frames: FrameSet::decode(&mut input)?,
                 });
             }
             Self::Leaf(entries)
@@ -185,15 +199,6 @@ impl ManifestNode {
         finish(input)?;
         Ok(node)
     }
-}
-
-fn decode_set(input: &mut &[u8]) -> Result<FrameSet, FormatError> {
-    let bytes = usize::from(take_u16(input)?);
-    let bitmap = take_slice(input, bytes)?;
-    if bytes > BITMAP_BYTES_MAX || bitmap.last().is_none_or(|last| *last == 0) {
-        return Err(FormatError::Invalid { field: "bitmap" });
-    }
-    Ok(FrameSet(bitmap.to_vec()))
 }
 
 #[cfg(test)]

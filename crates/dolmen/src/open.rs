@@ -228,8 +228,7 @@ const JUNK_NAMED_MAX: usize = 10;
 
 /// Warns of what does not verify. Whoever may write can leave any number of junk: what is more than some is one line.
 fn warn_of(app: &App, findings: &[Finding]) {
-    let is_junk = |finding: &&Finding| matches!(finding.nature, Nature::Altered | Nature::Foreign);
-    let (junk, others): (Vec<_>, Vec<_>) = findings.iter().partition(is_junk);
+    let (junk, others): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.is_stray());
     for finding in others.iter().chain(junk.iter().take(JUNK_NAMED_MAX)) {
         app.output.warn(finding.to_string());
     }

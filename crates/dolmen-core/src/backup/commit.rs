@@ -110,7 +110,9 @@ fn write_snapshot(
     let stored = |id: &BlobId| session.locate(id);
     let (manifest, node_packs) =
         write_manifest(repository, session.index, &stored, &needed, session)?;
-    let all = with_nodes(needed, &node_packs);
+    // Whoever opens manifests need not remember what they name.
+    let is_blind = repository.keys().maintain_if_any().is_none();
+    let remembered = is_blind.then(|| with_nodes(needed, &node_packs));
     let (merging, too_short) = if checkpoint == 0 {
         (Merging::WhereTooMany, TooShort::PutAgain)
     } else {
@@ -135,7 +137,7 @@ fn write_snapshot(
             heads: heads(session),
             segments: ids,
             manifest: manifest.clone(),
-            needed: &all,
+            remembered: remembered.as_ref(),
             relied_until,
             finished,
             summary,
@@ -194,8 +196,8 @@ fn put_snapshot(session: &Session<'_>, parts: &Parts<'_>) -> Result<(Written, Co
         parts.segments.clone(),
     );
     instance.save(record)?;
-    if repository.keys().maintain_if_any().is_none() {
-        instance.keep_needed(&snapshot.labels.paths, &id, parts.needed)?;
+    if let Some(needed) = parts.remembered {
+        instance.keep_needed(&snapshot.labels.paths, &id, needed)?;
     }
     if parts.checkpoint == 0 {
         instance.journal_clear()?;
@@ -276,8 +278,8 @@ struct Parts<'f> {
     heads: Vec<Reference>,
     segments: Vec<SegmentId>,
     manifest: Vec<u8>,
-    /// Everything that the manifest names, its own nodes included.
-    needed: &'f Needed,
+    /// Everything that the manifest names, its own nodes included, where this client cannot open it.
+    remembered: Option<&'f Needed>,
     /// The earliest lock that it relies on.
     relied_until: Option<Timestamp>,
     finished: &'f Finished,

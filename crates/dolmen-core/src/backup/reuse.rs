@@ -122,28 +122,32 @@ impl<'a> Upon<'a> {
 
     /// Adds frames of a pack, as far as its description is believed and it is shown.
     fn add(&mut self, pack: &PackId, frames: &FrameSet) {
+        let index = self.index;
         for pack in self.believed(pack) {
-            self.live.insert(pack);
             // A bit without a frame would count as the next pack's.
             let frames = frames.iter();
-            for ordinal in frames.filter(|at| self.index.frame(pack, *at).is_some()) {
-                let first = self.numbers.number(pack, ordinal);
-                self.cover.insert(Run { first, count: 1 });
-            }
+            self.cover(pack, frames.filter(|at| index.frame(pack, *at).is_some()));
         }
     }
 
     /// Adds all frames of attested packs.
     fn add_attested(&mut self, list: &SnapshotList) {
+        let index = self.index;
         for id in &list.facts.attested {
             for pack in self.believed(id) {
-                self.live.insert(pack);
-                let ordinals = (0..).take_while(|at| self.index.frame(pack, *at).is_some());
-                for ordinal in ordinals {
-                    let first = self.numbers.number(pack, ordinal);
-                    self.cover.insert(Run { first, count: 1 });
-                }
+                self.cover(
+                    pack,
+                    (0..).take_while(|at| index.frame(pack, *at).is_some()),
+                );
             }
+        }
+    }
+
+    fn cover(&mut self, pack: PackRef, ordinals: impl Iterator<Item = u32>) {
+        self.live.insert(pack);
+        for ordinal in ordinals {
+            let first = self.numbers.number(pack, ordinal);
+            self.cover.insert(Run { first, count: 1 });
         }
     }
 

@@ -44,11 +44,7 @@ fn check_certificate(repository: &Repository, entry: &SnapshotEntry, sink: &Sink
     let Some(id) = entry.snapshot.certificate else {
         return;
     };
-    if !repository
-        .certificates()
-        .iter()
-        .any(|(known, _)| *known == id)
-    {
+    if repository.certificate(id).is_none() {
         let key = ObjectKey::Snapshot(entry.snapshot.stamp.writer, entry.id);
         sink.finding(
             key,

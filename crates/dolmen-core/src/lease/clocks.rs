@@ -38,15 +38,13 @@ fn stated(seconds: i64) -> String {
 
 /// What a person should know of clocks that are more than five minutes apart.
 pub fn apart(local: Timestamp, store: StoreTime) -> Option<String> {
-    let seconds = if local > store.latest {
-        local.seconds.saturating_sub(store.latest.seconds)
-    } else {
-        store.earliest.seconds.saturating_sub(local.seconds)
-    };
-    let is_apart = u64::try_from(seconds).is_ok_and(|seconds| seconds > SKEW_TOLD_SECONDS);
-    is_apart.then(|| {
-        let side = if local > store.latest { "ahead of" } else { "behind" };
-        let until_then = if u64::try_from(seconds).is_ok_and(|seconds| seconds > SKEW_REFUSED_SECONDS) {
+    are_apart(local, store, SKEW_TOLD_SECONDS).then(|| {
+        let (side, seconds) = if local > store.latest {
+            ("ahead of", local.seconds.saturating_sub(store.latest.seconds))
+        } else {
+            ("behind", store.earliest.seconds.saturating_sub(local.seconds))
+        };
+        let until_then = if are_apart(local, store, SKEW_REFUSED_SECONDS) {
             "locks go by the store's, and nothing is let go"
         } else {
             "what is protected goes by the later one, and what is let go by the earlier"
@@ -214,10 +212,15 @@ impl Clocks {
 
     /// Whether the local clock is more than `seconds` outside what the store states.
     fn is_apart(&self, seconds: u64) -> bool {
-        let seconds = signed(seconds);
-        self.local > self.store.latest.saturating_add_seconds(seconds)
-            || self.local.saturating_add_seconds(seconds) < self.store.earliest
+        are_apart(self.local, self.store, seconds)
     }
+}
+
+/// Whether two clocks are further apart than so many seconds, from the ends of what the store states.
+fn are_apart(local: Timestamp, store: StoreTime, seconds: u64) -> bool {
+    let seconds = signed(seconds);
+    local > store.latest.saturating_add_seconds(seconds)
+        || local.saturating_add_seconds(seconds) < store.earliest
 }
 
 /// Whether a clock stands below a time that has been.

@@ -17,7 +17,7 @@ use crate::lease::{self, Clocks, Terms};
 use crate::live::{CompleteLive, ENDED, LIVES, Live, LiveWalk, NeededOf, StoredNodes};
 use crate::lives::{self, Life};
 use crate::moves::places::Places;
-use crate::numbers;
+use crate::numbers::{self, Missing};
 use crate::objects::{FetchError, Listed, Removal};
 use crate::pack::BlobReader;
 use crate::probe::LOCK_SECONDS;
@@ -164,7 +164,8 @@ pub(super) fn run(
 impl<'a> Round<'a> {
     /// Lets nothing go while the repository tells of something that is not there: it may only be late.
     fn hold_what_has_gaps(&mut self) -> Result<()> {
-        let mut gaps = numbers::missing(self.list, self.options.remembered).findings();
+        let missing = numbers::missing(self.list, self.options.remembered);
+        let mut gaps = missing.findings();
         for retired in self.list.facts.retired.values() {
             let is_there = |entry: &SnapshotEntry| {
                 entry.id == retired.snapshot.digest && !self.list.recalled.is_gone(&entry.key())
@@ -186,7 +187,7 @@ impl<'a> Round<'a> {
                 ));
             }
         }
-        gaps.extend(self.unreadable()?);
+        gaps.extend(self.unreadable(&missing)?);
         let now = self.now.unwrap_or(self.latest);
         gaps.extend(recall::alarms(self.list, Some(&self.terms), now));
         if gaps.is_empty() || self.options.confirm_missing {
@@ -201,8 +202,7 @@ impl<'a> Round<'a> {
 
     /// What lies under a known writer's name and may be a snapshot that lives, or an undo. Junk is only noted: whoever may
     /// write can plant it.
-    fn unreadable(&mut self) -> Result<Findings> {
-        let missing = numbers::missing(self.list, self.options.remembered);
+    fn unreadable(&mut self, missing: &Missing) -> Result<Findings> {
         let recalled = &self.list.recalled.objects;
         let strays = Strays::new(self.repository, |key| {
             recalled.contains_key(key) || missing.objects.contains_key(key)

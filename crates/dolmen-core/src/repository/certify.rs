@@ -84,6 +84,7 @@ impl Repository {
         self.objects.put(&ObjectKey::Key(id), stored.clone())?;
         self.standing.push((ObjectKey::Key(id), stored));
         self.certificates.push((id, certificate));
+        self.signers = super::signers_of(&self.certificates);
         file.certificate = Some(id);
         Ok((file, secrets))
     }

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use dolmen_format::bytes::take;
 use dolmen_format::manifest::FrameSet;
 use dolmen_format::{Label, ObjectId, PackId};
 
@@ -32,11 +33,8 @@ pub(super) fn keep(
 ) -> Result<(), StateError> {
     let mut bytes = MAGIC.to_vec();
     for (pack, frames) in needed {
-        let bitmap = frames.bitmap();
-        let length = u16::try_from(bitmap.len()).unwrap_or(u16::MAX);
         bytes.extend_from_slice(pack.as_bytes());
-        bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(bitmap);
+        frames.encode(&mut bytes);
     }
     let path = path_of(folder, paths, snapshot);
     let mut file = durable::temporary_beside(&path)?;
@@ -61,18 +59,8 @@ pub(super) fn load(folder: &Path, paths: &Label, snapshot: &ObjectId) -> Option<
     }
     let (mut rest, mut needed) = (body.strip_prefix(MAGIC)?, Needed::new());
     while !rest.is_empty() {
-        let (pack, more) = rest.split_first_chunk::<32>()?;
-        let (length, more) = more.split_first_chunk::<2>()?;
-        let length = usize::from(u16::from_le_bytes(*length));
-        let (bitmap, more) = more.split_at_checked(length)?;
-        let mut frames = FrameSet::default();
-        for (ordinal, bit) in (0_u32..).zip(bits(bitmap)) {
-            if bit {
-                frames.insert(ordinal);
-            }
-        }
-        needed.push((PackId::from_bytes(*pack), frames));
-        rest = more;
+        let pack = PackId::from_bytes(take(&mut rest).ok()?);
+        needed.push((pack, FrameSet::decode(&mut rest).ok()?));
     }
     Some(needed)
 }
@@ -80,11 +68,6 @@ pub(super) fn load(folder: &Path, paths: &Label, snapshot: &ObjectId) -> Option<
 /// Forgets all of it.
 pub(super) fn clear(folder: &Path) -> Result<(), StateError> {
     remove_unless(folder, |name| !name.starts_with(PREFIX))
-}
-
-fn bits(bitmap: &[u8]) -> impl Iterator<Item = bool> {
-    let bytes = bitmap.iter();
-    bytes.flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1))
 }
 
 fn path_of(folder: &Path, paths: &Label, snapshot: &ObjectId) -> PathBuf {

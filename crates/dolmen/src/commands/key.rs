@@ -486,8 +486,7 @@ fn list(app: &App) -> Outcome {
         let name = known.name.unwrap_or_default();
         (admin, name, Role::Admin, known.created, "passphrase")
     }));
-    for (_, certificate) in repository.certificates() {
-        let (_, _, writer) = revoke::find(repository, &certificate.name)?;
+    for (writer, certificate) in repository.signers() {
         keys.push((
             writer,
             certificate.name.as_str(),

@@ -74,11 +74,11 @@ async fn an_init_that_was_cut_off_is_made_again_at_the_same_address() {
     machine.restores("latest");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_inits_at_once_one_makes_the_repository_that_every_machine_opens() {
-    server().bucket("at-once", true).await;
-    let first = Arc::new(Machine::new("at-once"));
-    // The other one begins after it and is done before its root arrives.
+/// Two machines at one bucket: the `init` of the second lets the first's begin after it and be done before its own root
+/// arrives.
+async fn two_at_once(bucket: &str) -> (Arc<Machine>, Machine, Proxy) {
+    server().bucket(bucket, true).await;
+    let first = Arc::new(Machine::new(bucket));
     let (made, once) = (Arc::clone(&first), std::sync::Once::new());
     let rule = move |request: &Request, _: usize| {
         if puts_root(request) {
@@ -87,7 +87,14 @@ async fn of_two_inits_at_once_one_makes_the_repository_that_every_machine_opens(
         Fault::None
     };
     let proxy = Proxy::start(&server().endpoint(), Arc::new(rule)).await;
-    let late = Machine::at(&proxy.endpoint, "at-once").run(&TERMS);
+    let late = Machine::at(&proxy.endpoint, bucket);
+    (first, late, proxy)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_inits_at_once_one_makes_the_repository_that_every_machine_opens() {
+    let (first, late, _proxy) = two_at_once("at-once").await;
+    let late = late.run(&TERMS);
     late.says(1, "a repository already exists at");
     late.says(
         1,
@@ -116,17 +123,7 @@ async fn of_two_inits_at_once_one_makes_the_repository_that_every_machine_opens(
 /// It would else write into what the other one sets aside and lets go.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_passphrase_of_an_init_that_lost_opens_nothing() {
-    server().bucket("lost-race", true).await;
-    let first = Arc::new(Machine::new("lost-race"));
-    let (made, once) = (Arc::clone(&first), std::sync::Once::new());
-    let rule = move |request: &Request, _: usize| {
-        if puts_root(request) {
-            once.call_once(|| assert_eq!(made.run(&TERMS).code, 0));
-        }
-        Fault::None
-    };
-    let proxy = Proxy::start(&server().endpoint(), Arc::new(rule)).await;
-    let late = Machine::at(&proxy.endpoint, "lost-race");
+    let (_first, late, _proxy) = two_at_once("lost-race").await;
     late.world.write("files/a", b"late");
     let run = |arguments: &[&str]| {
         let mut command = late.command(arguments);
